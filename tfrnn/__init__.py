@@ -1,0 +1,38 @@
+"""tfrnn: recurrent language models in Keras, from scratch and fast.
+
+The names below are loaded when they are first asked for, so that `import tfrnn` costs nothing.
+
+Letters for shapes, everywhere: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, L num_layers,
+N tokens of a text.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+_MODULES = {
+    "batches": ["Batch", "random_batches", "sequential_batches"],
+    "cells": ["RNNCell"],
+    "config": ["Config"],
+    "corpora": ["load_corpus"],
+    "generation": ["Sampler", "generate", "stream"],
+    "model": ["LanguageModel"],
+    "rnn": ["RNN"],
+    "run_dir": ["load_run"],
+    "trainer": ["Trainer"],
+    "vocabulary": ["Vocabulary"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"tfrnn.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,135 @@
+"""Batches of a text, time-major, with tf.data: sequential and random (Dive into Deep Learning, section 8.3).
+
+Batch k of epoch e is a function of (seed, e, k) alone, so going on after an interruption needs two integers.
+Letters: T num_steps, B batch_size, N tokens.
+"""
+
+import abc
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tfrnn.errors import UserError
+
+
+class Batch(NamedTuple):
+    """What a step reads. The one transpose to time-major is done where these are cut."""
+
+    inputs: tf.Tensor  # int32 [T, B]
+    targets: tf.Tensor  # int32 [T, B], the token after each input
+    reset: tf.Tensor  # bool [B], whether the row starts from a zero state
+
+
+class Batches(abc.ABC):
+    """An endless sequence of epochs of batches."""
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+        self.batch_size, self.num_steps = batch_size, num_steps
+        self._ids = tf.constant(ids, tf.int32)
+        self._seed = seed
+        self._largest_offset = self._offset_bound() if random_offset else 0
+        needed = batch_size * num_steps + self._largest_offset + 1
+        if len(ids) < needed:
+            raise UserError(
+                f"text too short: {len(ids)} tokens, but batches of {batch_size} rows of {num_steps} steps need "
+                f"{needed}; take a longer text or smaller --batch_size or --num_steps"
+            )
+
+    def num_batches(self, epoch: int) -> int:
+        """Batches in this epoch; it may differ by one between epochs."""
+        return int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
+
+    def epoch(self, epoch: int) -> tf.data.Dataset:
+        """The batches of one epoch."""
+        return self.from_position(epoch, 0).take(self.num_batches(epoch))
+
+    def from_position(self, epoch: int, batch: int) -> tf.data.Dataset:
+        """All batches from batch `batch` of epoch `epoch` on, epoch after epoch without end."""
+
+        def batches_of(e: tf.Tensor) -> tf.data.Dataset:
+            offset = self._offset(e)
+            first = tf.where(e == epoch, tf.constant(batch, tf.int64), 0)
+            last = tf.cast(self._num_batches(offset), tf.int64)
+            return tf.data.Dataset.range(first, last).map(lambda k: self._batch(e, offset, tf.cast(k, tf.int32)))
+
+        epochs = tf.data.Dataset.range(epoch, tf.int64.max)
+        return epochs.flat_map(batches_of).prefetch(2)
+
+    def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
+        if not self._largest_offset:
+            return tf.constant(0)
+        return tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
+
+    def _cut(self, starts: tf.Tensor, reset: tf.Tensor) -> Batch:
+        """A batch whose row b begins at token starts[b]."""
+        window = tf.gather(self._ids, starts[None, :] + tf.range(self.num_steps + 1)[:, None])  # [T + 1, B]
+        return Batch(window[:-1], window[1:], reset)
+
+    @abc.abstractmethod
+    def _offset_bound(self) -> int:
+        """The largest random offset."""
+
+    @abc.abstractmethod
+    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
+        """int32: batches in an epoch with this offset."""
+
+    @abc.abstractmethod
+    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
+        """Batch k of the epoch."""
+
+
+class sequential_batches(Batches):  # noqa: N801 (called as the book calls its function)
+    """Row b is one contiguous stream: it goes on in batch k + 1 where batch k ended.
+
+    Each epoch skips an offset uniform in [0, T], and cuts the rest into B streams of equal length. The state is
+    to be carried from batch to batch, and starts from zero with each epoch.
+
+    Args:
+      ids: tokens, int32 [N].
+      batch_size, num_steps: B and T.
+      seed: decides the offsets.
+      random_offset: whether there are offsets; without, every epoch is the same.
+    Raises:
+      UserError: the text is too short for one batch.
+    """
+
+    def _offset_bound(self) -> int:
+        return self.num_steps
+
+    def _stream_length(self, offset: tf.Tensor) -> tf.Tensor:
+        return (tf.size(self._ids) - offset - 1) // self.batch_size
+
+    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
+        return self._stream_length(offset) // self.num_steps
+
+    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
+        starts = offset + tf.range(self.batch_size) * self._stream_length(offset) + k * self.num_steps
+        return self._cut(starts, tf.fill([self.batch_size], k == 0))
+
+
+class random_batches(Batches):  # noqa: N801
+    """Windows of T tokens that never overlap, shuffled anew each epoch; every row starts from a zero state.
+
+    Each epoch drops a number of leading tokens uniform in [0, T - 1]. Windows beyond the last full batch are
+    left out of that epoch.
+
+    Args and Raises: as sequential_batches; the seed also decides the order.
+    """
+
+    def _offset_bound(self) -> int:
+        return self.num_steps - 1
+
+    def _num_windows(self, offset: tf.Tensor) -> tf.Tensor:
+        return (tf.size(self._ids) - offset - 1) // self.num_steps
+
+    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
+        return self._num_windows(offset) // self.batch_size
+
+    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
+        # A keyed permutation, computed where it is asked for: nothing of the corpus's size is shuffled in memory.
+        # Its key must be well mixed: neighbouring epochs as keys give orders that are visibly alike.
+        key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
+        rows = k * self.batch_size + tf.range(self.batch_size)
+        windows = tf.random.experimental.index_shuffle(rows, key, self._num_windows(offset) - 1)
+        return self._cut(offset + windows * self.num_steps, tf.fill([self.batch_size], True))

@@ -1,0 +1,136 @@
+"""Keras callbacks of a run: progress on the screen, the run directory kept up to date, a clean end on Ctrl-C."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from tfrnn.run_dir import RunDir
+from tfrnn.trainer import Trainer
+
+SECONDS_BETWEEN_SAVES = 30.0
+SECONDS_BETWEEN_LINES = 30.0
+METRICS_OF_EPOCH = (
+    "perplexity",
+    "bits_per_char",
+    "val_perplexity",
+    "val_bits_per_char",
+    "tokens_per_sec",
+    "learning_rate",
+    "seconds",
+)
+
+
+class Timed(keras.callbacks.Callback):
+    """A callback that adds up the time of its own work in `seconds`."""
+
+    seconds = 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+class Progress(Timed):
+    """A bar where stderr is a terminal, else a line now and then; with predictions every `show_every` epochs.
+
+    Args:
+      predict: gives the lines to show.
+      show_every: epochs between them; 0 for none.
+    """
+
+    def __init__(self, predict: Callable[[], list[str]], show_every: int):
+        super().__init__()
+        self._predict, self._show_every = predict, show_every
+        self._bar: Any = None
+        self._line_shown = time.perf_counter()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._bar = tqdm(
+            total=self.params["epochs"],
+            file=sys.stderr,
+            disable=not sys.stderr.isatty(),
+            bar_format="{percentage:3.0f}%|{bar:30}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        part = min(1, (batch + 1) / self.params["steps"])
+        self._bar.update(self._epoch + part - self._bar.n)
+        if self._bar.disable and time.perf_counter() - self._line_shown > SECONDS_BETWEEN_LINES:
+            self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: perplexity {logs['perplexity']:.2f}")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
+        speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
+        measures = f"perplexity {logs['perplexity']:.2f}{held_out}{speed}"
+        self._bar.set_postfix_str(measures, refresh=False)
+        if self._show_every and (epoch + 1) % self._show_every == 0:
+            with self.timed():
+                lines = self._predict()
+            self._line(f"epoch {epoch + 1}/{self.params['epochs']}: {measures}", *(f"  {line}" for line in lines))
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._bar.close()
+
+    def _line(self, *lines: str) -> None:
+        for line in lines:
+            tqdm.write(line, file=sys.stderr)
+        sys.stderr.flush()
+        self._line_shown = time.perf_counter()
+
+
+class SaveRun(Timed):
+    """Adds each finished epoch to metrics.jsonl and saves a checkpoint from time to time and at the end."""
+
+    def __init__(self, run: RunDir, trainer: Trainer, manager: tf.train.CheckpointManager):
+        super().__init__()
+        self._run, self._trainer, self._manager = run, trainer, manager
+        self._saved = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        with self.timed():
+            self._run.add_metrics({"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}})
+            if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
+                self._save()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        with self.timed():
+            self._save()
+
+    def _save(self) -> None:
+        self._trainer.save(self._manager)
+        self._saved = time.perf_counter()
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Ends training after the call under way on Ctrl-C or SIGTERM; a second one acts as usual."""
+
+    stopped = False
+    _signals = (signal.SIGINT, signal.SIGTERM)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._usual: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            self._usual = {number: signal.signal(number, self._stop) for number in self._signals}
+
+    def on_train_end(self, logs: Any = None) -> None:
+        for number, handler in self._usual.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: Any) -> None:
+        self.stopped = self.model.stop_training = True
+        signal.signal(number, self._usual[number])

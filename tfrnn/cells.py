@@ -1,0 +1,87 @@
+"""Recurrent cells from scratch, one screen each: the equations of Dive into Deep Learning, in their order.
+
+A cell is one time step by Keras's cell protocol: `cell(inputs, states) -> (output, states)`, with `units`,
+`state_size`, `output_size` and `get_initial_state(batch_size)`; so it runs under `tfrnn.RNN` and under
+`keras.layers.RNN`, beside Keras's own cells. Weights have Keras's names and layout.
+
+Letters: B batch_size, D inputs' size, H units; X [B, D] inputs, H [B, H] hidden state, C [B, H] memory cell.
+W_x* stand side by side in `kernel` [D, gates * H], W_h* in `recurrent_kernel` [H, gates * H].
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+SCRATCH_INITIALIZER = {"class_name": "RandomNormal", "config": {"mean": 0.0, "stddev": 0.01}}  # the book's
+
+
+class _Cell(keras.layers.Layer):
+    """What the cells share: the weights [D, gates * H], [H, gates * H], [gates * H], and their description."""
+
+    gates: int  # kernels side by side
+    num_states = 1  # tensors in the state
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        kernel_initializer: Any = SCRATCH_INITIALIZER,
+        recurrent_initializer: Any = SCRATCH_INITIALIZER,
+        bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not isinstance(units, int) or units < 1:
+            raise ValueError(f"units must be a whole number of at least 1; got {units!r}")
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.output_size = units
+        self.state_size = units if self.num_states == 1 else [units] * self.num_states
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        columns = self.gates * self.units
+        self.kernel = self.add_weight((input_shape[-1], columns), self.kernel_initializer, name="kernel")
+        self.recurrent_kernel = self.add_weight(
+            (self.units, columns), self.recurrent_initializer, name="recurrent_kernel"
+        )
+        self.bias = self.add_weight((columns,), self.bias_initializer, name="bias")
+        super().build(input_shape)
+
+    def get_initial_state(self, batch_size: int | None = None) -> list:
+        """Zeros, a list of [B, H]."""
+        return [ops.zeros((batch_size, self.units), self.compute_dtype) for _ in range(self.num_states)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class RNNCell(_Cell):
+    """The simple recurrent cell (section 8.4): H' = tanh(X W_xh + H W_hh + b_h).
+
+    Args:
+      units: H.
+      activation: in place of tanh.
+      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's, N(0, 0.01) and zeros.
+
+    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
+    The same as keras.layers.SimpleRNNCell, with other initial weights.
+    """
+
+    gates = 1
+
+    def call(self, inputs: Any, states: Any) -> tuple:
+        (h,) = states
+        h = self.activation(ops.matmul(inputs, self.kernel) + ops.matmul(h, self.recurrent_kernel) + self.bias)
+        return h, [h]

@@ -1,0 +1,113 @@
+"""What the commands share: flags made from settings, grouped help, and errors as one line with exit status 2."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from absl import flags
+
+from tfrnn import config as config_lib
+from tfrnn.errors import UserError
+
+
+class _SettingParser(flags.ArgumentParser):
+    """Parses a setting as config does, so that its bounds and messages are written once."""
+
+    def __init__(self, field: Any, kind: Any):
+        self._field, self._kind = field, kind
+
+    def parse(self, argument: Any) -> Any:
+        return config_lib.parse(self._field, self._kind, argument) if isinstance(argument, str) else argument
+
+    def flag_type(self) -> str:
+        return str(self._kind)
+
+
+class Flags:
+    """The flags of one command.
+
+    Args:
+      command: its name, such as `train`.
+      about: what it does, with an example; shown by --help.
+    """
+
+    def __init__(self, command: str, about: str):
+        self.values = flags.FlagValues()
+        self.values.set_gnu_getopt(True)
+        self._command, self._about = command, about
+        self._groups: list[tuple[str, list[str]]] = []
+        flags.DEFINE_boolean("help", False, "shows this help", short_name="h", flag_values=self.values)
+
+    def define(self, section: type[config_lib.Section]) -> None:
+        """A flag for each field of the section, whose docstring is their title in the help."""
+        self._groups.append((section.__doc__ or "", [_help_line(field, kind) for field, kind in section.fields()]))
+        for field, kind in section.fields():
+            self._define(field, kind)
+
+    def _define(self, field: Any, kind: Any) -> None:
+        if kind is bool:
+            flag = flags.BooleanFlag(field.name, field.default, field.metadata["help"])
+            flag.parser = _SettingParser(field, kind)
+            flags.DEFINE_flag(flag, self.values)
+        elif kind == config_lib.TEXTS:
+            flags.DEFINE_multi_string(field.name, field.default, field.metadata["help"], flag_values=self.values)
+        else:
+            parser = _SettingParser(field, kind)
+            flags.DEFINE(
+                parser, field.name, field.default, field.metadata["help"], self.values, flags.ArgumentSerializer()
+            )
+
+    def parse(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The flags that were given, by name; shows the help and exits where that was asked for.
+
+        Raises UserError on an unknown flag, a wrong value or an argument that is no flag.
+        """
+        try:
+            rest = self.values(argv)[1:]
+        except flags.IllegalFlagValueError as error:
+            raise UserError(str(error.__context__ or error)) from None
+        except flags.Error as error:
+            raise UserError(f"{error}; `{self._call()} --help` lists the flags") from None
+        if rest:
+            raise UserError(f"expected flags alone, got {rest[0]!r}; `{self._call()} --help` lists them")
+        given = {name: self.values[name] for name in self.values if self.values[name].present}
+        if "help" in given:
+            print(self._help())
+            sys.exit(0)
+        return {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
+
+    def _call(self) -> str:
+        return f"python -m tfrnn.{self._command}"
+
+    def _help(self) -> str:
+        groups = (f"{title}:\n" + "\n".join(lines) for title, lines in self._groups)
+        return "\n\n".join([f"usage: {self._call()} [--flag=value ...]", self._about, *groups])
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command: a user's error becomes one line on stderr and exit status 2."""
+    try:
+        main(sys.argv)
+    except UserError as error:
+        print(f"tfrnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("tfrnn: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _help_line(field: Any, kind: Any) -> str:
+    shown = {True: "true", False: "false", (): "none"}.get(field.default, field.default)
+    choices = "|".join(field.metadata.get("choices", ()))
+    left = f"  --{field.name}" + (f"={choices}" if choices else "")
+    default = "" if shown in ("", None) else f" (default: {shown})"
+    return f"{left}\n        {field.metadata['help']}{default}"

@@ -1,0 +1,242 @@
+"""Every setting once: its name, default, bounds and help. Flags, notebook arguments and config.json are made from it.
+
+`Config` has four sections of plain fields whose names are unique among all sections, so that a setting
+is known by its name alone: `Config().replace(units=512)`, `--units=512`, `config.model.units`.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, get_type_hints
+
+from tfrnn.errors import UserError
+
+TEXTS = tuple[str, ...]
+# Names of the classes: scratch in tfrnn.cells, keras in keras.layers.
+CELLS = {
+    "rnn": {"scratch": "RNNCell", "keras": "SimpleRNNCell"},
+    "gru": {"scratch": "GRUCell", "keras": "GRUCell"},
+    "lstm": {"scratch": "LSTMCell", "keras": "LSTMCell"},
+}
+# Classes of keras.optimizers with the arguments that differ from their defaults.
+OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sgd": ("SGD", {}),
+    "momentum": ("SGD", {"momentum": 0.9}),
+    "rmsprop": ("RMSprop", {}),
+    "adam": ("Adam", {}),
+    "adamw": ("AdamW", {}),
+}
+# Settings that differ from the defaults, which are those of rnn_concise (Dive into Deep Learning, 8.6).
+PRESETS: dict[str, dict[str, Any]] = {
+    "rnn_scratch": {"implementation": "scratch", "units": 512},  # section 8.5
+    "rnn_scratch_random": {"implementation": "scratch", "units": 512, "sampling": "random"},  # 8.5
+    "rnn_concise": {},  # 8.6
+}
+DEFAULT_PRESET = "rnn_concise"
+
+
+def setting(default: Any, help: str, **bounds: Any) -> Any:
+    """A field with its help and bounds: choices, pattern, minimum, maximum, above, below; may_change on resume."""
+    return dataclasses.field(default=default, metadata={"help": help, **bounds})
+
+
+class Section:
+    """A frozen dataclass of settings, each checked when the section is made."""
+
+    def __post_init__(self) -> None:
+        for field, kind in self.fields():
+            checked = _check(field, kind, getattr(self, field.name))
+            object.__setattr__(self, field.name, checked)  # frozen: 1 given for a float becomes 1.0
+
+    @classmethod
+    def fields(cls) -> list[tuple[dataclasses.Field, Any]]:
+        """The fields and their types, in order; what flags are made from."""
+        kinds = get_type_hints(cls)
+        return [(field, kinds[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Section):
+    """The text and how it is cut into batches"""
+
+    corpus: str = setting("sample", "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text")
+    text_rule: str = setting(
+        "auto",
+        "book: lower-case letters, lines glued; lines: the same with a space between lines; "
+        "spaces: line ends become spaces; raw: as it is; auto: the corpus's own",
+        choices=("auto", "book", "lines", "spaces", "raw"),
+    )
+    tokens: str = setting("char", "what a token is", choices=("char", "word"))
+    max_tokens: int = setting(10_000, "tokens to train on, from the beginning; 0: all", minimum=0)
+    validation_tokens: int = setting(
+        5_000, "tokens held out right behind those (with --max_tokens=0: at the end)", minimum=0
+    )
+    vocabulary: str = setting(
+        "corpus", "which text makes the vocabulary: all of it or what is trained on", choices=("corpus", "training")
+    )
+    sampling: str = setting(
+        "sequential",
+        "sequential: each row reads on where its last batch ended, with the state carried; "
+        "random: shuffled windows, each from a zero state",
+        choices=("sequential", "random"),
+    )
+    random_offset: bool = setting(True, "start each epoch at a random offset below --num_steps")
+    batch_size: int = setting(32, "rows of a batch", minimum=1)
+    num_steps: int = setting(35, "tokens of a row", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model(Section):
+    """The network"""
+
+    cell: str = setting("rnn", "the recurrent cell", choices=tuple(CELLS))
+    implementation: str = setting("keras", "the cell from scratch or Keras's own", choices=("scratch", "keras"))
+    units: int = setting(256, "hidden units of a layer", minimum=1)
+    num_layers: int = setting(1, "recurrent layers", minimum=1)
+    embedding_dim: int = setting(0, "size of a learnt embedding; 0: one-hot", minimum=0)
+    dropout: float = setting(
+        0.0, "share of values dropped from the input of every layer but the first and from the last output",
+        minimum=0, below=1,
+    )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+    """Optimization"""
+
+    optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
+    learning_rate: float = setting(1.0, "its learning rate", above=0)
+    clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0)
+    epochs: int = setting(500, "passes over the training tokens", minimum=1, may_change=True)
+    seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
+    deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit; slower")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Section):
+    """Where it runs and what it shows"""
+
+    device: str = setting(
+        "auto", "auto (a GPU if there is one), cpu or gpu:N", pattern=r"auto|cpu|gpu:\d+", may_change=True
+    )
+    strategy: str = setting(
+        "one_device", "the tf.distribute strategy", choices=("one_device",), may_change=True
+    )  # fmt: skip
+    prefix: TEXTS = setting((), "text to continue (may be repeated); by default the corpus's own", may_change=True)
+    show_every: int = setting(50, "epochs between predictions shown; 0: none", minimum=0, may_change=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All settings of a run, in four sections."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    training: Training = dataclasses.field(default_factory=Training)
+    run: Run = dataclasses.field(default_factory=Run)
+
+    def replace(self, **settings: Any) -> "Config":
+        """A config with these settings changed, each given by its own name. Raises UserError on a wrong one."""
+        sections = {}
+        for name, section in vars(self).items():
+            own = {f.name: settings.pop(f.name) for f in dataclasses.fields(section) if f.name in settings}
+            sections[name] = dataclasses.replace(section, **own)
+        if settings:
+            raise UserError(f"unknown setting {', '.join(sorted(settings))}; the settings are {', '.join(self.flat())}")
+        return Config(**sections)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its name."""
+        return {name: value for section in vars(self).values() for name, value in vars(section).items()}
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """What config.json holds: sections of settings."""
+        return {name: dict(vars(section)) for name, section in vars(self).items()}
+
+    @classmethod
+    def from_dict(cls, data: Any) -> "Config":
+        """The inverse of to_dict, for data from a file: nothing missing, nothing unknown, every value checked."""
+        sections = {}
+        expected = cls()
+        _check_keys("config", data, vars(expected))
+        for name, section in vars(expected).items():
+            _check_keys(f"config section {name}", data[name], vars(section))
+            sections[name] = type(section)(**data[name])
+        return cls(**sections)
+
+    @classmethod
+    def from_preset(cls, preset: str = DEFAULT_PRESET, **settings: Any) -> "Config":
+        """A preset's config, with these settings in place of its own."""
+        if preset not in PRESETS:
+            raise UserError(f"--preset must be one of {', '.join(PRESETS)}; got {preset!r}")
+        return cls().replace(**{**PRESETS[preset], **settings})
+
+
+SECTIONS = (Data, Model, Training, Run)
+
+
+def may_change_on_resume(name: str) -> bool:
+    fields = (field for section in SECTIONS for field, _ in section.fields())
+    return any(field.name == name and field.metadata.get("may_change") for field in fields)
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def parse(field: dataclasses.Field, kind: Any, text: str) -> Any:
+    """The value of a setting given as text. Raises UserError where the text is no such value."""
+    try:
+        value = _BOOLEANS[text.lower()] if kind is bool else kind(text) if kind in (int, float) else text
+    except (ValueError, KeyError):
+        value = text
+    return _check(field, kind, value)
+
+
+def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
+    """The value, of the field's type and within its bounds; a list becomes a tuple and an int a float if need be."""
+    bounds = field.metadata
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind == TEXTS and type(value) is list:
+        value = tuple(value)
+    good = type(value) is (tuple if kind == TEXTS else kind)
+    if type(value) is tuple:
+        good = good and all(type(item) is str for item in value)
+    if kind is float:
+        good = good and math.isfinite(value)
+    good = (
+        good
+        and value in bounds.get("choices", (value,))
+        and ("pattern" not in bounds or re.fullmatch(bounds["pattern"], value) is not None)
+        and ("minimum" not in bounds or value >= bounds["minimum"])
+        and ("maximum" not in bounds or value <= bounds["maximum"])
+        and ("above" not in bounds or value > bounds["above"])
+        and ("below" not in bounds or value < bounds["below"])
+    )
+    if not good:
+        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}")
+    return value
+
+
+def _expected(field: dataclasses.Field, kind: Any) -> str:
+    bounds = field.metadata
+    if "choices" in bounds:
+        return f"one of {', '.join(bounds['choices'])}"
+    if "pattern" in bounds:
+        return bounds["pattern"].replace("|", " or ").replace(r"\d+", "N")
+    limits = [
+        f"{word} {bounds[key]}"
+        for key, word in (("minimum", "at least"), ("above", "above"), ("below", "below"), ("maximum", "at most"))
+        if key in bounds
+    ]
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return " ".join([names.get(kind, "a list of texts"), " and ".join(limits)]).strip()
+
+
+def _check_keys(what: str, data: Any, expected: Mapping[str, Any]) -> None:
+    if not isinstance(data, dict):
+        raise UserError(f"{what} must be an object with {', '.join(expected)}; got {type(data).__name__}")
+    unknown, missing = sorted(set(data) - set(expected)), sorted(set(expected) - set(data))
+    if unknown or missing:
+        raise UserError(f"{what} has unknown keys [{', '.join(unknown)}] and lacks [{', '.join(missing)}]")

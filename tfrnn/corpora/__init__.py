@@ -1,0 +1,74 @@
+"""Texts to train on: an embedded story, corpora that are fetched and verified once, and any UTF-8 file."""
+
+import dataclasses
+
+from tfrnn import text_rules
+from tfrnn.corpora import fetch
+from tfrnn.corpora.files import read_text
+from tfrnn.errors import MissingFileError, UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Corpus:
+    """What is known of a corpus by name: its text rule, the prefixes to continue, where its builder is."""
+
+    text_rule: str
+    prefixes: tuple[str, ...]
+    builder: str = ""  # the package of its TFDS builder; none: embedded here
+
+
+CORPORA = {
+    "sample": Corpus("book", ("well digger", "digger")),
+    "time_machine": Corpus("book", ("time traveller", "traveller"), "tfrnn.corpora.time_machine"),
+    "jay_lyrics": Corpus("spaces", ("分开", "不分开"), "tfrnn.corpora.jay_lyrics"),
+    "tiny_shakespeare": Corpus("raw", ("ROMEO:\n", "First "), "tensorflow_datasets.datasets.tiny_shakespeare"),
+}
+PREFIX_OF_FILE = 12  # so many characters of a file are its default prefix
+
+
+def text_rule_of(name_or_path: str) -> str:
+    """The rule that `auto` stands for: the corpus's own, `raw` for a file."""
+    return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
+
+
+def prefixes_of(name_or_path: str, text: str) -> tuple[str, ...]:
+    """The corpus's own prefixes; of a file, the first characters of its text."""
+    return CORPORA[name_or_path].prefixes if name_or_path in CORPORA else (text[:PREFIX_OF_FILE],)
+
+
+def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
+    """The cleaned text of a corpus.
+
+    A corpus that is not embedded is read from the folder that TFRNN_DATA_DIR names if its file is there, else
+    from TensorFlow Datasets' cache, else it is downloaded; its SHA-256 is verified in every case.
+
+    Args:
+      name_or_path: a key of CORPORA, or the path of a UTF-8 text.
+      text_rule: a key of text_rules.TEXT_RULES, or `auto` for the corpus's own.
+      tokens: `char` or `word`, see text_rules.clean.
+    Raises:
+      MissingFileError: there is no such file, or it cannot be had.
+      UserError: the file is empty, no UTF-8 text, not the recorded one, or nothing is left of it by the rule.
+    """
+    if name_or_path == "sample":
+        _, text = read_text(fetch.path_in_package("tfrnn.corpora", "sample.txt")).split("\n\n", 1)  # notice, story
+    elif name_or_path in CORPORA:
+        text = fetch.fetch_text(name_or_path, CORPORA[name_or_path].builder)
+    else:
+        try:
+            text = read_text(name_or_path)
+        except FileNotFoundError:
+            names = ", ".join(CORPORA)
+            raise MissingFileError(
+                f"--corpus must be one of {names} or the path of a text; there is no file {name_or_path!r}"
+            ) from None
+    rule = text_rule_of(name_or_path) if text_rule == "auto" else text_rule
+    if rule not in text_rules.TEXT_RULES:
+        raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {rule!r}")
+    cleaned = text_rules.clean(text, rule, tokens)
+    if not cleaned.strip():
+        raise UserError(
+            f"corpus {name_or_path}: expected a text with letters, but the rule {rule!r} leaves nothing of its "
+            f"{len(text)} characters; try --text_rule=raw or another text"
+        )
+    return cleaned

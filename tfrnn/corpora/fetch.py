@@ -1,0 +1,99 @@
+"""Corpora that are fetched: from TFRNN_DATA_DIR, TensorFlow Datasets' cache, or the network, in that order."""
+
+import contextlib
+import hashlib
+import importlib
+import importlib.resources
+import os
+import sys
+import threading
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tfrnn.corpora.files import read_text
+from tfrnn.errors import MissingFileError, UserError
+
+DATA_DIR = "TFRNN_DATA_DIR"
+PROBE_SECONDS = 8  # without a network TFDS retries for minutes, so one question is asked before it starts
+
+
+class Recorded(NamedTuple):
+    """A line of a builder's checksums.tsv."""
+
+    url: str
+    size: str
+    sha256: str
+    file_name: str
+
+
+def path_in_package(package: str, name: str) -> Path:
+    return Path(str(importlib.resources.files(package) / name))
+
+
+def recorded(builder: str) -> Recorded:
+    """The file that the builder in this package wants."""
+    return Recorded(*path_in_package(builder, "checksums.tsv").read_text().strip().split("\t"))
+
+
+def fetch_text(name: str, builder: str) -> str:
+    """The text of the corpus `name`, whose TFDS builder is in the package `builder`.
+
+    Raises:
+      MissingFileError: it is nowhere at hand and cannot be downloaded.
+      UserError: the file in TFRNN_DATA_DIR is not the recorded one.
+    """
+    file = recorded(builder)
+    folder = os.environ.get(DATA_DIR)
+    if folder and (Path(folder) / file.file_name).exists():
+        path = Path(folder) / file.file_name
+        received = hashlib.sha256(path.read_bytes()).hexdigest()
+        if received != file.sha256:
+            raise UserError(
+                f"{path}: expected the {name} corpus with SHA-256 {file.sha256}, got {received}; "
+                f"replace the file by {file.url} or remove it"
+            )
+        return read_text(path)
+    return _from_tfds(name, builder, file)
+
+
+def _from_tfds(name: str, builder: str, file: Recorded) -> str:
+    import tensorflow_datasets as tfds  # here, since only a corpus that is not at hand needs it
+
+    dataset_builder = importlib.import_module(f"{builder}.{name}_dataset_builder").Builder()
+    if not dataset_builder.is_prepared():
+        config = tfds.download.DownloadConfig(force_checksums_validation=True)
+        try:
+            _probe(file.url)
+            with contextlib.redirect_stdout(sys.stderr):  # TFDS announces its download there
+                dataset_builder.download_and_prepare(download_config=config)
+        except Exception as error:  # whatever stops a download, the way out is the same
+            reason = " ".join(str(error).split())[:200]
+            raise MissingFileError(
+                f"corpus {name} could not be downloaded from {file.url} ({reason}); save that file as "
+                f"{file.file_name} in a folder and set {DATA_DIR} to it, or use the embedded --corpus=sample"
+            ) from None
+    parts = [tfds.as_numpy(dataset_builder.as_dataset(split=split)) for split in dataset_builder.info.splits]
+    return "".join(example["text"].decode() for part in parts for example in part)
+
+
+def _probe(url: str) -> None:
+    """Raises an exception unless the URL's host answers within PROBE_SECONDS."""
+    failure: list[Any] = [TimeoutError(f"no answer within {PROBE_SECONDS} seconds")]
+
+    def ask() -> None:
+        try:
+            request = urllib.request.Request(url, method="HEAD")
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
+            failure.clear()
+        except urllib.error.HTTPError:  # the host is there; TFDS will say what it thinks of the answer
+            failure.clear()
+        except Exception as error:
+            failure[0] = error
+
+    thread = threading.Thread(target=ask, daemon=True)  # a name look-up has no time limit of its own
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if failure:
+        raise failure[0]

@@ -1,0 +1,39 @@
+"""Reading a text file, plain or the only member of a zip archive."""
+
+import os
+import zipfile
+from pathlib import Path
+
+from tfrnn.errors import UserError
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a UTF-8 file, with no character changed but a byte order mark removed.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      UserError: it is a folder, cannot be read, is empty, binary, or not UTF-8.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{path}: expected a text file, but it cannot be read ({reason})") from None
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if len(members) != 1 or members[0].file_size > 2**30:
+                raise UserError(f"{path}: expected an archive of one text of at most 1 GiB; it holds {len(members)}")
+            data = archive.read(members[0])
+    if not data:
+        raise UserError(f"{path}: expected a text, but the file is empty")
+    if b"\0" in data:
+        raise UserError(f"{path}: expected a text, but byte {data.index(0)} is NUL, so the file is binary")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: expected UTF-8, but byte {error.start} is 0x{data[error.start]:02x}; convert the file to UTF-8"
+        ) from None

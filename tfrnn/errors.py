@@ -1,0 +1,16 @@
+"""What a user can get wrong: one line that says what was expected, what was received and what to do."""
+
+
+class UserError(ValueError):
+    """A wrong setting, text or file; a command prints it as `tfrnn: error: ...` and exits with status 2."""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A text, corpus or run directory that is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class DivergedError(UserError, ArithmeticError):
+    """The loss or the gradient norm became NaN or infinite; the weights are those before that step."""

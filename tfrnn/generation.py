@@ -1,0 +1,142 @@
+"""Text out of a trained model: a prefix is read, then each next token is chosen and read in turn.
+
+Letters: P tokens of the prefix, B samples side by side, V vocab_size.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tfrnn.errors import UserError
+from tfrnn.rnn import State
+from tfrnn.vocabulary import NOUNS, Vocabulary
+
+
+class Sampler(NamedTuple):
+    """How a token is chosen from logits.
+
+    temperature: divides the logits; 0 takes the likeliest token always (greedy).
+    top_k: only the k likeliest tokens; 0 for all.
+    top_p: only the smallest set of likeliest tokens whose probabilities reach p; 1 for all (Holtzman et al., 2020).
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def choose(self, logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Token ids, int32 [B], from logits [B, V]; `<unk>` (id 0) is never chosen."""
+        logits = tf.concat([tf.fill([tf.shape(logits)[0], 1], logits.dtype.min), logits[:, 1:]], 1)
+        if self.temperature == 0:
+            return tf.argmax(logits, 1, tf.int32)
+        logits /= self.temperature
+        if self.top_k and self.top_k < logits.shape[1]:
+            smallest_kept = tf.math.top_k(logits, self.top_k).values[:, -1:]
+            logits = tf.where(logits < smallest_kept, logits.dtype.min, logits)
+        if self.top_p < 1:
+            largest_first = tf.sort(logits, 1, "DESCENDING")
+            reached_before = tf.cumsum(tf.nn.softmax(largest_first), 1, exclusive=True)
+            kept = tf.where(reached_before < self.top_p, largest_first, logits.dtype.max)
+            logits = tf.where(logits < tf.reduce_min(kept, 1, keepdims=True), logits.dtype.min, logits)
+        return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+
+
+GREEDY = Sampler()
+
+
+@tf.function(autograph=False)
+def _read(model: Any, ids: tf.Tensor) -> tuple[tf.Tensor, State]:
+    """The logits [B, V] of the token after the prefixes, int32 [P, B], and the state then."""
+    logits, state = model(ids, model.initial_state(tf.shape(ids)[1]), training=False)
+    return logits[-1], state
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _go_on(
+    model: Any, sampler: Sampler, logits: tf.Tensor, state: State, first: tf.Tensor, length: tf.Tensor, seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, State]:
+    """Tokens number `first` and on, int32 [length, B], with the logits and the state after them."""
+
+    def body(i: tf.Tensor, logits: tf.Tensor, state: State, tokens: tf.TensorArray) -> tuple:
+        token = sampler.choose(logits, tf.stack([seed, first + i]))
+        new_logits, state = model(token[None], state, training=False)
+        return i + 1, new_logits[0], state, tokens.write(i, token)
+
+    tokens = tf.TensorArray(tf.int32, length, element_shape=[None])
+    _, logits, state, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, logits, state, tokens))
+    return tokens.stack(), logits, state
+
+
+def _start(model: Any, vocabulary: Vocabulary, prefix: str, rows: int, unknown: str) -> tuple[tf.Tensor, State]:
+    ids = vocabulary.encode(prefix, unknown)
+    if not len(ids):
+        raise UserError(
+            f"--prefix {prefix!r}: expected at least one known {NOUNS[vocabulary.tokens]}; give a longer prefix"
+        )
+    _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32))  # one trace for all lengths
+    return _read(model, tf.tile(tf.constant(ids)[:, None], [1, rows]))
+
+
+def generate_many(
+    model: Any,
+    vocabulary: Vocabulary,
+    prefix: str,
+    length: int = 50,
+    num_samples: int = 1,
+    sampler: Sampler = GREEDY,
+    seed: int = 0,
+    unknown: str = "error",
+) -> list[str]:
+    """As `generate`, with several samples in one call."""
+    logits, state = _start(model, vocabulary, prefix, num_samples, unknown)
+    tokens, _, _ = _go_on(model, sampler, logits, state, tf.constant(0), tf.constant(length), tf.constant(seed))
+    return [_joined(vocabulary, prefix, vocabulary.decode(row)) for row in tokens.numpy().T]
+
+
+def generate(
+    model: Any,
+    vocabulary: Vocabulary,
+    prefix: str,
+    length: int = 50,
+    sampler: Sampler = GREEDY,
+    seed: int = 0,
+    unknown: str = "error",
+) -> str:
+    """The prefix and `length` more tokens, greedy by default; compiled, with the state carried.
+
+    Args:
+      model: a LanguageModel, trained or not.
+      vocabulary: the one it was trained with.
+      prefix: what to continue, cleaned as the text was.
+      length: tokens to add.
+      sampler: how each is chosen.
+      seed: decides what a sampler with a temperature draws.
+      unknown: what becomes of unknown tokens in the prefix: `error`, `unk` or `skip`.
+    Raises:
+      UserError: the prefix has no known token, or an unknown one where that is an error.
+    """
+    return generate_many(model, vocabulary, prefix, length, 1, sampler, seed, unknown)[0]
+
+
+def stream(
+    model: Any,
+    vocabulary: Vocabulary,
+    prefix: str,
+    length: int = 50,
+    sampler: Sampler = GREEDY,
+    seed: int = 0,
+    unknown: str = "error",
+) -> Iterator[str]:
+    """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives."""
+    logits, state = _start(model, vocabulary, prefix, 1, unknown)
+    for i in range(length):
+        tokens, logits, state = _go_on(
+            model, sampler, logits, state, tf.constant(i), tf.constant(1), tf.constant(seed)
+        )  # fmt: skip
+        yield _joined(vocabulary, "", vocabulary.decode(tokens.numpy()[:, 0]))
+
+
+def _joined(vocabulary: Vocabulary, prefix: str, continuation: str) -> str:
+    needs_space = vocabulary.tokens == "word" and not prefix[-1:].isspace()
+    return prefix + (" " if needs_space else "") + continuation

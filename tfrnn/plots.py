@@ -1,0 +1,26 @@
+"""Pictures of a run."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, title: str = "") -> None:
+    """Saves the training and validation perplexity over the epochs as a PNG; rows as in metrics.jsonl."""
+    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+
+    figure = Figure(figsize=(6, 3.75), layout="constrained")
+    axes = figure.add_subplot()
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) == 1 else None
+    axes.semilogy(epochs, [row["perplexity"] for row in rows], "-", color="0.1", marker=marker, label="training")
+    validation = [math.nan if row["val_perplexity"] is None else row["val_perplexity"] for row in rows]
+    if not all(map(math.isnan, validation)):
+        axes.semilogy(epochs, validation, "--", color="0.45", marker=marker, label="held out")
+    axes.set(xlabel="epoch", ylabel="perplexity", title=title)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=120, format="png")

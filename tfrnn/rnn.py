@@ -1,0 +1,197 @@
+"""RNN: a time-major layer that runs any Keras cell over the steps of a sequence.
+
+Letters: T num_steps, B batch_size, D inputs' size, H units, L layers.
+The state is always a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and
+the GRU, two (hidden, memory cell) for the LSTM. It goes in with a call and comes out of it; the layer keeps none.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+State = tuple[tuple[tf.Tensor, ...], ...]  # L entries of [B, H] each
+LONGEST_UNROLLED = 64  # steps; a longer sequence is a loop in the graph, to bound its size and tracing time
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class RNN(keras.layers.Layer):
+    """One or more recurrent layers.
+
+    Args:
+      cell: a cell, or a list of cells, one per layer: ours, Keras's, or any layer by Keras's cell protocol.
+      time_major: whether inputs and outputs are [T, B, ...]; otherwise [B, T, ...].
+      return_sequences: whether the outputs are those of all steps; otherwise of the last one alone.
+      return_state: whether a call gives (outputs, state); otherwise the outputs alone.
+      dropout: share of the values dropped from the input of every layer but the first, in training.
+
+    Call: inputs [T, B, D] and a state (by default zeros); gives outputs [T, B, H] and the state after the last step.
+    With a single cell the state may also be what the cell's own get_initial_state returns.
+
+    Raises:
+      ValueError: the state has another structure or batch size than the layer.
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        time_major: bool = True,
+        return_sequences: bool = True,
+        return_state: bool = True,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.cells = list(cell) if isinstance(cell, (list, tuple)) else [cell]
+        for one in self.cells:
+            if not callable(one) or not hasattr(one, "state_size"):
+                raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {one!r}")
+        if not self.cells:
+            raise ValueError("RNN needs at least one cell; got an empty list")
+        self.time_major = time_major
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.dropout = dropout
+        self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        size = input_shape[-1]
+        for cell in self.cells:
+            if isinstance(cell, keras.layers.Layer) and not cell.built:
+                cell.build((None, size))
+                cell.built = True
+            size = _output_size(cell)
+        super().build(input_shape)
+
+    @property
+    def output_size(self) -> int:
+        """H of the last layer."""
+        return _output_size(self.cells[-1])
+
+    def initial_state(self, batch_size: int) -> State:
+        """Zeros (or what the cells define) for B rows."""
+        return tuple(
+            _as_tuple(cell.get_initial_state(batch_size))
+            if hasattr(cell, "get_initial_state")
+            else tuple(tf.zeros((batch_size, size), self.compute_dtype) for size in _state_sizes(cell))
+            for cell in self.cells
+        )
+
+    def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> Any:
+        sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
+        batch_size = sequence.shape[1] or tf.shape(sequence)[1]
+        state = self.initial_state(batch_size) if state is None else self._checked(state, sequence.shape[1])
+        new_state = []
+        for layer, (cell, layer_state) in enumerate(zip(self.cells, state, strict=True)):
+            if layer and self.dropouts:
+                sequence = self.dropouts[layer - 1](sequence, training=training)
+            sequence, layer_state = unroll(cell, sequence, layer_state, training)  # [T, B, H]
+            new_state.append(layer_state)
+        outputs = sequence if self.return_sequences else sequence[-1]
+        if self.return_sequences and not self.time_major:
+            outputs = _swap_time_and_batch(outputs)
+        return (outputs, tuple(new_state)) if self.return_state else outputs
+
+    def _checked(self, state: Any, batch_size: int | None) -> State:
+        """The state in the tuple form. Raises ValueError where it does not fit."""
+        flat = not isinstance(state, (list, tuple)) or (
+            len(state) > 0 and not any(isinstance(entry, (list, tuple)) for entry in state)
+        )
+        if len(self.cells) == 1 and flat:
+            state = (state,)
+        rows = "B" if batch_size is None else batch_size
+        expected = tuple(tuple(f"[{rows}, {size}]" for size in _state_sizes(cell)) for cell in self.cells)
+        received = keras.tree.map_structure(lambda t: str(list(tf.convert_to_tensor(t).shape)), state)
+        message = f"state must be a tuple with a tuple per layer, {expected}; got {received}"
+        if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
+            raise ValueError(message)
+        checked = []
+        for entry, cell in zip(state, self.cells, strict=True):
+            tensors = tuple(tf.cast(tensor, self.compute_dtype) for tensor in _as_tuple(entry))
+            shapes = [tf.TensorShape([batch_size, size]) for size in _state_sizes(cell)]
+            if len(tensors) != len(shapes) or not all(
+                tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, shapes, strict=True)
+            ):
+                raise ValueError(message)
+            checked.append(tensors)
+        return tuple(checked)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any, **__: Any) -> Any:
+        rows = input_shape[1] if self.time_major else input_shape[0]
+        sequence = (*input_shape[:2], self.output_size)
+        outputs = sequence if self.return_sequences else (rows, self.output_size)
+        state = tuple(tuple((rows, size) for size in _state_sizes(cell)) for cell in self.cells)
+        return (outputs, state) if self.return_state else outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "cell": [keras.saving.serialize_keras_object(cell) for cell in self.cells],
+            "time_major": self.time_major,
+            "return_sequences": self.return_sequences,
+            "return_state": self.return_state,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "RNN":
+        cells = [keras.saving.deserialize_keras_object(cell) for cell in config["cell"]]
+        return cls(**{**config, "cell": cells})
+
+
+def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple[tf.Tensor, tuple]:
+    """Runs a cell over all steps: inputs [T, B, D] and a layer's state give outputs [T, B, H] and its state."""
+    takes_training = getattr(cell, "_call_has_training_arg", False)
+
+    def step(step_inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
+        output, new_state = cell(step_inputs, list(state), **({"training": training} if takes_training else {}))
+        return output, _as_tuple(new_state)
+
+    num_steps = inputs.shape[0]
+    if training and hasattr(cell, "get_dropout_mask"):  # Keras's cells keep one mask for all steps of a call
+        cell.get_dropout_mask(inputs[0])
+        cell.get_recurrent_dropout_mask(state[0])
+    if num_steps is not None and 1 <= num_steps <= LONGEST_UNROLLED:
+        outputs = []
+        for step_inputs in tf.unstack(inputs):
+            output, state = step(step_inputs, state)
+            outputs.append(output)
+        result = tf.stack(outputs), state
+    else:
+        result = _loop(step, inputs, state, _output_size(cell))
+    if training and hasattr(cell, "reset_dropout_mask"):
+        cell.reset_dropout_mask()
+        cell.reset_recurrent_dropout_mask()
+    return result
+
+
+def _loop(step: Any, inputs: tf.Tensor, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
+    """As the unrolled steps, by a loop in the graph."""
+    num_steps = tf.shape(inputs)[0]
+    outputs = tf.TensorArray(inputs.dtype, num_steps, element_shape=[inputs.shape[1], output_size])
+
+    def body(t: tf.Tensor, state: tuple, outputs: tf.TensorArray) -> tuple:
+        output, new_state = step(inputs[t], state)
+        for new, old in zip(new_state, state, strict=True):
+            new.set_shape(old.shape)
+        return t + 1, new_state, outputs.write(t, output)
+
+    _, state, outputs = tf.while_loop(lambda t, *_: t < num_steps, body, (0, state, outputs))
+    return outputs.stack(), state
+
+
+def _as_tuple(value: Any) -> tuple:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
+
+
+def _state_sizes(cell: Any) -> tuple[int, ...]:
+    return _as_tuple(cell.state_size)
+
+
+def _output_size(cell: Any) -> int:
+    return getattr(cell, "output_size", None) or _state_sizes(cell)[0]
+
+
+def _swap_time_and_batch(sequence: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(sequence, [1, 0, *range(2, len(sequence.shape))])

@@ -1,0 +1,66 @@
+"""Device, strategy, seeds and log noise: what is set once, before a model is made."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from tfrnn.errors import UserError
+
+
+@contextlib.contextmanager
+def _without_native_stderr() -> Iterator[None]:
+    """Nothing that C++ code writes to file descriptor 2 is seen; Python's exceptions are."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without what it writes about CUDA and CPU instructions.
+
+    Part of that is written before its own log level is read, so the level alone does not help. A user who sets
+    TF_CPP_MIN_LOG_LEVEL sees it all.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _without_native_stderr():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
+def set_seed(seed: int, deterministic: bool = False) -> None:
+    """Seeds Python, NumPy and TensorFlow; `deterministic` allows only operations that repeat bit for bit."""
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def device_name(device: str = "auto") -> str:
+    """`auto`, `cpu` or `gpu:N` as TensorFlow names it, such as /CPU:0. Raises UserError where it is not there."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if device == "cpu" or (device == "auto" and not gpus):
+        return "/CPU:0"
+    number = 0 if device == "auto" else int(device.removeprefix("gpu:"))
+    if number >= len(gpus):
+        raise UserError(f"--device={device}: TensorFlow sees {len(gpus)} GPUs here; use --device=auto or cpu")
+    return f"/GPU:{number}"
+
+
+def one_device(device: str = "auto"):
+    """tf.distribute.OneDeviceStrategy on that device."""
+    import tensorflow as tf
+
+    return tf.distribute.OneDeviceStrategy(device_name(device))

@@ -1,0 +1,129 @@
+"""One training step and one evaluation step, and many of them in one call.
+
+Letters: T num_steps, B batch_size, V vocab_size.
+A step is a function of a batch and a state: the state comes out of one step and goes into the next, and the gradient
+ends where the step begins.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfrnn import config
+from tfrnn.batches import Batch
+from tfrnn.rnn import State
+
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (outputs, targets) -> the sum of the losses, a scalar
+
+
+class Sums(NamedTuple):
+    """What an epoch adds up; the mean loss is exact however the epoch is cut into calls."""
+
+    loss: tf.Tensor  # float64, nats
+    tokens: tf.Tensor  # float64
+
+    @classmethod
+    def zero(cls) -> "Sums":
+        return cls(tf.zeros([], tf.float64), tf.zeros([], tf.float64))
+
+    def add(self, loss: tf.Tensor, tokens: tf.Tensor) -> "Sums":
+        return Sums(self.loss + tf.cast(loss, tf.float64), self.tokens + tf.cast(tokens, tf.float64))
+
+
+def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Softmax cross entropy from logits [T, B, V] and targets [T, B], summed, in nats."""
+    return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+
+
+def make_optimizer(settings: config.Training) -> keras.optimizers.Optimizer:
+    """Keras's optimizer by its name in config.OPTIMIZERS."""
+    name, arguments = config.OPTIMIZERS[settings.optimizer]
+    return getattr(keras.optimizers, name)(learning_rate=settings.learning_rate, **arguments)
+
+
+def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The gradients scaled so that their global norm is at most clip_norm (0: no bound), and the norm before.
+
+    Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
+    """
+    norm = tf.linalg.global_norm(gradients)
+    return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if clip_norm else gradients), norm
+
+
+def train_step(
+    model: Any, optimizer: Any, loss_fn: Loss, clip_norm: float, batch: Batch, state: State, sums: Sums
+) -> tuple[State, Sums, tf.Tensor]:
+    """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, and whether
+    loss and gradient norm were finite; where they were not, weights, state and sums are left as they came.
+
+    The loss is the mean over the batch's T * B tokens.
+    """
+    variables = model.trainable_variables
+    tokens = tf.size(batch.targets)
+    with tf.GradientTape() as tape:
+        outputs, new_state = model(batch.inputs, _reset(model, state, batch.reset), training=True)
+        loss = loss_fn(outputs, batch.targets)
+        mean = loss / tf.cast(tokens, loss.dtype)
+    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
+    gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(mean, variables)]
+    gradients, norm = clip(gradients, clip_norm)
+    finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
+
+    def update() -> bool:
+        optimizer.apply(gradients, variables)
+        return True
+
+    tf.cond(finite, update, lambda: False)
+    after = (new_state, sums.add(loss, tokens))
+    kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
+    return *kept, finite
+
+
+def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
+    """Forward alone."""
+    outputs, state = model(batch.inputs, _reset(model, state, batch.reset), training=False)
+    return state, sums.add(loss_fn(outputs, batch.targets), tf.size(batch.targets))
+
+
+def train_steps(
+    strategy: tf.distribute.Strategy,
+    step: Callable[[Batch, State, Sums], tuple[State, Sums, tf.Tensor]],
+    iterator: Iterator[Batch],
+    num_steps: tf.Tensor,
+    state: State,
+    sums: Sums,
+) -> tuple[State, Sums, tf.Tensor]:
+    """So many training steps, or up to the first that was not finite; gives also the number of good ones."""
+
+    def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums) -> tuple:
+        state, sums, finite = strategy.run(step, (next(iterator), state, sums))
+        return done + tf.cast(finite, tf.int32), finite, state, sums
+
+    done, _, state, sums = tf.while_loop(
+        lambda done, finite, *_: finite & (done < num_steps), body, (0, True, state, sums)
+    )
+    return state, sums, done
+
+
+def eval_steps(
+    strategy: tf.distribute.Strategy,
+    step: Callable[[Batch, State, Sums], tuple[State, Sums]],
+    iterator: Iterator[Batch],
+    num_steps: tf.Tensor,
+    state: State,
+) -> Sums:
+    """So many evaluation steps."""
+    _, _, sums = tf.while_loop(
+        lambda done, *_: done < num_steps,
+        lambda done, state, sums: (done + 1, *strategy.run(step, (next(iterator), state, sums))),
+        (0, state, Sums.zero()),
+    )
+    return sums
+
+
+def _reset(model: Any, state: State, reset: tf.Tensor) -> State:
+    """The state with the named rows [B] started anew."""
+    fresh = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
+    return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), fresh, state)

@@ -1,0 +1,180 @@
+"""Trains a language model on a text: `python -m tfrnn.train --help`."""
+
+import dataclasses
+import itertools
+import shlex
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrnn import command_line, corpora, runtime, text_rules
+from tfrnn import config as config_lib
+from tfrnn.config import Config
+from tfrnn.errors import DivergedError
+from tfrnn.vocabulary import Vocabulary
+
+ABOUT = """Trains a recurrent language model on a text, saves it, and continues the text's prefixes.
+
+  python -m tfrnn.train --corpus=time_machine --preset=rnn_scratch
+
+The same command with the same --run_dir goes on where it ended."""
+PREDICTED = 50  # tokens shown after a prefix, as in the book
+
+
+@dataclasses.dataclass(frozen=True)
+class Which(config_lib.Section):
+    """The run"""
+
+    preset: str = config_lib.setting(
+        config_lib.DEFAULT_PRESET,
+        "settings of a section of the book; flags given beside it win",
+        choices=tuple(config_lib.PRESETS),
+    )
+    run_dir: str = config_lib.setting("", "its folder; by default runs/<preset or cell>-<corpus>-<time>")
+
+
+def main(argv: Sequence[str]) -> None:
+    config, preset, run_dir = parse_flags(argv)
+    if not run_dir:
+        run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
+        argv = [*argv, f"--run_dir={run_dir}"]
+    again = shlex.join(["python", "-m", "tfrnn.train", *argv[1:]])
+    train(config, run_dir, again)
+
+
+def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
+    """The settings, the preset if one was named, and the run directory if one was."""
+    flags = command_line.Flags("train", ABOUT)
+    for section in (Which, *config_lib.SECTIONS):
+        flags.define(section)
+    given = flags.parse(argv)
+    preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
+    return Config.from_preset(preset or Which.preset, **given), preset, run_dir
+
+
+def default_run_dir(name: str, corpus: str) -> str:
+    """runs/<name>-<corpus>-<time>, one that is not there yet."""
+    path = f"runs/{name}-{Path(corpus).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
+    return next(candidate for candidate in numbered if not Path(candidate).exists())
+
+
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """A corpus as a run reads it; int32 ids."""
+
+    vocabulary: Vocabulary
+    training: np.ndarray
+    validation: np.ndarray
+
+
+def read(config: Config) -> tuple[Config, Text]:
+    """The text's ids, and the config with what depends on the text filled in: its rule and its prefixes."""
+    data = config.data
+    rule = corpora.text_rule_of(data.corpus) if data.text_rule == "auto" else data.text_rule
+    text = corpora.load_corpus(data.corpus, rule, data.tokens)
+    tokens = text_rules.split(text, data.tokens)
+    end = data.max_tokens or max(0, len(tokens) - data.validation_tokens)
+    parts = [text_rules.join(part, data.tokens) for part in (tokens[:end], tokens[end:][: data.validation_tokens])]
+    vocabulary = Vocabulary.from_text(text if data.vocabulary == "corpus" else parts[0], data.tokens)
+    validation = vocabulary.encode(parts[1], unknown="unk")
+    if unknown := int((validation == 0).sum()):
+        command_line.note(f"{unknown} of {len(validation)} validation tokens are not in the vocabulary: read as <unk>")
+    prefixes = config.run.prefix or corpora.prefixes_of(data.corpus, text)
+    prefixes = text_rules.clean_prefixes(prefixes, rule, data.tokens)
+    for prefix in prefixes:
+        vocabulary.encode(prefix)  # an unknown character is an error, and now is the time to say so
+    return config.replace(text_rule=rule, prefix=prefixes), Text(vocabulary, vocabulary.encode(parts[0]), validation)
+
+
+def make_batches(config: Config, text: Text) -> tuple[Any, Any]:
+    """Training batches, and validation batches without an offset; None where two tokens are not held out."""
+    from tfrnn.batches import random_batches, sequential_batches
+
+    data, held_out = config.data, len(text.validation) - 1
+    kind = {"sequential": sequential_batches, "random": random_batches}[data.sampling]
+    batches = kind(text.training, data.batch_size, data.num_steps, config.training.seed, data.random_offset)
+    if held_out < 1:
+        return batches, None
+    num_steps = min(data.num_steps, held_out)
+    rows = min(data.batch_size, held_out // num_steps)
+    return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
+
+
+def train(config: Config, run_dir: str, again: str = "") -> None:
+    """Trains as the config says, from where the run directory stands, and prints the closing lines.
+
+    Args:
+      config: the settings.
+      run_dir: new, empty, or of a run with the same settings.
+      again: the command to show to someone who interrupts.
+    """
+    config, text = read(config)
+    # From here on TensorFlow is needed; what is wrong with flags and texts has been said before it loads.
+    runtime.import_tensorflow_quietly()
+    from tfrnn import callbacks, step
+    from tfrnn.generation import generate
+    from tfrnn.model import build_language_model
+    from tfrnn.plots import plot_perplexity
+    from tfrnn.run_dir import PLOT, RunDir
+    from tfrnn.trainer import Trainer
+
+    run = RunDir(run_dir)
+    if run.begun:
+        run.check_same(config, text.vocabulary)
+    batches, validation = make_batches(config, text)
+    device = runtime.device_name(config.run.device)
+    runtime.set_seed(config.training.seed, config.training.deterministic)
+    strategy = runtime.one_device(config.run.device)
+    with strategy.scope():
+        model = build_language_model(config.model, len(text.vocabulary))
+        optimizer = step.make_optimizer(config.training)
+    trainer = Trainer(model, optimizer, config.training.clip_norm, strategy)
+    run.create(config, text.vocabulary)
+    command_line.note(f"run directory: {run_dir}")
+    manager = run.manager(trainer.checkpoint)
+    trainer.restore(manager)
+    run.keep_metrics(trainer.epoch)
+
+    def predict() -> list[str]:
+        return [generate(model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
+
+    left = config.training.epochs - trainer.epoch
+    if left > 0:
+        if run.begun:
+            command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
+        progress = callbacks.Progress(predict, config.run.show_every)
+        saving = callbacks.SaveRun(run, trainer, manager)
+        signals = callbacks.StopOnSignal()
+        try:
+            trainer.fit(batches, left, validation, [progress, saving, signals])
+        except DivergedError as error:
+            raise DivergedError(f"{error}; the run up to there is in {run_dir}") from None
+        finally:
+            if rows := run.metrics():
+                plot_perplexity(
+                    rows, run.path / PLOT, f"{config.data.corpus}, {config.model.cell} {config.model.units}"
+                )
+        apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
+        command_line.note(
+            "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
+        )
+        if signals.stopped:
+            command_line.note(f"interrupted after {trainer.epoch} epochs; saved. To go on: {again}")
+            return
+    else:
+        command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
+    rows = run.metrics()
+    speeds = [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]
+    speed = statistics.harmonic_mean(speeds) if speeds else 0.0  # all tokens over all seconds
+    print(f"perplexity {rows[-1]['perplexity']:.1f}, {speed:.1f} tokens/sec on {device}")
+    print("\n".join(predict()))
+    command_line.note(f"to read more: python -m tfrnn.sample --run_dir={shlex.quote(run_dir)}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,220 @@
+"""Trainer: the loop over epochs, batches and calls, with the state carried and Keras's callbacks served."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrnn import runtime, step
+from tfrnn.batches import Batch, Batches
+from tfrnn.errors import DivergedError
+from tfrnn.run_dir import make_checkpoint
+
+CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
+
+
+class Trainer:
+    """Trains a model on batches.
+
+    Args:
+      model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
+      optimizer: Keras's.
+      clip_norm: bound on the global norm of the gradients; 0 for none.
+      strategy: by default OneDeviceStrategy on the GPU if there is one, else the CPU. Model and optimizer are to be
+        made under its scope.
+      loss_fn: (outputs, targets) -> the sum of the losses.
+
+    Attributes:
+      epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
+      seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
+      checkpoint: a tf.train.Checkpoint of all that training goes on from, for `save` and `restore`.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: keras.optimizers.Optimizer,
+        clip_norm: float = 1.0,
+        strategy: tf.distribute.Strategy | None = None,
+        loss_fn: step.Loss = step.cross_entropy,
+    ):
+        self.model, self.optimizer = model, optimizer
+        self.strategy = strategy or runtime.one_device()
+        self.epoch = self.batch = 0
+        self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
+        self._sums = step.Sums.zero()
+        self._state: Any = None
+        with self.strategy.scope():
+            optimizer.build(model.trainable_variables)
+            model.compile(optimizer=optimizer)  # callbacks look for the optimizer there
+            # What a checkpoint holds beside weights and optimizer. Lowest loss and its epoch, with the weights then:
+            self._best_loss = tf.Variable(math.inf, dtype=tf.float64)
+            self._best_epoch = tf.Variable(0, dtype=tf.int64)
+            self._best_weights = [tf.Variable(weight) for weight in model.weights]
+            # Copies of the position, of the sums of the epoch under way, and of the state, of any number of rows:
+            self._saved_position = tf.Variable([0, 0], dtype=tf.int64)
+            self._saved_sums = tf.Variable([0, 0], dtype=tf.float64)
+            self._saved_state = [
+                tf.Variable(tensor, shape=(None, *tensor.shape[1:]))
+                for tensor in tf.nest.flatten(model.initial_state(0))
+            ]
+            self.checkpoint = make_checkpoint(
+                model,
+                optimizer,
+                best_loss=self._best_loss,
+                best_epoch=self._best_epoch,
+                best_weights=self._best_weights,
+                position=self._saved_position,
+                sums=self._saved_sums,
+                state=self._saved_state,
+            )
+
+        def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
+            return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums)
+
+        def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
+            return step.eval_step(model, loss_fn, batch, state, sums)
+
+        @tf.function(autograph=False)
+        def train_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
+            return step.train_steps(self.strategy, train_step, iterator, num_steps, state, sums)
+
+        @tf.function(autograph=False)
+        def eval_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any) -> step.Sums:
+            return step.eval_steps(self.strategy, eval_step, iterator, num_steps, state)
+
+        self._train_steps, self._eval_steps = train_steps, eval_steps
+
+    def fit(
+        self,
+        batches: Batches,
+        epochs: int,
+        validation: Batches | None = None,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+    ) -> keras.callbacks.History:
+        """Trains for so many more epochs, from where the trainer stands.
+
+        Setting `model.stop_training`, as Keras's callbacks do, ends it after the call under way, which lasts about
+        CALL_SECONDS; the next `fit` goes on from there.
+
+        Returns:
+          Keras's History. Its `history` has, for each finished epoch: loss (nats a token), perplexity,
+          bits_per_char, tokens_per_sec (of the training calls alone, tracing left out; None where there was no other
+          call), learning_rate, seconds (of the whole epoch), and val_loss, val_perplexity, val_bits_per_char.
+        Raises:
+          DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
+        """
+        last = self.epoch + epochs
+        served = keras.callbacks.CallbackList(
+            callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)
+        )
+        self.model.stop_training = False
+        iterator = self._iterator(batches)
+        validation_iterator = self._iterator(validation) if validation else None
+        if self._state is None:
+            self._state = self.model.initial_state(batches.batch_size)
+        served.on_train_begin()
+        try:
+            while self.epoch < last and not self.model.stop_training:
+                start = time.perf_counter()
+                served.on_epoch_begin(self.epoch)
+                speed = self._train_to_end_of_epoch(iterator, batches, served)
+                if self.batch < batches.num_batches(self.epoch):
+                    break  # stopped on the way; position, state and sums are kept
+                logs = {**_measures(self._sums), "tokens_per_sec": speed, "learning_rate": self._learning_rate()}
+                if validation and validation_iterator:
+                    sums = self._evaluate(validation, validation_iterator)
+                    logs.update({f"val_{name}": value for name, value in _measures(sums).items()})
+                self.epoch, self.batch, self._sums = self.epoch + 1, 0, step.Sums.zero()
+                if logs.get("val_loss", math.inf) < self._best_loss:
+                    self._best_loss.assign(logs["val_loss"])
+                    self._best_epoch.assign(self.epoch)
+                    for best, weight in zip(self._best_weights, self.model.weights, strict=True):
+                        best.assign(weight.value)
+                logs["seconds"] = time.perf_counter() - start
+                served.on_epoch_end(self.epoch - 1, logs)
+        finally:
+            served.on_train_end()
+        return self.model.history
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""
+        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(0, 0)))
+        return _measures(self._evaluate(batches, iterator, epoch=0))
+
+    def save(self, manager: tf.train.CheckpointManager) -> None:
+        """Writes a checkpoint of where the trainer stands."""
+        self._saved_position.assign([self.epoch, self.batch])
+        self._saved_sums.assign(tf.stack(self._sums))
+        if self._state is not None:
+            for saved, tensor in zip(self._saved_state, tf.nest.flatten(self._state), strict=True):
+                saved.assign(tensor)
+        manager.save()
+
+    def restore(self, manager: tf.train.CheckpointManager) -> None:
+        """Goes back to where the last checkpoint stands; to the beginning where there is none."""
+        if manager.latest_checkpoint is None:
+            return
+        self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        self.epoch, self.batch = (int(n) for n in self._saved_position.numpy())
+        self._sums = step.Sums(*tf.unstack(self._saved_sums))
+        structure = self.model.initial_state(1)
+        self._state = tf.nest.pack_sequence_as(structure, [saved.value() for saved in self._saved_state])
+
+    def _iterator(self, batches: Batches) -> Iterator:
+        """From the position on. Validation batches follow the training epochs, so that resuming changes nothing."""
+        return iter(
+            self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(self.epoch, self.batch))
+        )
+
+    def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
+        """Calls of as many steps as fit CALL_SECONDS; gives tokens per second."""
+        num_batches = batches.num_batches(self.epoch)
+        steps_timed, seconds = 0, 0.0
+        tokens_of_step = batches.batch_size * batches.num_steps
+        while self.batch < num_batches and not self.model.stop_training:
+            traces = self._train_steps.experimental_get_tracing_count()
+            # One step where nothing is known of its time, since the first call also traces.
+            guess = int(CALL_SECONDS * steps_timed / seconds) if steps_timed else self._steps_per_call
+            num_steps = min(max(guess, 1), num_batches - self.batch)
+            served.on_train_batch_begin(self.batch)
+            start = time.perf_counter()
+            self._state, self._sums, done = self._train_steps(iterator, tf.constant(num_steps), self._state, self._sums)
+            done = int(done)
+            elapsed = time.perf_counter() - start
+            if self._train_steps.experimental_get_tracing_count() == traces:
+                steps_timed, seconds = steps_timed + done, seconds + elapsed
+            else:
+                self.seconds_apart["tracing"] += elapsed
+            self.batch += done
+            if done < num_steps:
+                raise DivergedError(
+                    f"training diverged: the loss or the gradient norm was not finite in epoch {self.epoch + 1}, batch "
+                    f"{self.batch + 1}, at learning rate {self._learning_rate():g}; the weights are those before it. "
+                    "Try a smaller --learning_rate or --clip_norm"
+                )
+            served.on_train_batch_end(self.batch - 1, _measures(self._sums))
+        if not steps_timed:
+            return None
+        self._steps_per_call = int(CALL_SECONDS * steps_timed / seconds)
+        return steps_timed * tokens_of_step / seconds
+
+    _steps_per_call = 1
+
+    def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int | None = None) -> step.Sums:
+        start = time.perf_counter()
+        num_batches = tf.constant(batches.num_batches(self.epoch if epoch is None else epoch))
+        sums = self._eval_steps(iterator, num_batches, self.model.initial_state(batches.batch_size))
+        self.seconds_apart["validation"] += time.perf_counter() - start
+        return sums
+
+    def _learning_rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+
+def _measures(sums: step.Sums) -> dict[str, float]:
+    loss = float(sums.loss) / float(sums.tokens)
+    return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_char": loss / math.log(2)}

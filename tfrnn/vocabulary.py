@@ -1,0 +1,88 @@
+"""Vocabulary: tokens to ids and back."""
+
+import collections
+import json
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfrnn import text_rules
+from tfrnn.errors import UserError
+
+UNKNOWN = "<unk>"
+NOUNS = {"char": "character", "word": "word"}
+
+
+class Vocabulary:
+    """Tokens in id order: `<unk>` is 0, then by falling frequency, ties by first appearance (the book's order).
+
+    Args:
+      id_to_token: every token once, `<unk>` first.
+      tokens: `char` or `word`.
+    """
+
+    def __init__(self, id_to_token: Iterable[str], tokens: str = "char"):
+        self.id_to_token = list(id_to_token)
+        self.tokens = tokens
+        self._token_to_id = {token: i for i, token in enumerate(self.id_to_token)}
+        if self.id_to_token[:1] != [UNKNOWN] or len(self._token_to_id) != len(self.id_to_token):
+            raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
+
+    @classmethod
+    def from_text(cls, text: str, tokens: str = "char") -> "Vocabulary":
+        """The vocabulary of a cleaned text."""
+        counts = collections.Counter(text_rules.split(text, tokens))
+        del counts[UNKNOWN]  # a text of words may hold it
+        return cls([UNKNOWN, *(token for token, _ in counts.most_common())], tokens)
+
+    def __len__(self) -> int:
+        return len(self.id_to_token)
+
+    def unknown(self, text: str) -> list[str]:
+        """The tokens of the text that are not in the vocabulary, each once, in order of appearance."""
+        return [t for t in dict.fromkeys(text_rules.split(text, self.tokens)) if t not in self._token_to_id]
+
+    def encode(self, text: str, unknown: str = "error") -> np.ndarray:
+        """The ids of a text, int32 [N].
+
+        Args:
+          text: a cleaned text.
+          unknown: what becomes of a token that is not in the vocabulary: `error`, `unk` (id 0) or `skip`.
+        Raises:
+          UserError: names the unknown tokens, where they are an error.
+        """
+        if unknown == "error" and (strangers := self.unknown(text)):
+            shown = ", ".join(map(repr, strangers[:10])) + (", ..." if len(strangers) > 10 else "")
+            known = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
+            raise UserError(
+                f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
+                f"vocabulary ({known}); leave them out"
+            )
+        ids = [self._token_to_id.get(token, 0) for token in text_rules.split(text, self.tokens)]
+        if unknown == "skip":
+            tokens = text_rules.split(text, self.tokens)
+            ids = [i for i, token in zip(ids, tokens, strict=True) if token in self._token_to_id]
+        return np.array(ids, np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids; words are joined by one space."""
+        return text_rules.join([self.id_to_token[int(i)] for i in ids], self.tokens)
+
+    def to_json(self) -> str:
+        """A JSON list of the tokens in id order."""
+        return json.dumps(self.id_to_token, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, tokens: str = "char") -> "Vocabulary":
+        """The inverse of to_json. Raises UserError on anything but a list of distinct texts."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"a vocabulary must be a JSON list of tokens; it cannot be parsed ({error})") from None
+        if not isinstance(data, list) or not all(isinstance(token, str) for token in data):
+            raise UserError("a vocabulary must be a JSON list of tokens; got something else")
+        return cls(data, tokens)
+
+
+def _shortened(text: str, limit: int = 40) -> str:
+    return text if len(text) <= limit else text[:limit] + "..."
