@@ -12,7 +12,7 @@ from typing import Any
 __version__ = "0.1.0"
 _MODULES = {
     "batches": ["Batch", "random_batches", "sequential_batches"],
-    "cells": ["RNNCell"],
+    "cells": ["GRUCell", "LSTMCell", "RNNCell"],
     "config": ["Config"],
     "corpora": ["load_corpus"],
     "generation": ["Sampler", "generate", "stream"],

@@ -9,11 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-import tensorflow as tf
 from tqdm import tqdm
 
 from tfrnn.run_dir import RunDir
-from tfrnn.trainer import Trainer
 
 SECONDS_BETWEEN_SAVES = 30.0
 SECONDS_BETWEEN_LINES = 30.0
@@ -94,11 +92,16 @@ class Progress(Timed):
 
 
 class SaveRun(Timed):
-    """Adds each finished epoch to metrics.jsonl and saves a checkpoint from time to time and at the end."""
+    """Adds each finished epoch to metrics.jsonl and saves a checkpoint from time to time and at the end.
 
-    def __init__(self, run: RunDir, trainer: Trainer, manager: tf.train.CheckpointManager):
+    Args:
+      run: the run directory.
+      save: writes a checkpoint of where training stands.
+    """
+
+    def __init__(self, run: RunDir, save: Callable[[], None]):
         super().__init__()
-        self._run, self._trainer, self._manager = run, trainer, manager
+        self._run, self._save = run, save
         self._saved = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -106,14 +109,11 @@ class SaveRun(Timed):
             self._run.add_metrics({"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}})
             if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
                 self._save()
+                self._saved = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
         with self.timed():
             self._save()
-
-    def _save(self) -> None:
-        self._trainer.save(self._manager)
-        self._saved = time.perf_counter()
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -85,3 +85,53 @@ class RNNCell(_Cell):
         (h,) = states
         h = self.activation(ops.matmul(inputs, self.kernel) + ops.matmul(h, self.recurrent_kernel) + self.bias)
         return h, [h]
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class GRUCell(_Cell):
+    """The gated recurrent unit (section 9.1), with the reset gate before the product.
+
+    Z = sigmoid(X W_xz + H W_hz + b_z), R = sigmoid(X W_xr + H W_hr + b_r),
+    C = tanh(X W_xh + (R * H) W_hh + b_h), H' = Z * H + (1 - Z) * C.
+
+    Args: as RNNCell.
+    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
+    The same as keras.layers.GRUCell(reset_after=False), with other initial weights; columns in the order z, r, c.
+    """
+
+    gates = 3
+
+    def call(self, inputs: Any, states: Any) -> tuple:
+        (h,) = states
+        x = ops.matmul(inputs, self.kernel) + self.bias  # [B, 3H]
+        x_z, x_r, x_c = ops.split(x, 3, -1)
+        u_z, u_r, u_c = ops.split(ops.convert_to_tensor(self.recurrent_kernel), 3, -1)
+        z = ops.sigmoid(x_z + ops.matmul(h, u_z))
+        r = ops.sigmoid(x_r + ops.matmul(h, u_r))
+        c = self.activation(x_c + ops.matmul(r * h, u_c))
+        h = z * h + (1 - z) * c
+        return h, [h]
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class LSTMCell(_Cell):
+    """Long short-term memory (section 9.2).
+
+    I, F, O = sigmoid(X W_x* + H W_h* + b_*), G = tanh(X W_xc + H W_hc + b_c), C' = F * C + I * G, H' = O * tanh(C').
+
+    Args: as RNNCell. All biases are zero at first, the forget gate's too.
+    Call: inputs [B, D] and states, a list of hidden state and memory cell, [B, H] each; gives the output [B, H] and
+    the new states. The same as keras.layers.LSTMCell(unit_forget_bias=False), with other initial weights; columns in
+    the order i, f, g, o.
+    """
+
+    gates = 4
+    num_states = 2
+
+    def call(self, inputs: Any, states: Any) -> tuple:
+        h, c = states
+        gates = ops.matmul(inputs, self.kernel) + ops.matmul(h, self.recurrent_kernel) + self.bias  # [B, 4H]
+        i, f, g, o = ops.split(gates, 4, -1)
+        c = ops.sigmoid(f) * c + ops.sigmoid(i) * self.activation(g)
+        h = ops.sigmoid(o) * self.activation(c)
+        return h, [h, c]

@@ -74,6 +74,8 @@ def _start(model: Any, vocabulary: Vocabulary, prefix: str, rows: int, unknown: 
         raise UserError(
             f"--prefix {prefix!r}: expected at least one known {NOUNS[vocabulary.tokens]}; give a longer prefix"
         )
+    if not model.built:
+        model.build()
     _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32))  # one trace for all lengths
     return _read(model, tf.tile(tf.constant(ids)[:, None], [1, rows]))
 

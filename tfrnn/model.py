@@ -48,7 +48,6 @@ class LanguageModel(keras.Model):
         self.embedding = keras.layers.Embedding(vocab_size, embedding_dim) if embedding_dim else None
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
         self.dense = keras.layers.Dense(vocab_size, kernel_initializer=output_initializer)
-        self.build()
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights, whose shapes do not depend on the inputs'."""

@@ -153,6 +153,7 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     latest = run.latest_checkpoint()
     model = build_language_model(config.model, len(vocabulary))
     has_best = float(tf.train.load_variable(latest, "best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) > 0
+    model.build()
     name = "best_weights" if checkpoint == "best" and has_best else "weights"
     reader = tf.train.Checkpoint(**{name: [weight.value for weight in model.weights]})
     reader.restore(latest).assert_existing_objects_matched().expect_partial()

@@ -14,7 +14,7 @@ import numpy as np
 from tfrnn import command_line, corpora, runtime, text_rules
 from tfrnn import config as config_lib
 from tfrnn.config import Config
-from tfrnn.errors import DivergedError
+from tfrnn.errors import DivergedError, UserError
 from tfrnn.vocabulary import Vocabulary
 
 ABOUT = """Trains a recurrent language model on a text, saves it, and continues the text's prefixes.
@@ -78,13 +78,18 @@ def read(config: Config) -> tuple[Config, Text]:
     rule = corpora.text_rule_of(data.corpus) if data.text_rule == "auto" else data.text_rule
     text = corpora.load_corpus(data.corpus, rule, data.tokens)
     tokens = text_rules.split(text, data.tokens)
-    end = data.max_tokens or max(0, len(tokens) - data.validation_tokens)
+    end = data.max_tokens or len(tokens) - data.validation_tokens
+    if end <= 0:
+        raise UserError(
+            f"--validation_tokens={data.validation_tokens} leaves nothing to train on of the text's {len(tokens)} "
+            "tokens; hold out fewer"
+        )
     parts = [text_rules.join(part, data.tokens) for part in (tokens[:end], tokens[end:][: data.validation_tokens])]
     vocabulary = Vocabulary.from_text(text if data.vocabulary == "corpus" else parts[0], data.tokens)
     validation = vocabulary.encode(parts[1], unknown="unk")
     if unknown := int((validation == 0).sum()):
         command_line.note(f"{unknown} of {len(validation)} validation tokens are not in the vocabulary: read as <unk>")
-    prefixes = config.run.prefix or corpora.prefixes_of(data.corpus, text)
+    prefixes = config.run.prefix or corpora.prefixes_of(data.corpus, text, data.tokens)
     prefixes = text_rules.clean_prefixes(prefixes, rule, data.tokens)
     for prefix in prefixes:
         vocabulary.encode(prefix)  # an unknown character is an error, and now is the time to say so
@@ -148,7 +153,7 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         if run.begun:
             command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
         progress = callbacks.Progress(predict, config.run.show_every)
-        saving = callbacks.SaveRun(run, trainer, manager)
+        saving = callbacks.SaveRun(run, lambda: trainer.save(manager))
         signals = callbacks.StopOnSignal()
         try:
             trainer.fit(batches, left, validation, [progress, saving, signals])
@@ -171,7 +176,9 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     rows = run.metrics()
     speeds = [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]
     speed = statistics.harmonic_mean(speeds) if speeds else 0.0  # all tokens over all seconds
-    print(f"perplexity {rows[-1]['perplexity']:.1f}, {speed:.1f} tokens/sec on {device}")
+    perplexity = rows[-1]["perplexity"]
+    shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+    print(f"perplexity {shown}, {speed:.1f} tokens/sec on {device}")
     print("\n".join(predict()))
     command_line.note(f"to read more: python -m tfrnn.sample --run_dir={shlex.quote(run_dir)}")
 

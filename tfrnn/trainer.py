@@ -21,13 +21,14 @@ class Trainer:
 
     Args:
       model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
-      optimizer: Keras's.
+      optimizer: Keras's; one that has no variables yet is copied, see the attribute.
       clip_norm: bound on the global norm of the gradients; 0 for none.
-      strategy: by default OneDeviceStrategy on the GPU if there is one, else the CPU. Model and optimizer are to be
-        made under its scope.
+      strategy: by default OneDeviceStrategy on the GPU if there is one, else the CPU; for a model that has weights
+        already, the one under which they were made.
       loss_fn: (outputs, targets) -> the sum of the losses.
 
     Attributes:
+      optimizer: the one that trains, made under the strategy's scope.
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
       checkpoint: a tf.train.Checkpoint of all that training goes on from, for `save` and `restore`.
@@ -41,14 +42,19 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
         loss_fn: step.Loss = step.cross_entropy,
     ):
-        self.model, self.optimizer = model, optimizer
-        self.strategy = strategy or runtime.one_device()
+        self.model = model
+        self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
         self.epoch = self.batch = 0
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
         self._state: Any = None
         with self.strategy.scope():
+            if not model.built:
+                model.build()
+            if not optimizer.built:  # a copy that belongs to the strategy, wherever the optimizer was made
+                optimizer = type(optimizer).from_config(optimizer.get_config())
             optimizer.build(model.trainable_variables)
+            self.optimizer = optimizer
             model.compile(optimizer=optimizer)  # callbacks look for the optimizer there
             # What a checkpoint holds beside weights and optimizer. Lowest loss and its epoch, with the weights then:
             self._best_loss = tf.Variable(math.inf, dtype=tf.float64)
@@ -112,8 +118,9 @@ class Trainer:
             callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)
         )
         self.model.stop_training = False
-        iterator = self._iterator(batches)
-        validation_iterator = self._iterator(validation) if validation else None
+        iterator = self._iterator(batches, self.epoch, self.batch)
+        # Validation batches follow the training epochs, so that going on after a stop reads the same ones.
+        validation_iterator = self._iterator(validation, self.epoch, 0) if validation else None
         if self._state is None:
             self._state = self.model.initial_state(batches.batch_size)
         served.on_train_begin()
@@ -142,8 +149,7 @@ class Trainer:
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""
-        iterator = iter(self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(0, 0)))
-        return _measures(self._evaluate(batches, iterator, epoch=0))
+        return _measures(self._evaluate(batches, self._iterator(batches, 0, 0), epoch=0))
 
     def save(self, manager: tf.train.CheckpointManager) -> None:
         """Writes a checkpoint of where the trainer stands."""
@@ -164,11 +170,8 @@ class Trainer:
         structure = self.model.initial_state(1)
         self._state = tf.nest.pack_sequence_as(structure, [saved.value() for saved in self._saved_state])
 
-    def _iterator(self, batches: Batches) -> Iterator:
-        """From the position on. Validation batches follow the training epochs, so that resuming changes nothing."""
-        return iter(
-            self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(self.epoch, self.batch))
-        )
+    def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
+        return iter(self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(epoch, batch)))
 
     def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
         """Calls of as many steps as fit CALL_SECONDS; gives tokens per second."""
@@ -213,6 +216,10 @@ class Trainer:
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+
+def _strategy_of(model: Any) -> tf.distribute.Strategy:
+    return getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
 
 
 def _measures(sums: step.Sums) -> dict[str, float]:

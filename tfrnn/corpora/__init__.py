@@ -23,7 +23,7 @@ CORPORA = {
     "jay_lyrics": Corpus("spaces", ("分开", "不分开"), "tfrnn.corpora.jay_lyrics"),
     "tiny_shakespeare": Corpus("raw", ("ROMEO:\n", "First "), "tensorflow_datasets.datasets.tiny_shakespeare"),
 }
-PREFIX_OF_FILE = 12  # so many characters of a file are its default prefix
+PREFIX_OF_FILE = {"char": 12, "word": 3}  # so many tokens of a file are its default prefix
 
 
 def text_rule_of(name_or_path: str) -> str:
@@ -31,9 +31,12 @@ def text_rule_of(name_or_path: str) -> str:
     return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
 
 
-def prefixes_of(name_or_path: str, text: str) -> tuple[str, ...]:
-    """The corpus's own prefixes; of a file, the first characters of its text."""
-    return CORPORA[name_or_path].prefixes if name_or_path in CORPORA else (text[:PREFIX_OF_FILE],)
+def prefixes_of(name_or_path: str, text: str, tokens: str = "char") -> tuple[str, ...]:
+    """The corpus's own prefixes; of a file, the first tokens of its text."""
+    if name_or_path in CORPORA:
+        return CORPORA[name_or_path].prefixes
+    beginning = text_rules.split(text[:1000], tokens)[: PREFIX_OF_FILE[tokens]]
+    return (text_rules.join(beginning, tokens),)
 
 
 def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:

@@ -1,0 +1,348 @@
+"""Cells from scratch and the RNN layer: against numpy, against Keras, and against themselves."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import tfrnn
+from tfrnn import rnn as rnn_lib
+from tfrnn.cells import GRUCell, LSTMCell, RNNCell
+from tfrnn.rnn import RNN
+
+T, B, D, H = 7, 3, 5, 4
+
+
+def keras_gru(units):
+    return keras.layers.GRUCell(units, reset_after=False)
+
+
+PAIRS = {
+    "rnn": (RNNCell, keras.layers.SimpleRNNCell),
+    "gru": (GRUCell, keras_gru),
+    "lstm": (LSTMCell, keras.layers.LSTMCell),
+}
+CELLS = [
+    (f"{name}_{i}", cell) for name, pair in PAIRS.items() for i, cell in zip(("scratch", "keras"), pair, strict=True)
+]
+SCRATCH = parameterized.named_parameters((name, ours) for name, (ours, _) in PAIRS.items())
+
+
+class UsersCell(keras.layers.Layer):
+    """A cell that someone wrote by the protocol alone: an echo of what came, mixed with a decaying sum."""
+
+    state_size = D
+
+    def call(self, inputs, states):
+        return inputs + states[0], [0.5 * states[0] + inputs]
+
+
+def rnn_in_numpy(x, h, w, u, b):
+    """H' = tanh(X W + H U + b), unrolled; outputs and, for the sum of outputs * g, the gradients by hand."""
+    hs = [h]
+    for x_t in x:
+        hs.append(np.tanh(x_t @ w + hs[-1] @ u + b))
+
+    def gradients(g):
+        d_x, d_w, d_u, d_b, carry = np.zeros_like(x), np.zeros_like(w), np.zeros_like(u), np.zeros_like(b), 0
+        for t in reversed(range(len(x))):
+            d_z = (g[t] + carry) * (1 - hs[t + 1] ** 2)
+            d_x[t], carry = d_z @ w.T, d_z @ u.T
+            d_w, d_u, d_b = d_w + x[t].T @ d_z, d_u + hs[t].T @ d_z, d_b + d_z.sum(0)
+        return d_x, carry, d_w, d_u, d_b
+
+    return np.stack(hs[1:]), gradients
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng([seed, *shape]).normal(size=shape).astype("f")
+
+
+def outputs_and_gradients(layer, x, state, g, compiled):
+    """Outputs, state, and gradients of sum(outputs * g) by inputs, initial state and weights."""
+    x, state = tf.constant(x), tf.nest.map_structure(tf.constant, state)
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch([x, state])
+            outputs, new_state = layer(x, state)
+            loss = tf.reduce_sum(outputs * g)
+        return outputs, new_state, tape.gradient(loss, [x, state, layer.trainable_variables])
+
+    return tf.nest.map_structure(lambda t: t.numpy(), (tf.function(run, autograph=False) if compiled else run)())
+
+
+def random_state(layer, rows=B):
+    return tf.nest.map_structure(lambda t: normal(*t.shape, seed=9), layer.initial_state(rows))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def cell_in_numpy(name, x, state, w, u, b):
+    """One step of a cell, gate by gate, from the equations of sections 8.4, 9.1 and 9.2."""
+
+    def gate(i, hidden):
+        column = slice(i * H, (i + 1) * H)
+        return x @ w[:, column] + hidden @ u[:, column] + b[column]
+
+    h = state[0]
+    if name == "rnn":
+        return (np.tanh(gate(0, h)),)
+    if name == "gru":
+        z, r = sigmoid(gate(0, h)), sigmoid(gate(1, h))
+        return (z * h + (1 - z) * np.tanh(gate(2, r * h)),)
+    i, f, o = (sigmoid(gate(column, h)) for column in (0, 1, 3))
+    c = f * state[1] + i * np.tanh(gate(2, h))
+    return o * np.tanh(c), c
+
+
+class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(steps=[1, 2, T, rnn_lib.LONGEST_UNROLLED + 1], compiled=[False, True])
+    def test_agrees_with_numpy(self, steps, compiled):
+        layer = RNN(RNNCell(H))
+        layer.build((None, None, D))
+        weights = [normal(D, H), normal(H, H), normal(H)]
+        layer.set_weights(weights)
+        x, h, g = normal(steps, B, D), normal(B, H), normal(steps, B, H, seed=1)
+        expected, gradients = rnn_in_numpy(x, h, *weights)
+        outputs, state, (d_x, d_state, d_weights) = outputs_and_gradients(layer, x, ((h,),), g, compiled)
+        self.assertAllClose(outputs, expected, 1e-5, 1e-5)
+        self.assertAllClose(state[0][0], expected[-1], 1e-5, 1e-5)
+        self.assertAllClose([d_x, d_state[0][0], *d_weights], list(gradients(g)), 1e-4, 1e-5)
+
+    @parameterized.product(name=list(PAIRS), compiled=[False, True])
+    def test_every_cell_is_its_equations(self, name, compiled):
+        layer = RNN(PAIRS[name][0](H))
+        layer.build((None, None, D))
+        weights = [normal(*weight.shape) for weight in layer.weights]
+        layer.set_weights(weights)
+        x, (state,) = normal(T, B, D), random_state(layer)
+        outputs, (new_state,) = (tf.function(layer, autograph=False) if compiled else layer)(x, (state,))
+        for t in range(T):
+            state = cell_in_numpy(name, x[t], state, *weights)
+            self.assertAllClose(outputs[t], state[0], 1e-5, 1e-5)
+        self.assertAllClose(new_state, state, 1e-5, 1e-5)
+
+    @SCRATCH
+    def test_gradients_agree_with_finite_differences(self, cell):
+        layer = RNN(cell(H, dtype="float64"), dtype="float64")
+        layer.build((None, None, D))
+        layer.set_weights([normal(*weight.shape).astype("d") for weight in layer.weights])
+        x, state = normal(T, B, D).astype("d"), random_state(layer)
+        flat = [x, *state[0], *layer.get_weights()]
+
+        def loss(x, *rest):
+            layer.set_weights(rest[len(state[0]) :])
+            outputs, _ = layer(x, (tuple(tf.constant(s, tf.float64) for s in rest[: len(state[0])]),))
+            return float(tf.reduce_sum(tf.sin(outputs)))
+
+        with tf.GradientTape() as tape:
+            tensors = [tf.constant(x), tuple(tf.constant(s, tf.float64) for s in state[0])]
+            tape.watch(tensors)
+            outputs, _ = layer(tensors[0], (tensors[1],))
+            total = tf.reduce_sum(tf.sin(outputs))
+        gradients = tf.nest.flatten(tape.gradient(total, [*tensors, *layer.trainable_variables]))
+        rng = np.random.default_rng(0)
+        for i, (value, gradient) in enumerate(zip(flat, gradients, strict=True)):
+            direction = rng.normal(size=value.shape)
+            shifted = [[v + sign * 1e-6 * direction if j == i else v for j, v in enumerate(flat)] for sign in (1, -1)]
+            difference = (loss(*shifted[0]) - loss(*shifted[1])) / 2e-6
+            self.assertAllClose(np.sum(gradient * direction), difference, 1e-6, 1e-6)
+
+    @parameterized.product(name=list(PAIRS), steps=[1, T], compiled=[False, True])
+    def test_agrees_with_keras_by_the_same_weights(self, name, steps, compiled):
+        ours, keras_own = (RNN(cell(H)) for cell in PAIRS[name])
+        results = []
+        for layer in (ours, keras_own):
+            layer.build((None, None, D))
+            layer.set_weights([normal(*weight.shape) for weight in layer.weights])
+            x, g = normal(steps, B, D), normal(steps, B, H, seed=1)
+            results.append(outputs_and_gradients(layer, x, random_state(layer), g, compiled))
+        self.assertAllClose(*results, 1e-5, 1e-5)
+
+    @parameterized.parameters(list(PAIRS))
+    def test_runs_under_keras_own_rnn_layer(self, name):
+        ours, _ = PAIRS[name]
+        layer = keras.layers.RNN(ours(H), return_sequences=True)
+        by_keras = layer(normal(B, T, D))
+        by_us = RNN(layer.cell, time_major=False, return_state=False)(normal(B, T, D))
+        self.assertAllClose(by_keras, by_us, 1e-6, 1e-6)
+
+    @SCRATCH
+    def test_starts_with_the_books_weights(self, cell):
+        keras.utils.set_random_seed(0)
+        layer = cell(256)
+        layer.build((None, 28))
+        n = cell.gates * 256
+        self.assertEqual([tuple(w.shape) for w in layer.weights], [(28, n), (256, n), (n,)])
+        self.assertNear(np.std(layer.recurrent_kernel), 0.01, 1e-3)
+        self.assertNear(np.mean(layer.recurrent_kernel), 0, 1e-3)
+        self.assertAllEqual(layer.bias, np.zeros(n))
+
+    @parameterized.parameters(0, -1, 2.5, "4", None)
+    def test_units_must_be_a_whole_number(self, units):
+        with self.assertRaisesRegex(ValueError, "at least 1"):
+            RNNCell(units)
+
+
+class RNNTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(False, True)
+    def test_state_is_always_a_tuple_of_tuples(self, deep):
+        for _, cell in CELLS:
+            cells = [cell(H), cell(H)] if deep else cell(H)
+            layer = RNN(cells)
+            count = 2 if cell in PAIRS["lstm"] else 1
+            expected = ((((B, H),) * count),) * (2 if deep else 1)
+            _, state = layer(normal(T, B, D))
+            for found in (state, layer.initial_state(B)):
+                self.assertIsInstance(found, tuple)
+                self.assertEqual(tuple(tuple(tuple(t.shape) for t in entry) for entry in found), expected)
+
+    @parameterized.named_parameters(*CELLS)
+    def test_twice_t_steps_equal_t_steps_twice(self, cell):
+        layer = RNN([cell(H), cell(H)])
+        x = normal(2 * T, B, D)
+        outputs, state = layer(x, random_state(layer))
+        first, halfway = layer(x[:T], random_state(layer))
+        second, end = layer(x[T:], halfway)
+        self.assertAllClose(outputs, tf.concat([first, second], 0), 1e-6, 1e-6)
+        self.assertAllClose(state, end, 1e-6, 1e-6)
+
+    @parameterized.named_parameters(*CELLS)
+    def test_a_loop_in_the_graph_equals_the_unrolled_steps(self, cell):
+        layer = RNN(cell(H))
+        x = normal(T, B, D)
+        state = random_state(layer)
+        signature = [tf.TensorSpec([None, None, D]), tf.nest.map_structure(lambda _: tf.TensorSpec([None, H]), state)]
+        unknown_length = tf.function(layer, input_signature=signature, autograph=False)
+        self.assertAllClose(layer(x, state), unknown_length(tf.constant(x), state), 1e-6, 1e-6)
+
+    def test_batch_major_is_the_transpose_of_time_major(self):
+        cell = RNNCell(H)
+        x = normal(T, B, D)
+        outputs, state = RNN(cell)(x)
+        transposed, same = RNN(cell, time_major=False)(x.transpose(1, 0, 2))
+        self.assertAllClose(outputs, tf.transpose(transposed, [1, 0, 2]), 1e-6, 1e-6)
+        self.assertAllClose(state, same, 1e-6, 1e-6)
+
+    def test_rows_of_a_batch_never_meet(self):
+        layer = RNN(RNNCell(H))
+        x = normal(T, B, D)
+        outputs, _ = layer(x)
+        alone, _ = layer(x[:, 1:2])
+        self.assertAllClose(outputs[:, 1:2], alone, 1e-6, 1e-6)
+
+    def test_what_is_returned(self):
+        cell = RNNCell(H)
+        x = normal(T, B, D)
+        outputs, state = RNN(cell)(x)
+        self.assertAllEqual(RNN(cell, return_state=False)(x), outputs)
+        self.assertAllEqual(RNN(cell, return_sequences=False, return_state=False)(x), outputs[-1])
+        last, again = RNN(cell, return_sequences=False)(x)
+        self.assertAllEqual(last, outputs[-1])
+        self.assertAllClose(again, state, 0, 0)
+
+    def test_the_cells_own_initial_state_is_welcome_with_one_cell(self):
+        for cell in (RNNCell(H), keras.layers.LSTMCell(H)):
+            layer = RNN(cell)
+            expected = layer(normal(T, B, D), layer.initial_state(B))
+            self.assertAllClose(layer(normal(T, B, D), cell.get_initial_state(batch_size=B)), expected, 0, 0)
+        bare = tf.zeros([B, H])
+        layer = RNN(RNNCell(H))
+        self.assertAllEqual(layer(normal(T, B, D), bare)[0], layer(normal(T, B, D))[0])
+
+    def test_a_users_cell(self):
+        outputs, state = RNN([UsersCell(), RNNCell(H)])(np.ones([3, B, D], "f"))
+        self.assertEqual(outputs.shape, (3, B, H))
+        outputs, state = RNN(UsersCell())(np.ones([3, B, D], "f"))
+        self.assertAllClose(outputs[:, 0, 0], [1, 2, 2.5])
+        self.assertAllClose(state[0][0][0, 0], 1.75)
+
+    @parameterized.parameters(
+        (((np.zeros([2, H], "f"),),),),
+        (((np.zeros([B, H + 1], "f"),),),),
+        (((np.zeros([B, H], "f"),) * 2,),),
+        (((np.zeros([B, H], "f"),),) * 2,),
+        ((),),
+    )
+    def test_another_state_is_refused_with_expected_and_received(self, state):
+        with self.assertRaisesRegex(ValueError, rf"\[{B}, {H}\].*got"):
+            RNN(RNNCell(H))(normal(T, B, D), state)
+
+    def test_what_is_no_cell_is_refused(self):
+        for wrong in (keras.layers.Dense(3), 5, []):
+            with self.assertRaisesRegex(ValueError, "cell"):
+                RNN(wrong)
+
+    def test_weights_are_listed_layer_by_layer(self):
+        layer = RNN([RNNCell(H), RNNCell(H)])
+        layer.build((None, None, D))
+        self.assertEqual(
+            [tuple(w.shape) for w in layer.weights], [(D, H), (H, H), (H,), (H, H), (H, H), (H,)]
+        )  # fmt: skip
+
+    def test_dropout_acts_between_layers_in_training_alone(self):
+        keras.utils.set_random_seed(0)
+        layer = RNN([UsersCell(), UsersCell()], dropout=0.5, return_state=False)
+        x = np.ones([1, 200, D], "f")
+        self.assertAllEqual(layer(x, training=False), x)
+        dropped = layer(x, training=True).numpy()
+        self.assertAllEqual(np.unique(dropped), [0, 2])
+        self.assertNear(dropped.mean(), 1, 0.15)
+        self.assertAllEqual(RNN(UsersCell(), dropout=0.5, return_state=False)(x, training=True), x)
+
+    def test_dropout_inside_kerass_cells_is_drawn_anew_each_call(self):
+        layer = RNN(keras.layers.SimpleRNNCell(H, recurrent_dropout=0.5), return_state=False)
+        x, state = normal(T, B, D), np.ones([B, H], "f")
+        draws = {layer(x, state, training=True).numpy().tobytes() for _ in range(8)}
+        self.assertGreater(len(draws), 1)
+        self.assertAllEqual(layer(x, state), layer(x, state))
+
+    @parameterized.named_parameters(*CELLS)
+    def test_serialises(self, cell):
+        layer = RNN([cell(H), cell(H)], dropout=0.25)
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        for one in (layer, again):
+            one.build((None, None, D))
+        again.set_weights(layer.get_weights())
+        self.assertAllEqual(layer(normal(T, B, D))[0], again(normal(T, B, D))[0])
+        self.assertEqual(layer.get_config(), again.get_config())
+
+
+class LanguageModelTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(0, 6)
+    def test_shapes_and_carried_state(self, embedding_dim):
+        model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H), RNNCell(H)]), 11, embedding_dim)
+        ids = np.random.default_rng(0).integers(0, 11, [2 * T, B])
+        logits, state = model(ids, model.initial_state(B))
+        self.assertEqual(logits.shape, (2 * T, B, 11))
+        first, halfway = model(ids[:T])
+        second, end = model(ids[T:], halfway)
+        self.assertAllClose(logits, tf.concat([first, second], 0), 1e-6, 1e-6)
+        self.assertAllClose(state, end, 1e-6, 1e-6)
+
+    def test_one_hot_equals_an_identity_embedding(self):
+        cell = RNNCell(H)
+        one_hot = tfrnn.LanguageModel(tfrnn.RNN(cell), 11)
+        embedded = tfrnn.LanguageModel(tfrnn.RNN(cell), 11, 11)
+        one_hot.build()
+        embedded.build()
+        embedded.embedding.set_weights([np.eye(11)])
+        embedded.dense.set_weights(one_hot.dense.get_weights())
+        ids = np.random.default_rng(0).integers(0, 11, [T, B])
+        self.assertAllClose(one_hot(ids)[0], embedded(ids)[0], 1e-6, 1e-6)
+
+    def test_an_rnn_without_sequences_or_state_is_refused(self):
+        for wrong in ({"time_major": False}, {"return_sequences": False}, {"return_state": False}):
+            with self.assertRaisesRegex(ValueError, "time_major"):
+                tfrnn.LanguageModel(tfrnn.RNN(RNNCell(H), **wrong), 11)
+
+    def test_serialises(self):
+        model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H)]), 11, 6, dropout=0.1)
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+        model.build()
+        again.build()
+        again.set_weights(model.get_weights())
+        self.assertAllEqual(model(np.ones([T, B], "i"))[0], again(np.ones([T, B], "i"))[0])

@@ -1,0 +1,339 @@
+"""The commands as a user runs them: the journey, the errors, the run directory."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import tfrnn
+from tfrnn import command_line, sample, train
+from tfrnn.errors import UserError
+
+SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
+
+
+def run(main, *arguments):
+    """A command in this process: exit status, stdout, stderr."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["command", *arguments]),
+    ):
+        try:
+            command_line.run(main)
+        except SystemExit as error:
+            status = error.code
+    return status, out.getvalue(), err.getvalue()
+
+
+def command(*arguments, **kwargs):
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=-1, stderr=-1, text=True, env=environment, **kwargs
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    with tempfile.TemporaryDirectory() as folder:
+        status, out, err = run(train.main, *SMALL, f"--run_dir={folder}/run", "--show_every=1")
+        assert status == 0, err
+        yield Path(folder) / "run", out, err
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timings(rows):
+    return [{k: v for k, v in row.items() if k not in ("tokens_per_sec", "seconds")} for row in rows]
+
+
+def test_the_closing_lines_are_the_books(trained):
+    _, out, err = trained
+    lines = out.splitlines()
+    assert re.fullmatch(r"perplexity \d+\.\d, \d+\.\d tokens/sec on /CPU:0", lines[0])
+    assert [line[: len(prefix)] for line, prefix in zip(lines[1:], ("well digger", "digger"), strict=True)]
+    assert [len(line) for line in lines[1:]] == [61, 56]
+    assert "run directory: " in err
+    assert "epoch 3/3: perplexity" in err
+
+
+def test_what_a_run_directory_holds(trained):
+    run_dir, _, _ = trained
+    assert {path.name for path in run_dir.iterdir()} == {
+        "config.json",
+        "vocabulary.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "perplexity.png",
+    }
+    rows = metrics(run_dir)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert list(rows[0]) == [
+        "epoch",
+        "perplexity",
+        "bits_per_char",
+        "val_perplexity",
+        "val_bits_per_char",
+        "tokens_per_sec",
+        "learning_rate",
+        "seconds",
+    ]
+    assert rows[-1]["bits_per_char"] == pytest.approx(np.log2(rows[-1]["perplexity"]))
+    config = json.loads((run_dir / "config.json").read_text())
+    assert (config["data"]["text_rule"], config["run"]["prefix"]) == ("book", ["well digger", "digger"])
+    assert json.loads((run_dir / "vocabulary.json").read_text())[:2] == ["<unk>", " "]
+    assert (run_dir / "perplexity.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_saved_and_loaded_model_predicts_the_same(trained):
+    run_dir, out, _ = trained
+    model, vocabulary, config = tfrnn.load_run(run_dir, "last")
+    predicted = [tfrnn.generate(model, vocabulary, prefix) for prefix in config.run.prefix]
+    assert predicted == out.splitlines()[1:]
+    status, sampled, _ = run(sample.main, f"--run_dir={run_dir}", "--temperature=0", "--checkpoint=last")
+    assert (status, sampled.splitlines()) == (0, predicted)
+
+
+def test_the_best_weights_are_those_of_the_lowest_validation_perplexity(tmp_path):
+    arguments = [*SMALL, "--units=64", "--optimizer=adam", "--learning_rate=0.01", "--max_tokens=200", "--epochs=60"]
+    status, _, err = run(train.main, *arguments, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    perplexities = [row["val_perplexity"] for row in metrics(tmp_path / "run")]
+    assert min(perplexities) < 0.9 * perplexities[-1]  # it learns 200 characters by heart
+    ids = train.read(tfrnn.Config().replace(max_tokens=200, validation_tokens=200))[1].validation
+    batches = tfrnn.sequential_batches(ids, 4, 8, random_offset=False)
+    for which, expected in (("best", min(perplexities)), ("last", perplexities[-1])):
+        model, _, _ = tfrnn.load_run(tmp_path / "run", which)
+        found = tfrnn.Trainer(model, __import__("keras").optimizers.SGD()).evaluate(batches)["perplexity"]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_sampling_flags(trained):
+    run_dir, _, _ = trained
+    flags = (f"--run_dir={run_dir}", "--prefix=the well ", "--prefix=A", "--length=20")
+    status, out, _ = run(sample.main, *flags, "--num_samples=2")
+    assert status == 0
+    assert [len(line) for line in out.splitlines()] == [29, 29, 21, 21]
+    assert len(set(out.splitlines())) == 4
+    streamed = run(sample.main, *flags, "--stream", "--top_k=5", "--top_p=0.9", "--temperature=0.8")[1]
+    assert streamed == run(sample.main, *flags, "--top_k=5", "--top_p=0.9", "--temperature=0.8")[1]
+    assert run(sample.main, *flags, "--seed=1")[1] != run(sample.main, *flags, "--seed=2")[1]
+
+
+def test_a_finished_run_only_prints_its_last_lines_and_a_larger_number_of_epochs_goes_on(trained, tmp_path):
+    run_dir, out, _ = trained
+    shutil.copytree(run_dir, tmp_path / "run")
+    flags = [*SMALL, f"--run_dir={tmp_path}/run"]
+    status, again, err = run(train.main, *flags)
+    assert (status, again) == (0, out)
+    assert "finished" in err
+    status, _, err = run(train.main, *flags, "--epochs=5")
+    assert (status, len(metrics(tmp_path / "run"))) == (0, 5)
+    status, _, _ = run(train.main, *SMALL, "--epochs=5", f"--run_dir={tmp_path}/whole")
+    assert without_timings(metrics(tmp_path / "run")) == without_timings(metrics(tmp_path / "whole"))
+
+
+def test_rows_after_the_checkpoint_come_again(trained, tmp_path):
+    run_dir, _, _ = trained
+    shutil.copytree(run_dir, tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:  # as if killed before the next save
+        file.write(json.dumps({**metrics(run_dir)[-1], "epoch": 4}) + "\n")
+    run(train.main, *SMALL, "--epochs=4", f"--run_dir={tmp_path}/run")
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("flag", "named"),
+    [("--units=17", "--units=16, now it is 17"), ("--seed=1", "--seed=0"), ("--corpus=time_machine", "corpus")],
+)
+def test_another_setting_on_resume_is_refused_by_name(trained, flag, named):
+    run_dir, _, _ = trained
+    if "time_machine" in flag and "TFRNN_DATA_DIR" not in os.environ:
+        pytest.skip("needs the file of time_machine in TFRNN_DATA_DIR")
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    status, out, err = run(train.main, *SMALL, f"--run_dir={run_dir}", flag)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert named in err
+    assert before == {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+
+
+def test_what_may_change_on_resume_may(trained, tmp_path):
+    run_dir, _, _ = trained
+    shutil.copytree(run_dir, tmp_path / "run")
+    flags = ["--device=cpu", "--prefix=water", "--show_every=0"]
+    status, out, _ = run(train.main, *SMALL, f"--run_dir={tmp_path}/run", *flags)
+    assert status == 0
+    assert out.splitlines()[1].startswith("water")
+
+
+def test_a_file_by_its_path_and_words_and_random_batches(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 30)
+    for flags, prefix in (
+        (["--tokens=word", "--sampling=random"], "Zwölf Boxkämpfer jagen "),
+        (["--max_tokens=0", "--validation_tokens=100", "--preset=rnn_scratch"], "Zwölf Boxkäm"),
+        (["--validation_tokens=0", "--embedding_dim=5", "--num_layers=2", "--dropout=0.1"], "Zwölf Boxkäm"),
+    ):
+        small = ["--units=8", "--batch_size=2", "--num_steps=5", "--epochs=1", "--max_tokens=150", *flags]
+        status, out, err = run(train.main, f"--corpus={text}", *small, f"--run_dir={tmp_path}/{flags[0]}")
+        assert status == 0, err
+        assert out.splitlines()[1].startswith(prefix)
+    assert metrics(tmp_path / flags[0])[0]["val_perplexity"] is None
+
+
+def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
+    flags = [*SMALL, "--learning_rate=1e38", "--clip_norm=0", f"--run_dir={tmp_path}/run"]
+    status, out, err = run(train.main, *flags)
+    assert (status, out) == (2, "")
+    assert re.search(r"tfrnn: error: training diverged: .* epoch 1, batch \d+.*--learning_rate", err)
+    model, _, _ = tfrnn.load_run(tmp_path / "run")
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
+@pytest.fixture(scope="module")
+def files():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "empty").write_bytes(b"")
+        (folder / "binary").write_bytes(b"MZ\0\1\2")
+        (folder / "latin").write_bytes("Müll und Abfall".encode("latin-1"))
+        (folder / "digits").write_text("0123 4567\n" * 500)
+        (folder / "short").write_text("too short")
+        (folder / "no_run").mkdir()
+        (folder / "no_run" / "thesis.txt").write_text("all my work")
+        (folder / "broken").mkdir()
+        (folder / "broken" / "config.json").write_text('{"data": ')
+        (folder / "other").mkdir()
+        (folder / "other" / "config.json").write_text('{"learning": true}')
+        yield folder
+
+
+TRAINING = {
+    "--unit=3": "Did you mean: units",
+    "--units=0": "--units must be a whole number at least 1; got 0",
+    "--units=many": "got 'many'",
+    "--learning_rate=-1": "above 0; got -1.0",
+    "--dropout=1": "below 1",
+    "--cell=transformer": "one of rnn, gru, lstm",
+    "--preset=gpt": "one of rnn_scratch",
+    "--random_offset=perhaps": "true or false; got 'perhaps'",
+    "--epochs": "epochs",
+    "extra": "expected flags alone",
+    "--device=gpu:7": "0 GPUs",
+    "--corpus=nowhere.txt": "there is no file 'nowhere.txt'",
+    "--corpus={}/empty": "empty",
+    "--corpus={}/binary": "byte 2 is NUL",
+    "--corpus={}/latin": "byte 1 is 0xfc",
+    "--corpus={}/no_run": "directory",
+    "--corpus={}/short": "9 tokens, but batches of 32 rows of 35 steps need",
+    "--corpus={}/digits --text_rule=book": "leaves nothing",
+    "--max_tokens=100": "100 tokens",
+    "--corpus={}/short --max_tokens=0": "leaves nothing to train on",
+    "--prefix=Ünknown --text_rule=spaces": "unknown characters 'Ü'",
+    "--prefix=123": "--prefix '123'",
+    "--run_dir={}/short": "is a file",
+    "--run_dir={}/short/run": "not a directory",
+    "--run_dir=/proc/none": "expected a folder that can be written",
+    "--run_dir={}/no_run": "holds other files",
+    "--run_dir={}/broken": "cannot be read",
+    "--run_dir={}/other": "unknown keys [learning]",
+}
+SAMPLING = {
+    "": "--run_dir must name the folder",
+    "--run_dir={}/nowhere": "no config.json",
+    "--run_dir={}/no_run": "no config.json",
+    "--run_dir={}/short": "no config.json",
+    "--run_dir={}/broken": "cannot be read",
+    "--run_dir={}/other": "unknown keys",
+    "--run_dir={run} --length=0": "at least 1",
+    "--run_dir={run} --temperature=-1": "at least 0",
+    "--run_dir={run} --temperature=nan": "a number",
+    "--run_dir={run} --top_p=0": "above 0",
+    "--run_dir={run} --top_p=1.5": "at most 1",
+    "--run_dir={run} --top_k=-1": "at least 0",
+    "--run_dir={run} --prefix=42": "--prefix '42'",
+    "--run_dir={run} --unknown=guess": "one of error",
+    "--run_dir={run} --checkpoint=first": "one of best",
+    "--run_dir={run} --wat": "Unknown command line flag",
+}
+
+
+@pytest.mark.parametrize(
+    ("main", "flags", "message"),
+    [(train.main, *item) for item in TRAINING.items()] + [(sample.main, *item) for item in SAMPLING.items()],
+)
+def test_what_a_user_gets_wrong_is_one_line_with_status_2(main, flags, message, files, trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(files.rglob("*"))
+    status, out, err = run(main, *flags.replace("{run}", str(trained[0])).format(files).split())
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"tfrnn: error: [^\n]*\n", err)
+    assert message.lower() in err.lower()
+    assert sorted(files.rglob("*")) == before
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_help_is_quick_to_read_and_names_every_flag():
+    status, out, _ = run(train.main, "--help")
+    assert status == 0
+    for name in ("preset", "run_dir", *tfrnn.Config().flat()):
+        assert f"  --{name}" in out
+    assert run(sample.main, "--help")[0] == 0
+
+
+def test_an_error_in_python_is_a_value_error_with_the_same_text():
+    with pytest.raises(ValueError, match="--units must be a whole number at least 1; got 0"):
+        tfrnn.Config().replace(units=0)
+    assert issubclass(UserError, ValueError)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
+    """In a process of its own, with its default run directory: interrupted, resumed, and as if never interrupted."""
+    flags = [flag for flag in SMALL if "epochs" not in flag] + ["--epochs=600", "--show_every=1"]
+    process = command("tfrnn.train", *flags, cwd=tmp_path)
+    for line in process.stderr:  # wait until it trains
+        if line.startswith("epoch 3/"):
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "To go on: python -m tfrnn.train" in err
+    (run_dir,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"rnn-sample-\d{8}-\d{6}", run_dir.name)
+    done = len(metrics(run_dir))
+    assert 3 <= done < 600
+    again = err.split("To go on: ")[1].split()
+    epochs = str(done + 4)
+    for arguments in ([*again[3:], f"--epochs={epochs}"], [*flags, f"--epochs={epochs}", "--run_dir=whole"]):
+        process = command("tfrnn.train", *arguments, "--show_every=0", cwd=tmp_path)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert out.startswith("perplexity ")
+    assert without_timings(metrics(run_dir)) == without_timings(metrics(tmp_path / "whole"))
+
+
+def test_help_and_wrong_flags_answer_before_tensorflow_loads():
+    start = time.monotonic()
+    out, err = command("tfrnn.train", "--hep").communicate(timeout=60)
+    assert (out, err.count("\n")) == ("", 1)
+    code = "import sys, tfrnn.train as t, tfrnn.command_line as c\n"
+    code += "try: c.run(t.main)\nfinally: print('tensorflow' in sys.modules)"
+    for flag in ("--help", "--units=x"):
+        lines = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True).stdout.splitlines()
+        assert lines[-1] == "False"
+    assert time.monotonic() - start < 60

@@ -1,0 +1,132 @@
+"""Settings: what is a value, what is not, and config.json."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrnn.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume, parse
+from tfrnn.errors import UserError
+
+FIELDS = {field.name: (field, kind) for section in SECTIONS for field, kind in section.fields()}
+WRONG = {
+    "text_rule": ["shout", "", 3],
+    "tokens": ["byte", None],
+    "max_tokens": [-1, 1.5, "many", True],
+    "validation_tokens": [-1, None],
+    "vocabulary": ["all"],
+    "sampling": ["seq"],
+    "random_offset": [1, "maybe", None],
+    "batch_size": [0, -3, 2.0, "x"],
+    "num_steps": [0, "35 steps"],
+    "cell": ["RNN", "rnnn", ""],
+    "implementation": ["tf"],
+    "units": [0, -1, 1e3, "big", False],
+    "num_layers": [0],
+    "embedding_dim": [-1],
+    "dropout": [-0.1, 1, 1.5, "half", float("nan")],
+    "optimizer": ["SGD", "lion"],
+    "learning_rate": [0, -1.0, float("inf"), float("nan"), "fast", None],
+    "clip_norm": [-1, float("nan")],
+    "epochs": [0, -5, 1.5],
+    "seed": [-1, 2**31],
+    "deterministic": ["sometimes"],
+    "device": ["gpu", "gpu:", "gpu:x", "tpu:0", "CPU"],
+    "strategy": ["mirrors"],
+    "prefix": ["bare", (1,)],
+    "show_every": [-1],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_is_named_with_what_was_expected(name, value):
+    with pytest.raises(UserError, match=re.escape(f"--{name} must be ") + ".*; got " + re.escape(repr(value)[:5])):
+        Config().replace(**{name: value})
+
+
+def test_every_setting_but_the_corpus_has_wrong_values_here():
+    assert set(WRONG) == set(FIELDS) - {"corpus"}
+
+
+def test_every_setting_has_a_help_and_a_good_default():
+    for field, _ in FIELDS.values():
+        assert field.metadata["help"]
+    assert Config.from_preset(DEFAULT_PRESET) == Config()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_flag_beside_a_preset_wins(preset):
+    assert Config.from_preset(preset, units=7).model.units == 7
+    assert dataclasses.replace(Config.from_preset(preset)) == Config.from_preset(preset)
+
+
+def test_presets_and_settings_that_are_not_there():
+    with pytest.raises(UserError, match="--preset must be one of rnn_scratch"):
+        Config.from_preset("gpt")
+    with pytest.raises(UserError, match="unknown setting hidden"):
+        Config().replace(hidden=3)
+
+
+def test_the_names_of_classes_are_there():
+    import keras
+
+    from tfrnn import cells
+
+    for name, _ in OPTIMIZERS.values():
+        assert hasattr(keras.optimizers, name)
+    for cell in CELLS.values():
+        assert hasattr(keras.layers, cell["keras"])
+        assert hasattr(cells, cell["scratch"])
+
+
+def test_what_may_change_on_resume():
+    changeable = {name for name in FIELDS if may_change_on_resume(name)}
+    assert changeable == {"epochs", "device", "strategy", "prefix", "show_every"}
+
+
+@given(
+    units=st.integers(1, 10**6),
+    learning_rate=st.floats(1e-30, 1e30),
+    dropout=st.floats(0, 1, exclude_max=True),
+    prefix=st.lists(st.text(), max_size=3).map(tuple),
+    corpus=st.text(),
+)
+def test_config_json_gives_the_config_back(**settings):
+    config = Config().replace(**settings)
+    assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
+    )
+)
+def test_any_other_json_is_refused_in_one_line(data):
+    with pytest.raises(UserError, match="config"):
+        Config.from_dict(data)
+
+
+@pytest.mark.parametrize("section", Config().to_dict())
+def test_an_unknown_a_missing_and_a_wrong_key_are_refused(section):
+    for change, message in (
+        ({"colour": 1}, "colour"),
+        (None, "lacks"),
+        ({"units": "x", "epochs": "x"}, "must|unknown"),
+    ):
+        data = Config().to_dict()
+        data[section] = {**data[section], **change} if change else {}
+        with pytest.raises(UserError, match=message):
+            Config.from_dict(data)
+
+
+@given(st.text())
+def test_any_text_for_any_setting_is_a_value_or_a_users_error(text):
+    for field, kind in FIELDS.values():
+        if field.name != "prefix":
+            try:
+                assert type(parse(field, kind, text)) is kind
+            except UserError as error:
+                assert field.name in str(error)  # noqa: PT017

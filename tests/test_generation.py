@@ -1,0 +1,91 @@
+"""Text out of a model."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import tfrnn
+from tfrnn.errors import UserError
+from tfrnn.generation import Sampler, generate_many
+
+VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
+
+
+def model_of(cell=tfrnn.RNNCell):
+    keras.utils.set_random_seed(1)
+    cell = cell(16, kernel_initializer="orthogonal", recurrent_initializer="orthogonal")
+    model = tfrnn.LanguageModel(tfrnn.RNN(cell), len(VOCABULARY))
+    model.build()
+    return model
+
+
+class GenerationTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.parameters(1, 2, 70)
+    def test_greedy_takes_the_likeliest_token_after_all_that_was_read(self, prefix_length):
+        model = model_of()
+        text = ("abcde " * 20)[:prefix_length]
+        for _ in range(20):
+            logits, _ = model(VOCABULARY.encode(text)[:, None])
+            text += VOCABULARY.id_to_token[1 + int(np.argmax(logits[-1, 0, 1:]))]
+        self.assertEqual(tfrnn.generate(model, VOCABULARY, text[:prefix_length], 20), text)
+
+    @parameterized.parameters((Sampler(),), (Sampler(1.0),), (Sampler(0.7, 3, 0.9),))
+    def test_streaming_equals_generating(self, sampler):
+        model = model_of()
+        for seed in range(3):
+            pieces = list(tfrnn.stream(model, VOCABULARY, "ab", 30, sampler, seed))
+            self.assertLen(pieces, 30)
+            self.assertEqual("ab" + "".join(pieces), tfrnn.generate(model, VOCABULARY, "ab", 30, sampler, seed))
+
+    def test_a_seed_fixes_a_sample_and_samples_differ(self):
+        samples = generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=3)
+        self.assertLen(set(samples), 5)
+        self.assertEqual(samples, generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=3))
+        self.assertNotEqual(samples, generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=4))
+
+    @parameterized.parameters((Sampler(),), (Sampler(1e-4),), (Sampler(1.0, top_k=1),), (Sampler(1.0, top_p=1e-6),))
+    def test_the_bounds_of_every_setting_are_greedy(self, sampler):
+        model = model_of()
+        self.assertEqual(
+            tfrnn.generate(model, VOCABULARY, "ab", 30, sampler), tfrnn.generate(model, VOCABULARY, "ab", 30)
+        )
+
+    def test_what_is_chosen_follows_the_softmax(self):
+        logits = np.log([[0.3, 0.4, 0.15, 0.1, 0.05]]).astype("f")
+        many = tf.repeat(logits, 20_000, 0)
+        for sampler, expected in (
+            (Sampler(1.0), [0, 4 / 7, 1.5 / 7, 1 / 7, 0.5 / 7]),
+            (Sampler(1.0, top_k=2), [0, 4 / 5.5, 1.5 / 5.5, 0, 0]),
+            (Sampler(1.0, top_p=0.6), [0, 4 / 5.5, 1.5 / 5.5, 0, 0]),
+            (Sampler(0.5), list(np.array([0, 16, 2.25, 1, 0.25]) / 19.5)),
+        ):
+            chosen = sampler.choose(many, tf.constant([1, 2])).numpy()
+            self.assertAllClose(np.bincount(chosen, minlength=5) / 20_000, expected, 0, 0.015)
+
+    def test_unk_is_never_chosen(self):
+        model = model_of()
+        model.dense.bias.assign([1e3] + [0.0] * (len(VOCABULARY) - 1))
+        for sampler in (Sampler(), Sampler(1.0)):
+            self.assertNotIn("<unk>", tfrnn.generate(model, VOCABULARY, "a", 50, sampler))
+
+    def test_unknown_characters_are_an_error_or_as_asked(self):
+        model = model_of()
+        with self.assertRaisesRegex(UserError, "'!'"):
+            tfrnn.generate(model, VOCABULARY, "a!b")
+        self.assertStartsWith(tfrnn.generate(model, VOCABULARY, "a!b", unknown="skip"), "a!b")
+        for prefix, unknown in (("", "error"), ("!!", "skip")):
+            with self.assertRaisesRegex(UserError, "at least one known character"):
+                tfrnn.generate(model, VOCABULARY, prefix, unknown=unknown)
+
+    def test_words(self):
+        vocabulary = tfrnn.Vocabulary.from_text("to be or not to be", "word")
+        model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(8)), len(vocabulary))
+        text = tfrnn.generate(model, vocabulary, "to be", 6)
+        self.assertLen(text.split(" "), 8)
+        self.assertStartsWith(text, "to be ")
+        self.assertEqual("to be" + "".join(tfrnn.stream(model, vocabulary, "to be", 6)), text)
+
+    @parameterized.parameters((keras.layers.GRUCell,), (keras.layers.LSTMCell,))
+    def test_kerass_other_cells(self, cell):
+        self.assertLen(tfrnn.generate(model_of(cell), VOCABULARY, "abc", 10), 13)

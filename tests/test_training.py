@@ -1,0 +1,253 @@
+"""The step and the trainer."""
+
+import json
+import math
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import parameterized
+
+import tfrnn
+from tfrnn import runtime, step
+from tfrnn.batches import Batch
+from tfrnn.config import OPTIMIZERS, Training
+from tfrnn.errors import DivergedError
+
+T, B, V, H = 5, 3, 7, 4
+IDS = np.random.default_rng(0).integers(1, V, 400)
+
+
+def language_model(cell=tfrnn.RNNCell, layers=1, dropout=0.0, **kwargs):
+    initial = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "orthogonal"}
+    model = tfrnn.LanguageModel(tfrnn.RNN([cell(H, **initial) for _ in range(layers)]), V, dropout=dropout, **kwargs)
+    model.build()
+    return model
+
+
+def trainer_of(optimizer=None, clip_norm=1.0, seed=0, **kwargs):
+    keras.utils.set_random_seed(seed)
+    strategy = runtime.one_device()
+    with strategy.scope():
+        model = language_model(**kwargs)
+        optimizer = optimizer or keras.optimizers.SGD(1.0)
+    return tfrnn.Trainer(model, optimizer, clip_norm, strategy)
+
+
+def one_batch(seed=0, reset=(True,) * B):
+    ids = np.random.default_rng(seed).integers(0, V, [T + 1, B]).astype("i")
+    return Batch(*map(tf.constant, (ids[:-1], ids[1:], reset)))
+
+
+class StepTest(tf.test.TestCase, parameterized.TestCase):
+    def test_cross_entropy_is_that_of_the_softmax_of_the_logits(self):
+        logits = np.random.default_rng(0).normal(size=[T, B, V]).astype("f")
+        targets = one_batch().targets.numpy()
+        probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        expected = -np.log(np.take_along_axis(probabilities, targets[..., None], -1)).sum()
+        self.assertAllClose(step.cross_entropy(tf.constant(logits), tf.constant(targets)), expected, 1e-5)
+
+    def test_clipping(self):
+        gradients = [tf.constant([3.0, 0.0]), tf.constant([[0.0, 4.0]])]
+        for bound, scale in ((0, 1), (100, 1), (5.0, 1), (1.0, 0.2), (0.01, 0.002)):
+            clipped, norm = step.clip(gradients, bound)
+            self.assertAllClose(norm, 5.0)
+            self.assertAllClose(clipped, [g * scale for g in gradients], 1e-6)  # the direction is kept
+
+    def test_one_step_of_sgd_is_the_clipped_gradient_of_the_mean_loss(self):
+        for clip_norm in (0.0, 1e-3, 1e3):
+            keras.utils.set_random_seed(0)
+            model, batch = language_model(), one_batch()
+            before = [w.numpy() for w in model.trainable_variables]
+            with tf.GradientTape() as tape:
+                logits, _ = model(batch.inputs)
+                loss = keras.losses.sparse_categorical_crossentropy(batch.targets, logits, from_logits=True)
+                loss = tf.reduce_mean(loss)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            norm = math.sqrt(sum(float(tf.reduce_sum(g**2)) for g in gradients))
+            scale = min(1, clip_norm / norm) if clip_norm else 1
+            optimizer = keras.optimizers.SGD(0.5)
+            _, sums, finite = step.train_step(
+                model, optimizer, step.cross_entropy, clip_norm, batch, model.initial_state(B), step.Sums.zero()
+            )
+            self.assertTrue(finite)
+            self.assertAllClose(tuple(sums), (T * B * float(loss), T * B), 1e-5)
+            after = [w.numpy() for w in model.trainable_variables]
+            expected = [w - 0.5 * scale * g for w, g in zip(before, gradients, strict=True)]
+            self.assertAllClose(after, expected, 1e-5, 1e-6)
+
+    def test_reset_zeroes_exactly_the_rows_it_names(self):
+        keras.utils.set_random_seed(0)
+        model = language_model()
+        state = ((tf.ones([B, H]),),)
+        reset = (False, True, False)
+        _, sums = step.eval_step(model, step.cross_entropy, one_batch(reset=reset), state, step.Sums.zero())
+        rows = []
+        for row, zero in enumerate(reset):
+            batch = one_batch()
+            logits, _ = model(batch.inputs[:, row : row + 1], ((tf.ones([1, H]) * (0 if zero else 1),),))
+            rows.append(float(step.cross_entropy(logits, batch.targets[:, row : row + 1])))
+        self.assertAllClose(sums.loss, sum(rows), 1e-5)
+
+    def test_a_loss_that_is_not_finite_changes_nothing(self):
+        model = language_model()
+        model.dense.bias.assign([math.inf] * V)
+        before = model.get_weights()
+        optimizer = keras.optimizers.Adam(1.0)
+        state, sums = ((tf.ones([B, H]),),), step.Sums.zero().add(tf.constant(3.0), tf.constant(2))
+        after = step.train_step(model, optimizer, step.cross_entropy, 1.0, one_batch(), state, sums)
+        self.assertAllClose(after, (state, sums, np.False_), 0, 0)
+        self.assertAllEqual(model.get_weights()[0], before[0])
+        self.assertEqual(int(optimizer.iterations), 0)
+
+    def test_an_embeddings_gradient_is_clipped_by_its_true_norm(self):
+        model = language_model(embedding_dim=H)
+        batch = Batch(tf.ones([T, B], tf.int32), tf.ones([T, B], tf.int32) * 2, tf.constant([True] * B))
+        before = model.get_weights()
+        state = model.initial_state(B)
+        step.train_step(
+            model, keras.optimizers.SGD(1.0), step.cross_entropy, 1e-3, batch, state, step.Sums.zero()
+        )  # fmt: skip
+        change = np.concatenate([(a - b).ravel() for a, b in zip(model.get_weights(), before, strict=True)])
+        self.assertNear(np.linalg.norm(change), 1e-3, 1e-5)
+
+    @parameterized.parameters(list(OPTIMIZERS))
+    def test_every_optimizer_lowers_the_loss(self, name):
+        rate = 0.1 if name in ("sgd", "momentum") else 0.01
+        trainer = trainer_of(step.make_optimizer(Training(optimizer=name, learning_rate=rate)))
+        losses = trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5).history["loss"]
+        self.assertLess(losses[-1], losses[0])
+
+
+class TrainerTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.product(cell=[tfrnn.RNNCell, keras.layers.SimpleRNNCell], embedding_dim=[0, 8])
+    def test_a_tiny_text_is_memorised(self, cell, embedding_dim):
+        text = "the quick brown fox jumps over the lazy dog while seven wizards box"
+        vocabulary = tfrnn.Vocabulary.from_text(text)
+        keras.utils.set_random_seed(0)
+        model = tfrnn.LanguageModel(tfrnn.RNN(cell(64)), len(vocabulary), embedding_dim)
+        trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01))
+        batches = tfrnn.sequential_batches(vocabulary.encode(text), 1, 16)
+        history = trainer.fit(batches, 150).history
+        self.assertLess(history["perplexity"][-1], 1.1)
+        self.assertEqual(tfrnn.generate(model, vocabulary, text[:15], len(text) - 15), text)
+
+    def test_perplexity_is_from_summed_loss_over_summed_tokens(self):
+        trainer = trainer_of(keras.optimizers.SGD(0.0))
+        batches = tfrnn.sequential_batches(IDS, B, T)
+        state, losses = trainer.model.initial_state(B), []
+        for batch in batches.epoch(0):
+            logits, state = trainer.model(batch.inputs, state)
+            losses.append(keras.losses.sparse_categorical_crossentropy(batch.targets, logits, from_logits=True))
+        expected = float(np.mean(losses))
+        measured = trainer.evaluate(batches)
+        history = trainer.fit(batches, 1, validation=batches).history
+        for found in (measured["loss"], history["loss"][0], history["val_loss"][0]):
+            self.assertNear(found, expected, 1e-5)
+        self.assertNear(measured["perplexity"], math.exp(expected), 1e-4)
+        self.assertNear(measured["bits_per_char"], expected / math.log(2), 1e-5)
+
+    def test_an_untrained_model_is_as_unsure_as_the_vocabulary_is_large(self):
+        model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V, output_initializer="zeros")
+        perplexity = tfrnn.Trainer(model, keras.optimizers.SGD()).evaluate(
+            tfrnn.sequential_batches(IDS, B, T)
+        )["perplexity"]  # fmt: skip
+        self.assertNear(perplexity, V, 1e-4)
+
+    def test_the_state_is_carried_over_an_epoch(self):
+        """Batches of 5 steps with a learning rate of 0 have the loss of one unroll of all steps."""
+        ids, steps = IDS[: 3 * 20 + 1], 20
+        trainer = trainer_of(keras.optimizers.SGD(0.0))
+        short = trainer.fit(tfrnn.sequential_batches(ids, 3, 5, random_offset=False), 1).history["loss"]
+        whole = trainer.evaluate(tfrnn.sequential_batches(ids, 3, steps, random_offset=False))["loss"]
+        self.assertAllClose(short[0], whole, 1e-5)
+
+    @parameterized.parameters(tfrnn.sequential_batches, tfrnn.random_batches)
+    def test_a_seed_fixes_everything(self, kind):
+        histories = []
+        for seed in (1, 1, 2):
+            trainer = trainer_of(keras.optimizers.Adam(0.01), seed=seed, layers=2, dropout=0.3)
+            histories.append(trainer.fit(kind(IDS, B, T, seed), 3).history["loss"])
+        self.assertEqual(histories[0], histories[1])
+        self.assertNotEqual(histories[0], histories[2])
+
+    @parameterized.product(kind=[tfrnn.sequential_batches, tfrnn.random_batches], stop_after=[3, 30, 40])
+    def test_resumed_equals_uninterrupted(self, kind, stop_after):
+        """Stopped in the middle of an epoch, saved, and restored into new objects: the same to the bit."""
+
+        class StopAfter(keras.callbacks.Callback):
+            calls = 0
+
+            def on_train_batch_end(self, batch, logs=None):
+                self.calls += 1
+                self.model.stop_training = self.calls == stop_after
+
+        def make():
+            return trainer_of(keras.optimizers.Adam(0.01)), kind(IDS, B, T, 3)
+
+        with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", 0.0):  # a step a call
+            whole, batches = make()
+            whole.fit(batches, 3, validation=batches)
+            first, batches = make()
+            first.fit(batches, 3, validation=batches, callbacks=[StopAfter()])
+            manager = tf.train.CheckpointManager(first.checkpoint, self.create_tempdir().full_path, 2)
+            first.save(manager)
+            self.assertEqual((first.epoch, first.batch), divmod(stop_after, batches.num_batches(0)))
+            second, batches = make()
+            second.restore(tf.train.CheckpointManager(second.checkpoint, manager.directory, 2))
+            history = second.fit(batches, 3 - second.epoch, validation=batches).history
+        self.assertAllClose(whole.model.get_weights(), second.model.get_weights(), 0, 0)
+        self.assertEqual(whole.model.history.history["loss"][-1], history["loss"][-1])
+        self.assertEqual(whole.model.history.history["val_loss"][-1], history["val_loss"][-1])
+
+    def test_calls_of_any_length_give_the_same_weights(self):
+        results = []
+        for seconds in (0.0, 10.0):
+            with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", seconds):
+                trainer = trainer_of()
+                trainer.fit(tfrnn.sequential_batches(IDS, B, T), 3)
+                results.append(trainer.model.get_weights())
+        self.assertAllClose(*results, 0, 0)
+
+    def test_divergence_stops_before_the_weights_are_spoiled(self):
+        trainer = trainer_of(keras.optimizers.SGD(1e38), clip_norm=0.0)
+        with self.assertRaisesRegex(DivergedError, "epoch 1, batch [0-9]+, at learning rate 1e\\+38.*--learning_rate"):
+            trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5)
+        self.assertTrue(all(np.isfinite(w).all() for w in trainer.model.get_weights()))
+
+    def test_kerass_callbacks_are_served(self):
+        batches = tfrnn.sequential_batches(IDS, B, T)
+        seen = []
+        logger = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: seen.append(("begin", epoch)),
+            on_train_batch_end=lambda batch, logs: seen.append(("batch", batch)) if logs["perplexity"] else None,
+            on_epoch_end=lambda epoch, logs: seen.append(("end", epoch)),
+        )
+        schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.5 / (epoch + 1))
+        stopping = keras.callbacks.EarlyStopping("val_loss", min_delta=1e9, patience=1)
+        path = self.create_tempdir().full_path + "/log.csv"
+        trainer = trainer_of()
+        history = trainer.fit(batches, 9, batches, [logger, schedule, stopping, keras.callbacks.CSVLogger(path)])
+        self.assertIsInstance(history, keras.callbacks.History)
+        self.assertEqual([s for s in seen if s[0] != "batch"], [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)])
+        self.assertIn(("batch", batches.num_batches(0) - 1), seen)
+        self.assertAllClose(history.history["learning_rate"], [0.5, 0.25])
+        with open(path) as file:
+            self.assertIn("val_perplexity", file.readline())
+        again = trainer.fit(batches, 2, callbacks=[schedule])  # goes on where it stands
+        self.assertEqual(again.epoch, [2, 3])
+        self.assertAllClose(again.history["learning_rate"], [0.5 / 3, 0.5 / 4])
+
+    def test_history_can_be_written_as_json(self):
+        history = trainer_of().fit(tfrnn.random_batches(IDS, B, T), 2).history
+        self.assertEqual(json.loads(json.dumps(history)), history)
+        self.assertEqual(
+            set(history), {"loss", "perplexity", "bits_per_char", "tokens_per_sec", "learning_rate", "seconds"}
+        )
+
+    def test_runs_on_one_device_of_the_name_asked_for(self):
+        self.assertIsInstance(runtime.one_device("cpu"), tf.distribute.OneDeviceStrategy)
+        self.assertEqual(runtime.device_name("cpu"), "/CPU:0")
+        with self.assertRaisesRegex(ValueError, "gpu:99"):
+            runtime.device_name("gpu:99")
