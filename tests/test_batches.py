@@ -75,6 +75,11 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual({int(first[0, 0]) for first in firsts(without, 9)}, {0})
         self.assertAllEqual(arrays(without.epoch(0))[0].inputs[0], [0, 249, 498, 747])
 
+    @BOTH
+    def test_no_thread_tunes_the_pipeline(self, kind):
+        """Its end would hold up the end of training, see from_position."""
+        self.assertFalse(kind(IDS, 4, 5).from_position(0, 0).options().autotune.enabled)
+
     def test_10_000_tokens_give_8_batches(self):
         ids = np.zeros(10_000, np.int32)
         for kind in (sequential_batches, random_batches):

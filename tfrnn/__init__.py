@@ -22,6 +22,7 @@ _MODULES = {
     "trainer": ["Trainer"],
     "vocabulary": ["Vocabulary"],
 }
+_WITHOUT_TENSORFLOW = ("config", "corpora", "vocabulary")
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 
@@ -29,7 +30,10 @@ __all__ = sorted(_MODULE_OF)
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"tfrnn.{_MODULE_OF[name]}"), name)
+    module = _MODULE_OF[name]
+    if module not in _WITHOUT_TENSORFLOW:
+        importlib.import_module("tfrnn.runtime").import_tensorflow_quietly()
+    value = getattr(importlib.import_module(f"tfrnn.{module}"), name)
     globals()[name] = value
     return value
 

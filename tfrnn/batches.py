@@ -54,7 +54,11 @@ class Batches(abc.ABC):
             return tf.data.Dataset.range(first, last).map(lambda k: self._batch(e, offset, tf.cast(k, tf.int32)))
 
         epochs = tf.data.Dataset.range(epoch, tf.int64.max)
-        return epochs.flat_map(batches_of).prefetch(2)
+        options = tf.data.Options()
+        # There is nothing to tune, and destroying an iterator waits for the tuning thread, which sleeps longer and
+        # longer: up to twenty seconds after a run of half a minute (TensorFlow 2.21).
+        options.autotune.enabled = False
+        return epochs.flat_map(batches_of).prefetch(2).with_options(options)
 
     def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
         if not self._largest_offset:

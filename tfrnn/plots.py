@@ -9,6 +9,7 @@ from typing import Any
 def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, title: str = "") -> None:
     """Saves the training and validation perplexity over the epochs as a PNG; rows as in metrics.jsonl."""
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(6, 3.75), layout="constrained")
     axes = figure.add_subplot()
@@ -18,9 +19,12 @@ def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, 
     validation = [math.nan if row["val_perplexity"] is None else row["val_perplexity"] for row in rows]
     if not all(map(math.isnan, validation)):
         axes.semilogy(epochs, validation, "--", color="0.45", marker=marker, label="held out")
+        best = min((value, epoch) for value, epoch in zip(validation, epochs, strict=True) if not math.isnan(value))
+        axes.plot(*best[::-1], "o", color="0.45", label=f"best held out: {best[0]:.1f} in epoch {best[1]}")
     axes.set(xlabel="epoch", ylabel="perplexity", title=title)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=120, format="png")

@@ -171,7 +171,9 @@ class Trainer:
         self._state = tf.nest.pack_sequence_as(structure, [saved.value() for saved in self._saved_state])
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
-        return iter(self.strategy.distribute_datasets_from_function(lambda _: batches.from_position(epoch, batch)))
+        # One device has nothing to distribute, and a distributed iterator would wrap the dataset into another with a
+        # tuning thread of its own, see Batches.from_position.
+        return iter(batches.from_position(epoch, batch))
 
     def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
         """Calls of as many steps as fit CALL_SECONDS; gives tokens per second."""
