@@ -73,7 +73,11 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual({int(first[0, 0]) % 5 for first in firsts(random_batches(IDS, 4, 5), 40)}, set(range(5)))
         without = sequential_batches(IDS, 4, 5, random_offset=False)
         self.assertEqual({int(first[0, 0]) for first in firsts(without, 9)}, {0})
-        self.assertAllEqual(arrays(without.epoch(0))[0].inputs[0], [0, 249, 498, 747])
+        self.assertAllEqual(arrays(without.epoch(0))[0].inputs[0], [0, 250, 500, 750])
+        first_edition = sequential_batches(IDS[:64], 8, 7, random_offset=False)  # N // B = 8 tokens a row
+        (batch,) = arrays(first_edition.epoch(0))
+        self.assertAllEqual(batch.inputs[0], np.arange(0, 64, 8))
+        self.assertAllEqual(batch.targets[-1], np.arange(7, 64, 8))
 
     @BOTH
     def test_no_thread_tunes_the_pipeline(self, kind):
@@ -101,5 +105,10 @@ class BatchesTest(tf.test.TestCase, parameterized.TestCase):
             kind(IDS[: needed - 1], 4, 5)
         for epoch in range(20):
             self.assertGreaterEqual(kind(IDS[:needed], 4, 5).num_batches(epoch), 1)
-        with self.assertRaisesRegex(UserError, "20 tokens.* need 21"):
-            kind(IDS[:20], 4, 5, random_offset=False)
+        fixed = 24 if kind is sequential_batches else 21
+        kind(IDS[:fixed], 4, 5, random_offset=False)
+        with self.assertRaisesRegex(UserError, f"need {fixed}"):
+            kind(IDS[: fixed - 1], 4, 5, random_offset=False)
+        for wrong in (0, -1):
+            with self.assertRaisesRegex(UserError, "at least 1"):
+                kind(IDS, wrong, 5)

@@ -98,6 +98,18 @@ def cell_in_numpy(name, x, state, w, u, b):
     return o * np.tanh(c), c
 
 
+class CellOfLayers(keras.layers.Layer):
+    """A cell of other layers, without a build of its own, and with a weight that nothing uses."""
+
+    def __init__(self, units):
+        super().__init__()
+        self.state_size, self.inner, self.spare = units, keras.layers.Dense(units), self.add_weight((2,))
+
+    def call(self, inputs, states):
+        h = tf.tanh(self.inner(tf.concat([inputs, states[0]], 1)))
+        return h, [h]
+
+
 class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.product(steps=[1, 2, T, rnn_lib.LONGEST_UNROLLED + 1], compiled=[False, True])
     def test_agrees_with_numpy(self, steps, compiled):
@@ -259,6 +271,12 @@ class RNNTest(tf.test.TestCase, parameterized.TestCase):
         outputs, state = RNN(UsersCell())(np.ones([3, B, D], "f"))
         self.assertAllClose(outputs[:, 0, 0], [1, 2, 2.5])
         self.assertAllClose(state[0][0][0, 0], 1.75)
+
+    def test_a_cell_made_of_layers_trains(self):
+        model = tfrnn.LanguageModel(tfrnn.RNN([CellOfLayers(H), CellOfLayers(H)]), 11)
+        trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1))
+        losses = trainer.fit(tfrnn.sequential_batches(np.arange(200) % 11, 2, T), 5).history["loss"]
+        self.assertLess(losses[-1], losses[0])
 
     @parameterized.parameters(
         (((np.zeros([2, H], "f"),),),),

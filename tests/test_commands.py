@@ -66,7 +66,7 @@ def test_the_closing_lines_are_the_books(trained):
     _, out, err = trained
     lines = out.splitlines()
     assert re.fullmatch(r"perplexity \d+\.\d, \d+\.\d tokens/sec on /CPU:0", lines[0])
-    assert [line[: len(prefix)] for line, prefix in zip(lines[1:], ("well digger", "digger"), strict=True)]
+    assert all(line.startswith(prefix) for line, prefix in zip(lines[1:], ("well digger", "digger"), strict=True))
     assert [len(line) for line in lines[1:]] == [61, 56]
     assert "run directory: " in err
     assert "epoch 3/3: perplexity" in err
@@ -181,6 +181,115 @@ def test_what_may_change_on_resume_may(trained, tmp_path):
     assert out.splitlines()[1].startswith("water")
 
 
+def test_validation_tokens_are_right_behind_the_training_tokens():
+    config = tfrnn.Config()
+    text = tfrnn.load_corpus("sample")
+    for max_tokens, held_out, training, validation in (
+        (10_000, 5_000, text[:10_000], text[10_000:15_000]),
+        (19_000, 5_000, text[:19_000], text[19_000:]),
+        (0, 300, text[:-300], text[-300:]),
+    ):
+        _, ids = train.read(config.replace(max_tokens=max_tokens, validation_tokens=held_out))
+        assert ids.vocabulary.decode(ids.training) == training
+        assert ids.vocabulary.decode(ids.validation) == validation
+
+
+def test_a_vocabulary_of_the_training_tokens_reads_others_as_unknown(tmp_path):
+    (tmp_path / "text").write_text("abcab" * 20 + "xyz")
+    config = tfrnn.Config().replace(corpus=str(tmp_path / "text"), max_tokens=100)
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        _, text = train.read(config.replace(vocabulary="training"))
+    assert (len(text.vocabulary), list(text.validation)) == (4, [0, 0, 0])
+    assert "3 of 3 validation tokens" in err.getvalue()
+    assert len(train.read(config)[1].vocabulary) == 7
+
+
+def test_the_closing_speed_is_that_of_the_epochs(trained):
+    run_dir, out, _ = trained
+    speeds = [row["tokens_per_sec"] for row in metrics(run_dir)]
+    shown = float(re.search(r", ([\d.]+) tokens/sec", out).group(1))
+    assert min(speeds) <= shown <= max(speeds)
+    for row in metrics(run_dir)[1:]:  # an epoch is all of it, tokens_per_sec its training alone
+        assert row["tokens_per_sec"] >= 17 * 32 / row["seconds"]
+
+
+def test_checkpoints_are_saved_on_the_way(tmp_path):
+    with mock.patch("tfrnn.callbacks.SECONDS_BETWEEN_SAVES", 0), mock.patch("tfrnn.trainer.CALL_SECONDS", 0):
+        assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[0] == 0
+    (newest,) = re.findall(r"ckpt-(\d+)\.index", " ".join(os.listdir(tmp_path / "run/checkpoints")))[-1:]
+    assert int(newest) > 30
+
+
+def test_a_terminal_gets_a_bar(tmp_path):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    mine, its = pty.openpty()
+    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    command = [sys.executable, "-m", "tfrnn.train", *SMALL, "--epochs=40", f"--run_dir={tmp_path}/run"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=its)
+    os.close(its)
+    shown = b""
+    with contextlib.suppress(OSError):  # so a terminal ends
+        while piece := os.read(mine, 1000):
+            shown += piece
+    os.close(mine)
+    assert process.wait(60) == 0
+    assert re.search(rb"100%\|.*\| epoch 40.0/40 .*perplexity \d+\.\d\d, held out \d.*tokens/sec", shown)
+
+
+def test_a_torn_last_line_of_the_metrics_heals_and_lost_checkpoints_are_told(trained, tmp_path):
+    run_dir, _, _ = trained
+    shutil.copytree(run_dir, tmp_path / "run")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 4, "perpl')
+    flags = [*SMALL, "--epochs=5", f"--run_dir={tmp_path}/run"]
+    assert run(train.main, *flags)[0] == 0
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1, 2, 3, 4, 5]
+    status, _, err = run(train.main, *flags, "--epochs=2")
+    assert (status, "finished" in err) == (0, True)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["epochs"] == 5
+    for path in (tmp_path / "run" / "checkpoints").glob("*.data*"):
+        path.write_bytes(path.read_bytes()[:1000])
+    for main, more in ((train.main, flags), (sample.main, [f"--run_dir={tmp_path}/run"])):
+        status, out, err = run(main, *more)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert "cannot be read" in err
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    status, _, err = run(train.main, *flags)
+    assert (status, "5 finished epochs" in err) == (2, True)
+    assert len(metrics(tmp_path / "run")) == 5
+
+
+def test_a_run_that_was_cut_off_as_it_began_begins_again(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "vocabulary.json").write_text("[")
+    assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[0] == 0
+
+
+def test_a_prefix_without_a_token_is_refused_before_training(tmp_path):
+    status, out, err = run(
+        train.main, *SMALL, "--tokens=word", "--text_rule=raw", "--prefix= ", f"--run_dir={tmp_path}/r"
+    )
+    assert (status, out, "a known word at least" in err) == (2, "", True)
+
+
+def test_names_and_terminals_of_other_kinds(tmp_path, monkeypatch):
+    path = tmp_path / "a$b_{$c.txt"
+    path.write_text("日本語のテキスト。" * 40)
+    flags = [f"--corpus={path}", "--batch_size=2", "--num_steps=4", "--units=4", "--epochs=1", "--max_tokens=200"]
+    status, out, err = run(train.main, *flags, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    out = subprocess.check_output(
+        [sys.executable, "-m", "tfrnn.sample", f"--run_dir={tmp_path}/run"], text=True, env=environment, stderr=-1
+    )
+    assert out.startswith("\\u65e5")
+
+
 def test_a_file_by_its_path_and_words_and_random_batches(tmp_path):
     text = tmp_path / "text.txt"
     text.write_text("Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich.\n" * 30)
@@ -197,8 +306,10 @@ def test_a_file_by_its_path_and_words_and_random_batches(tmp_path):
 
 
 def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
-    flags = [*SMALL, "--learning_rate=1e38", "--clip_norm=0", f"--run_dir={tmp_path}/run"]
-    status, out, err = run(train.main, *flags)
+    import keras
+
+    with mock.patch("tfrnn.step.make_optimizer", return_value=keras.optimizers.SGD(1e38)):  # no flag goes so far
+        status, out, err = run(train.main, *SMALL, "--clip_norm=0", f"--run_dir={tmp_path}/run")
     assert (status, out) == (2, "")
     assert re.search(r"tfrnn: error: training diverged: .* epoch 1, batch \d+.*--learning_rate", err)
     model, _, _ = tfrnn.load_run(tmp_path / "run")
@@ -225,9 +336,13 @@ def files():
 
 TRAINING = {
     "--unit=3": "Did you mean: units",
-    "--units=0": "--units must be a whole number at least 1; got 0",
+    "--units=0": "--units must be a whole number at least 1 and at most 16384; got 0",
     "--units=many": "got 'many'",
-    "--learning_rate=-1": "above 0; got -1.0",
+    "--learning_rate=-1": "above 0 and at most 1000000000.0; got -1.0",
+    "--learning_rate=1e39": "at most",
+    "--clip_norm=1e39": "at most",
+    "--units=3000000": "at most 16384",
+    "--corpus=a\udcff": "in UTF-8",
     "--dropout=1": "below 1",
     "--cell=transformer": "one of rnn, gru, lstm",
     "--preset=gpt": "one of rnn_scratch",
@@ -269,6 +384,7 @@ SAMPLING = {
     "--run_dir={run} --prefix=42": "--prefix '42'",
     "--run_dir={run} --unknown=guess": "one of error",
     "--run_dir={run} --checkpoint=first": "one of best",
+    "--run_dir={run} --length=3000000000": "at most",
     "--run_dir={run} --wat": "Unknown command line flag",
 }
 
@@ -293,11 +409,13 @@ def test_help_is_quick_to_read_and_names_every_flag():
     assert status == 0
     for name in ("preset", "run_dir", *tfrnn.Config().flat()):
         assert f"  --{name}" in out
+    assert "(default: 256)" in out
+    assert out.count("(default: true)") == 1  # of --random_offset alone
     assert run(sample.main, "--help")[0] == 0
 
 
 def test_an_error_in_python_is_a_value_error_with_the_same_text():
-    with pytest.raises(ValueError, match="--units must be a whole number at least 1; got 0"):
+    with pytest.raises(ValueError, match="--units must be a whole number at least 1 and at most 16384; got 0"):
         tfrnn.Config().replace(units=0)
     assert issubclass(UserError, ValueError)
 

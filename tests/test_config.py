@@ -88,8 +88,8 @@ def test_what_may_change_on_resume():
 
 
 @given(
-    units=st.integers(1, 10**6),
-    learning_rate=st.floats(1e-30, 1e30),
+    units=st.integers(1, 2**14),
+    learning_rate=st.floats(1e-30, 1e9),
     dropout=st.floats(0, 1, exclude_max=True),
     prefix=st.lists(st.text(), max_size=3).map(tuple),
     corpus=st.text(),

@@ -40,6 +40,7 @@ def imports(path):
     """The modules that a file imports, anywhere in it, by their full names."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
+            assert "tfrnn" not in [alias.name for alias in node.names], f"{path}: name the room, not the house"
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"

@@ -1,8 +1,11 @@
 """Text rules, vocabulary and corpora."""
 
+import functools
 import hashlib
+import io
 import os
 import time
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -66,6 +69,10 @@ class VocabularyTest(parameterized.TestCase):
         self.assertEqual(ids.dtype, np.int32)
         self.assertEqual(again.decode(ids), text)
         self.assertLen(vocabulary, len(set(text_rules.split(text, tokens))) + 1)
+
+    def test_another_policy_is_refused(self):
+        with self.assertRaisesRegex(UserError, "error, skip, unk"):
+            Vocabulary.from_text("abc").encode("abc", unknown="ignore")
 
     def test_unknown_characters_are_named_marked_or_skipped(self):
         vocabulary = Vocabulary.from_text("abc")
@@ -152,6 +159,48 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
             self.assertIn(part, str(raised.exception))
         self.assertIsInstance(raised.exception, FileNotFoundError)
         self.assertIsInstance(raised.exception, ValueError)
+
+    def test_the_question_whether_there_is_a_network_is_short(self):
+        self.assertLess(fetch.PROBE_SECONDS, 12)  # with TensorFlow's import, below the 20 seconds promised
+
+    def test_a_prepared_copy_is_read_but_the_file_at_hand_goes_first(self):
+        path = data_file("time_machine")
+        if not path:
+            self.skipTest(f"needs the file of time_machine in {fetch.DATA_DIR}")
+        from tfrnn.corpora.time_machine.time_machine_dataset_builder import Builder
+
+        prepared, folder = self.create_tempdir(), self.create_tempdir()
+        Builder(data_dir=prepared.full_path).download_and_prepare(
+            download_config=__import__("tensorflow_datasets").download.DownloadConfig(manual_dir=str(path.parent))
+        )
+        text = tfrnn.load_corpus("time_machine")
+        with mock.patch.object(
+            Builder, "__init__", functools.partialmethod(Builder.__init__, data_dir=prepared.full_path)
+        ):
+            with mock.patch.dict(os.environ, {fetch.DATA_DIR: ""}):
+                self.assertEqual(tfrnn.load_corpus("time_machine"), text)
+            folder.create_file(path.name, content="another")
+            with (
+                mock.patch.dict(os.environ, {fetch.DATA_DIR: folder.full_path}),
+                self.assertRaisesRegex(UserError, "SHA-256"),
+            ):
+                tfrnn.load_corpus("time_machine")
+
+    def test_own_prefixes_give_way_where_a_rule_has_changed_the_text(self):
+        self.assertEqual(corpora.prefixes_of("jay_lyrics", "wo yao dai ni", "char"), ("wo yao dai n",))
+        self.assertEqual(
+            corpora.prefixes_of("time_machine", "the time machine by wells", "word"), ("the time machine",)
+        )
+
+    def test_zip_archives_that_are_none(self):
+        good = io.BytesIO()
+        with zipfile.ZipFile(good, "w") as archive:
+            archive.writestr("a.txt", "some text")
+        data = good.getvalue()
+        self.assertEqual(tfrnn.load_corpus(self.create_tempfile("a.zip", data, "wb").full_path), "some text")
+        damaged = data.replace(b"some", b"same", 1)
+        with self.assertRaisesRegex(UserError, "cannot be unpacked"):
+            tfrnn.load_corpus(self.create_tempfile("b.zip", damaged, "wb").full_path)
 
     def test_a_file_is_kept_as_it_is(self):
         path = self.create_tempfile("text.txt", content=b"\xef\xbb\xbfA\r\nb\xc3\xa9\n", mode="wb").full_path

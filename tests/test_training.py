@@ -1,5 +1,6 @@
 """The step and the trainer."""
 
+import contextlib
 import json
 import math
 from unittest import mock
@@ -157,7 +158,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_the_state_is_carried_over_an_epoch(self):
         """Batches of 5 steps with a learning rate of 0 have the loss of one unroll of all steps."""
-        ids, steps = IDS[: 3 * 20 + 1], 20
+        ids, steps = IDS[: 3 * 21], 20
         trainer = trainer_of(keras.optimizers.SGD(0.0))
         short = trainer.fit(tfrnn.sequential_batches(ids, 3, 5, random_offset=False), 1).history["loss"]
         whole = trainer.evaluate(tfrnn.sequential_batches(ids, 3, steps, random_offset=False))["loss"]
@@ -184,7 +185,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
                 self.model.stop_training = self.calls == stop_after
 
         def make():
-            return trainer_of(keras.optimizers.Adam(0.01)), kind(IDS, B, T, 3)
+            return trainer_of(keras.optimizers.Adam(0.01), layers=2, dropout=0.2), kind(IDS, B, T, 3)
 
         with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", 0.0):  # a step a call
             whole, batches = make()
@@ -215,6 +216,32 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         with self.assertRaisesRegex(DivergedError, "epoch 1, batch [0-9]+, at learning rate 1e\\+38.*--learning_rate"):
             trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5)
         self.assertTrue(all(np.isfinite(w).all() for w in trainer.model.get_weights()))
+
+    @parameterized.parameters((keras.optimizers.SGD(1e39), 1.0), (keras.optimizers.SGD(1e30), 1e39))
+    def test_an_update_that_would_overflow_is_not_made(self, optimizer, clip_norm):
+        trainer = trainer_of(optimizer, clip_norm)
+        with contextlib.suppress(DivergedError):
+            trainer.fit(tfrnn.sequential_batches(IDS, B, T), 2)
+        self.assertTrue(all(np.isfinite(w).all() for w in trainer.model.get_weights()))
+
+    def test_a_trainer_takes_batches_of_another_size_between_epochs(self):
+        trainer = trainer_of()
+        trainer.fit(tfrnn.sequential_batches(IDS, B, T), 1)
+        trainer.fit(tfrnn.sequential_batches(IDS, B + 1, T + 1), 1)
+        manager = tf.train.CheckpointManager(trainer_of().checkpoint, self.create_tempdir().full_path, 2)
+        fresh = trainer_of()
+        fresh.save(tf.train.CheckpointManager(fresh.checkpoint, manager.directory, 2))
+        fresh.restore(tf.train.CheckpointManager(fresh.checkpoint, manager.directory, 2))
+        fresh.fit(tfrnn.sequential_batches(IDS, B, T), 1)
+        self.assertEqual(fresh.epoch, 1)
+
+    def test_the_optimizer_is_the_users_own(self):
+        optimizer = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, 10))
+        model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V)
+        trainer = tfrnn.Trainer(model, optimizer)
+        self.assertIsInstance(trainer.strategy, tf.distribute.OneDeviceStrategy)
+        trainer.fit(tfrnn.sequential_batches(IDS, B, T), 1)
+        self.assertGreater(int(optimizer.iterations), 0)
 
     def test_kerass_callbacks_are_served(self):
         batches = tfrnn.sequential_batches(IDS, B, T)

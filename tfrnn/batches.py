@@ -25,11 +25,14 @@ class Batches(abc.ABC):
     """An endless sequence of epochs of batches."""
 
     def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+        if batch_size < 1 or num_steps < 1:
+            raise UserError(f"--batch_size and --num_steps must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
         self._ids = tf.constant(ids, tf.int32)
         self._seed = seed
+        self._random_offset = random_offset
         self._largest_offset = self._offset_bound() if random_offset else 0
-        needed = batch_size * num_steps + self._largest_offset + 1
+        needed = self._tokens_needed()
         if len(ids) < needed:
             raise UserError(
                 f"text too short: {len(ids)} tokens, but batches of {batch_size} rows of {num_steps} steps need "
@@ -74,6 +77,10 @@ class Batches(abc.ABC):
     def _offset_bound(self) -> int:
         """The largest random offset."""
 
+    def _tokens_needed(self) -> int:
+        """So many tokens give a batch with any offset."""
+        return self.batch_size * self.num_steps + self._largest_offset + 1
+
     @abc.abstractmethod
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         """int32: batches in an epoch with this offset."""
@@ -86,8 +93,9 @@ class Batches(abc.ABC):
 class sequential_batches(Batches):  # noqa: N801 (called as the book calls its function)
     """Row b is one contiguous stream: it goes on in batch k + 1 where batch k ended.
 
-    Each epoch skips an offset uniform in [0, T], and cuts the rest into B streams of equal length. The state is
-    to be carried from batch to batch, and starts from zero with each epoch.
+    Each epoch skips an offset uniform in [0, T], and cuts the rest into B streams of equal length, behind which one
+    token more is the last target. The state is to be carried from batch to batch, and starts from zero with each epoch.
+    Without an offset the streams are those of the book's first edition: N // B tokens each, the last target included.
 
     Args:
       ids: tokens, int32 [N].
@@ -101,11 +109,16 @@ class sequential_batches(Batches):  # noqa: N801 (called as the book calls its f
     def _offset_bound(self) -> int:
         return self.num_steps
 
+    def _tokens_needed(self) -> int:
+        return super()._tokens_needed() if self._random_offset else self.batch_size * (self.num_steps + 1)
+
     def _stream_length(self, offset: tf.Tensor) -> tf.Tensor:
-        return (tf.size(self._ids) - offset - 1) // self.batch_size
+        behind = 1 if self._random_offset else 0
+        return (tf.size(self._ids) - offset - behind) // self.batch_size
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
-        return self._stream_length(offset) // self.num_steps
+        inside = 0 if self._random_offset else 1
+        return (self._stream_length(offset) - inside) // self.num_steps
 
     def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
         starts = offset + tf.range(self.batch_size) * self._stream_length(offset) + k * self.num_steps

@@ -54,27 +54,26 @@ class Progress(Timed):
         self._bar: Any = None
         self._line_shown = time.perf_counter()
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._bar = tqdm(
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._epoch = epoch
+        self._bar = self._bar or tqdm(
             total=self.params["epochs"],
+            initial=epoch,
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
             bar_format="{percentage:3.0f}%|{bar:30}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
         )
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._epoch = epoch
-
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         part = min(1, (batch + 1) / self.params["steps"])
+        if not self._epoch:  # later epochs show the last whole one, with its held-out perplexity
+            self._bar.set_postfix_str(_measures(logs), refresh=False)
         self._bar.update(self._epoch + part - self._bar.n)
         if self._bar.disable and time.perf_counter() - self._line_shown > SECONDS_BETWEEN_LINES:
-            self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: perplexity {logs['perplexity']:.2f}")
+            self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: {_measures(logs)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
-        speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
-        measures = f"perplexity {logs['perplexity']:.2f}{held_out}{speed}"
+        measures = _measures(logs)
         self._bar.set_postfix_str(measures, refresh=False)
         if self._show_every and (epoch + 1) % self._show_every == 0:
             with self.timed():
@@ -82,7 +81,8 @@ class Progress(Timed):
             self._line(f"epoch {epoch + 1}/{self.params['epochs']}: {measures}", *(f"  {line}" for line in lines))
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._bar.close()
+        if self._bar:
+            self._bar.close()
 
     def _line(self, *lines: str) -> None:
         for line in lines:
@@ -107,9 +107,12 @@ class SaveRun(Timed):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         with self.timed():
             self._run.add_metrics({"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}})
-            if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
+            with self.timed():
                 self._save()
-                self._saved = time.perf_counter()
+            self._saved = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
         with self.timed():
@@ -117,20 +120,35 @@ class SaveRun(Timed):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends training after the call under way on Ctrl-C or SIGTERM; a second one acts as usual."""
+    """Ends training after the call under way on Ctrl-C or SIGTERM; a second one acts as usual.
+
+    Only within `with`, so that the usual handlers come back whatever happens.
+    """
 
     stopped = False
-    _signals = (signal.SIGINT, signal.SIGTERM)
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def __enter__(self) -> "StopOnSignal":
         self._usual: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            self._usual = {number: signal.signal(number, self._stop) for number in self._signals}
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._usual[number] = signal.signal(number, self._stop)
+        return self
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def __exit__(self, *_: Any) -> None:
         for number, handler in self._usual.items():
             signal.signal(number, handler)
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training |= self.stopped  # it may have come before training did
+
     def _stop(self, number: int, frame: Any) -> None:
-        self.stopped = self.model.stop_training = True
+        self.stopped = True
+        if self.model:
+            self.model.stop_training = True
         signal.signal(number, self._usual[number])
+
+
+def _measures(logs: Any) -> str:
+    held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
+    speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
+    return f"perplexity {logs['perplexity']:.2f}{held_out}{speed}"

@@ -1,5 +1,6 @@
 """What the commands share: flags made from settings, grouped help, and errors as one line with exit status 2."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -87,6 +88,9 @@ class Flags:
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command: a user's error becomes one line on stderr and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
     try:
         main(sys.argv)
     except UserError as error:
@@ -106,8 +110,8 @@ def note(text: str) -> None:
 
 
 def _help_line(field: Any, kind: Any) -> str:
-    shown = {True: "true", False: "false", (): "none"}.get(field.default, field.default)
+    shown = str(field.default).lower() if kind is bool else field.default
     choices = "|".join(field.metadata.get("choices", ()))
     left = f"  --{field.name}" + (f"={choices}" if choices else "")
-    default = "" if shown in ("", None) else f" (default: {shown})"
+    default = "" if shown in ("", ()) else f" (default: {shown})"
     return f"{left}\n        {field.metadata['help']}{default}"

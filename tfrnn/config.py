@@ -82,8 +82,8 @@ class Data(Section):
         choices=("sequential", "random"),
     )
     random_offset: bool = setting(True, "start each epoch at a random offset below --num_steps")
-    batch_size: int = setting(32, "rows of a batch", minimum=1)
-    num_steps: int = setting(35, "tokens of a row", minimum=1)
+    batch_size: int = setting(32, "rows of a batch", minimum=1, maximum=2**20)
+    num_steps: int = setting(35, "tokens of a row", minimum=1, maximum=2**20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,9 +92,9 @@ class Model(Section):
 
     cell: str = setting("rnn", "the recurrent cell", choices=tuple(CELLS))
     implementation: str = setting("keras", "the cell from scratch or Keras's own", choices=("scratch", "keras"))
-    units: int = setting(256, "hidden units of a layer", minimum=1)
-    num_layers: int = setting(1, "recurrent layers", minimum=1)
-    embedding_dim: int = setting(0, "size of a learnt embedding; 0: one-hot", minimum=0)
+    units: int = setting(256, "hidden units of a layer", minimum=1, maximum=2**14)
+    num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=64)
+    embedding_dim: int = setting(0, "size of a learnt embedding; 0: one-hot", minimum=0, maximum=2**14)
     dropout: float = setting(
         0.0, "share of values dropped from the input of every layer but the first and from the last output",
         minimum=0, below=1,
@@ -106,8 +106,8 @@ class Training(Section):
     """Optimization"""
 
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
-    learning_rate: float = setting(1.0, "its learning rate", above=0)
-    clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0)
+    learning_rate: float = setting(1.0, "its learning rate", above=0, maximum=1e9)
+    clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0, maximum=1e30)
     epochs: int = setting(500, "passes over the training tokens", minimum=1, may_change=True)
     seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
     deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit; slower")
@@ -205,6 +205,8 @@ def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
         good = good and all(type(item) is str for item in value)
     if kind is float:
         good = good and math.isfinite(value)
+    if type(value) in (str, tuple):
+        good = good and _is_unicode("".join(value)) if good else False
     good = (
         good
         and value in bounds.get("choices", (value,))
@@ -219,6 +221,15 @@ def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     return value
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8: a file name of other bytes cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _expected(field: dataclasses.Field, kind: Any) -> str:
     bounds = field.metadata
     if "choices" in bounds:
@@ -230,7 +241,7 @@ def _expected(field: dataclasses.Field, kind: Any) -> str:
         for key, word in (("minimum", "at least"), ("above", "above"), ("below", "below"), ("maximum", "at most"))
         if key in bounds
     ]
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in UTF-8"}
     return " ".join([names.get(kind, "a list of texts"), " and ".join(limits)]).strip()
 
 

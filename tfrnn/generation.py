@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from tfrnn.errors import UserError
 from tfrnn.rnn import State
-from tfrnn.vocabulary import NOUNS, Vocabulary
+from tfrnn.vocabulary import Vocabulary
+
+COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
 
 
 class Sampler(NamedTuple):
@@ -27,17 +29,18 @@ class Sampler(NamedTuple):
 
     def choose(self, logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Token ids, int32 [B], from logits [B, V]; `<unk>` (id 0) is never chosen."""
+        greedy = self.temperature < COLDEST
+        logits = logits if greedy else logits / self.temperature
         logits = tf.concat([tf.fill([tf.shape(logits)[0], 1], logits.dtype.min), logits[:, 1:]], 1)
-        if self.temperature == 0:
+        if greedy:
             return tf.argmax(logits, 1, tf.int32)
-        logits /= self.temperature
         if self.top_k and self.top_k < logits.shape[1]:
             smallest_kept = tf.math.top_k(logits, self.top_k).values[:, -1:]
             logits = tf.where(logits < smallest_kept, logits.dtype.min, logits)
         if self.top_p < 1:
             largest_first = tf.sort(logits, 1, "DESCENDING")
             reached_before = tf.cumsum(tf.nn.softmax(largest_first), 1, exclusive=True)
-            kept = tf.where(reached_before < self.top_p, largest_first, logits.dtype.max)
+            kept = tf.where(reached_before < max(self.top_p, COLDEST), largest_first, logits.dtype.max)
             logits = tf.where(logits < tf.reduce_min(kept, 1, keepdims=True), logits.dtype.min, logits)
         return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
 
@@ -68,12 +71,12 @@ def _go_on(
     return tokens.stack(), logits, state
 
 
-def _start(model: Any, vocabulary: Vocabulary, prefix: str, rows: int, unknown: str) -> tuple[tf.Tensor, State]:
-    ids = vocabulary.encode(prefix, unknown)
-    if not len(ids):
-        raise UserError(
-            f"--prefix {prefix!r}: expected at least one known {NOUNS[vocabulary.tokens]}; give a longer prefix"
-        )
+def _start(
+    model: Any, vocabulary: Vocabulary, prefix: str, length: int, rows: int, unknown: str
+) -> tuple[tf.Tensor, State]:
+    ids = vocabulary.encode_prefix(prefix, unknown)
+    if length < 0:
+        raise UserError(f"length must be at least 0; got {length}")
     if not model.built:
         model.build()
     _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32))  # one trace for all lengths
@@ -91,9 +94,9 @@ def generate_many(
     unknown: str = "error",
 ) -> list[str]:
     """As `generate`, with several samples in one call."""
-    logits, state = _start(model, vocabulary, prefix, num_samples, unknown)
+    logits, state = _start(model, vocabulary, prefix, length, num_samples, unknown)
     tokens, _, _ = _go_on(model, sampler, logits, state, tf.constant(0), tf.constant(length), tf.constant(seed))
-    return [_joined(vocabulary, prefix, vocabulary.decode(row)) for row in tokens.numpy().T]
+    return [prefix + _gap(vocabulary, prefix) + vocabulary.decode(row) for row in tokens.numpy().T]
 
 
 def generate(
@@ -131,14 +134,14 @@ def stream(
     unknown: str = "error",
 ) -> Iterator[str]:
     """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives."""
-    logits, state = _start(model, vocabulary, prefix, 1, unknown)
+    logits, state = _start(model, vocabulary, prefix, length, 1, unknown)
     for i in range(length):
         tokens, logits, state = _go_on(
             model, sampler, logits, state, tf.constant(i), tf.constant(1), tf.constant(seed)
         )  # fmt: skip
-        yield _joined(vocabulary, "", vocabulary.decode(tokens.numpy()[:, 0]))
+        yield _gap(vocabulary, "" if i else prefix) + vocabulary.decode(tokens.numpy()[:, 0])
 
 
-def _joined(vocabulary: Vocabulary, prefix: str, continuation: str) -> str:
-    needs_space = vocabulary.tokens == "word" and not prefix[-1:].isspace()
-    return prefix + (" " if needs_space else "") + continuation
+def _gap(vocabulary: Vocabulary, before: str) -> str:
+    """The space between words, unless the text before brings it."""
+    return " " if vocabulary.tokens == "word" and not before[-1:].isspace() else ""

@@ -21,7 +21,8 @@ def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, 
         axes.semilogy(epochs, validation, "--", color="0.45", marker=marker, label="held out")
         best = min((value, epoch) for value, epoch in zip(validation, epochs, strict=True) if not math.isnan(value))
         axes.plot(*best[::-1], "o", color="0.45", label=f"best held out: {best[0]:.1f} in epoch {best[1]}")
-    axes.set(xlabel="epoch", ylabel="perplexity", title=title)
+    axes.set(xlabel="epoch", ylabel="perplexity")
+    axes.set_title(title, parse_math=False)  # a file's name may hold a $
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())

@@ -59,8 +59,9 @@ class RNN(keras.layers.Layer):
         size = input_shape[-1]
         for cell in self.cells:
             if isinstance(cell, keras.layers.Layer) and not cell.built:
-                cell.build((None, size))
-                cell.built = True
+                state = [tf.zeros([1, n], self.compute_dtype) for n in _state_sizes(cell)]
+                with tf.init_scope():  # a call builds what is inside the cell too
+                    cell(tf.zeros([1, size], self.compute_dtype), state)
             size = _output_size(cell)
         super().build(input_shape)
 
@@ -100,12 +101,8 @@ class RNN(keras.layers.Layer):
         )
         if len(self.cells) == 1 and flat:
             state = (state,)
-        rows = "B" if batch_size is None else batch_size
-        expected = tuple(tuple(f"[{rows}, {size}]" for size in _state_sizes(cell)) for cell in self.cells)
-        received = keras.tree.map_structure(lambda t: str(list(tf.convert_to_tensor(t).shape)), state)
-        message = f"state must be a tuple with a tuple per layer, {expected}; got {received}"
         if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
-            raise ValueError(message)
+            raise ValueError(self._wrong_state(state, batch_size))
         checked = []
         for entry, cell in zip(state, self.cells, strict=True):
             tensors = tuple(tf.cast(tensor, self.compute_dtype) for tensor in _as_tuple(entry))
@@ -113,9 +110,15 @@ class RNN(keras.layers.Layer):
             if len(tensors) != len(shapes) or not all(
                 tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, shapes, strict=True)
             ):
-                raise ValueError(message)
+                raise ValueError(self._wrong_state(state, batch_size))
             checked.append(tensors)
         return tuple(checked)
+
+    def _wrong_state(self, state: Any, batch_size: int | None) -> str:
+        rows = "B" if batch_size is None else batch_size
+        expected = tuple(tuple(f"[{rows}, {size}]" for size in _state_sizes(cell)) for cell in self.cells)
+        received = keras.tree.map_structure(lambda t: str(list(tf.convert_to_tensor(t).shape)), state)
+        return f"state must be a tuple with a tuple per layer, {expected}; got {received}"
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any, **__: Any) -> Any:
         rows = input_shape[1] if self.time_major else input_shape[0]

@@ -20,6 +20,7 @@ from tfrnn.vocabulary import Vocabulary
 
 CONFIG, VOCABULARY, METRICS, CHECKPOINTS = "config.json", "vocabulary.json", "metrics.jsonl", "checkpoints"
 PLOT = "perplexity.png"
+_OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", ".new")}
 CHECKPOINTS_KEPT = 2
 
 
@@ -34,14 +35,14 @@ class RunDir:
         self.path = Path(path)
         try:
             begun = (self.path / CONFIG).is_file()
-            taken = self.path.is_file() or (not begun and self.path.is_dir() and any(self.path.iterdir()))
+            names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         except (OSError, ValueError) as error:
             raise UserError(
                 f"--run_dir {path}: expected a folder for the run, but it cannot be read ({error})"
             ) from None
         if writing and self.path.exists() and not self.path.is_dir():
             raise UserError(f"--run_dir {path}: expected a folder, but it is a file; name another")
-        if writing and taken:
+        if writing and not begun and names - _OWN:  # our own names alone: a run that was cut off as it began
             raise UserError(
                 f"--run_dir {path}: expected a new, empty or begun run, but it holds other files; name another"
             )
@@ -60,10 +61,14 @@ class RunDir:
 
     def config(self) -> Config:
         """The settings. Raises UserError where config.json is not one of ours."""
-        return Config.from_dict(self._read_json(CONFIG))
+        try:
+            return Config.from_dict(json.loads(self._read(CONFIG)))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{self.path / CONFIG}: expected JSON, but it cannot be read ({error})") from None
 
     def vocabulary(self, tokens: str) -> Vocabulary:
-        return Vocabulary.from_json(json.dumps(self._read_json(VOCABULARY)), tokens)
+        """The vocabulary. Raises UserError where vocabulary.json is not one."""
+        return Vocabulary.from_json(self._read(VOCABULARY), tokens)
 
     def check_same(self, config: Config, vocabulary: Vocabulary) -> None:
         """Raises UserError where a begun run has another setting or vocabulary than this."""
@@ -81,9 +86,14 @@ class RunDir:
             )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The finished epochs, one row each."""
-        path = self.path / METRICS
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """The finished epochs, one row each; what follows a torn line is left out."""
+        path, rows = self.path / METRICS, []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
 
     def add_metrics(self, row: dict[str, Any]) -> None:
         with (self.path / METRICS).open("a") as file:
@@ -98,16 +108,24 @@ class RunDir:
     def manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
         return tf.train.CheckpointManager(checkpoint, str(self.path / CHECKPOINTS), CHECKPOINTS_KEPT)
 
+    def check_restorable(self) -> None:
+        """Raises UserError where epochs are finished, but no checkpoint is left to go on from."""
+        if self.metrics() and tf.train.latest_checkpoint(str(self.path / CHECKPOINTS)) is None:
+            raise UserError(
+                f"--run_dir {self.path}: expected a checkpoint of the {len(self.metrics())} finished epochs, but "
+                f"{CHECKPOINTS} holds none; bring it back, or give another --run_dir for a new run"
+            )
+
     def latest_checkpoint(self) -> str:
         latest = tf.train.latest_checkpoint(str(self.path / CHECKPOINTS))
         if latest is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return latest
 
-    def _read_json(self, name: str) -> Any:
+    def _read(self, name: str) -> str:
         path = self.path / name
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            return path.read_text(encoding="utf-8")
         except FileNotFoundError:
             raise MissingFileError(f"--run_dir {self.path}: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
@@ -129,8 +147,23 @@ def make_checkpoint(
     """All that training goes on from: weights and optimizer by their position, and what the trainer adds."""
     return tf.train.Checkpoint(
         weights=[weight.value for weight in model.weights],
+        # What is a variable and no weight: the states of the generators that dropout draws from.
+        generators=[v.value for v in model.variables if not any(v is weight for weight in model.weights)],
         optimizer=[variable.value for variable in optimizer.variables],
         **variables,
+    )
+
+
+# What TensorFlow raises where a checkpoint is damaged or is one of another model.
+CHECKPOINT_ERRORS = (tf.errors.OpError, AssertionError, ValueError, IndexError, RuntimeError)
+
+
+def unreadable(checkpoint: str, error: Exception) -> UserError:
+    """What is said of such a checkpoint."""
+    reason = " ".join(str(error).split())[:200]
+    return UserError(
+        f"{checkpoint}: expected a checkpoint of the model that {CONFIG} describes, but it cannot be read ({reason}); "
+        "bring the right files back, or train a new run"
     )
 
 
@@ -152,9 +185,12 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     vocabulary = run.vocabulary(config.data.tokens)
     latest = run.latest_checkpoint()
     model = build_language_model(config.model, len(vocabulary))
-    has_best = float(tf.train.load_variable(latest, "best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) > 0
     model.build()
-    name = "best_weights" if checkpoint == "best" and has_best else "weights"
-    reader = tf.train.Checkpoint(**{name: [weight.value for weight in model.weights]})
-    reader.restore(latest).assert_existing_objects_matched().expect_partial()
+    try:
+        has_best = float(tf.train.load_variable(latest, "best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) > 0
+        name = "best_weights" if checkpoint == "best" and has_best else "weights"
+        reader = tf.train.Checkpoint(**{name: [weight.value for weight in model.weights]})
+        reader.restore(latest).assert_existing_objects_matched().expect_partial()
+    except CHECKPOINT_ERRORS as error:
+        raise unreadable(latest, error) from None
     return model, vocabulary, config

@@ -29,11 +29,14 @@ def import_tensorflow_quietly() -> None:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with _without_native_stderr():
-        import keras  # noqa: F401
-        import tensorflow as tf
+    try:
+        with _without_native_stderr():
+            import keras  # noqa: F401
+            import tensorflow as tf
 
-        tf.config.list_physical_devices()
+            tf.config.list_physical_devices()
+    finally:
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # a process that this one starts decides for itself
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:

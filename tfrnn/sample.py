@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tfrnn import command_line, runtime, text_rules
 from tfrnn.config import TEXTS, Section, setting
 from tfrnn.errors import UserError
+from tfrnn.vocabulary import UNKNOWN_POLICIES
 
 ABOUT = """Continues prefixes with a model that `python -m tfrnn.train` has trained.
 
@@ -19,14 +20,14 @@ class Sample(Section):
 
     run_dir: str = setting("", "folder of the trained run (required)")
     prefix: TEXTS = setting((), "text to continue (may be repeated); by default the run's own")
-    length: int = setting(50, "tokens to add", minimum=1)
+    length: int = setting(50, "tokens to add", minimum=1, maximum=10**7)
     temperature: float = setting(1.0, "below 1 safer, above 1 bolder; 0 takes the likeliest always", minimum=0)
     top_k: int = setting(0, "choose among the k likeliest tokens only; 0: all", minimum=0)
     top_p: float = setting(1.0, "choose among the likeliest that together have probability p", above=0, maximum=1)
-    num_samples: int = setting(1, "samples for each prefix", minimum=1)
+    num_samples: int = setting(1, "samples for each prefix", minimum=1, maximum=10**5)
     seed: int = setting(0, "fixes what is drawn", minimum=0, below=2**31)
     stream: bool = setting(False, "write each token as it comes")
-    unknown: str = setting("error", "what becomes of unknown tokens in a prefix", choices=("error", "skip", "unk"))
+    unknown: str = setting("error", "what becomes of unknown tokens in a prefix", choices=UNKNOWN_POLICIES)
     checkpoint: str = setting("best", "the best weights by validation, or the last", choices=("best", "last"))
 
 
@@ -50,6 +51,8 @@ def sample(settings: Sample) -> None:
     rule, tokens = config.data.text_rule, config.data.tokens
     prefixes = text_rules.clean_prefixes(settings.prefix, rule, tokens) or config.run.prefix
     for prefix in prefixes:
+        vocabulary.encode_prefix(prefix, settings.unknown)  # all are checked before the first is continued
+    for prefix in prefixes:
         if not settings.stream:
             for text in generate_many(
                 model,
@@ -65,7 +68,7 @@ def sample(settings: Sample) -> None:
             continue
         for i in range(settings.num_samples):
             pieces = stream(
-                model, vocabulary, prefix, settings.length, sampler, settings.seed + i, settings.unknown
+                model, vocabulary, prefix, settings.length, sampler, (settings.seed + i) % 2**31, settings.unknown
             )  # fmt: skip
             sys.stdout.write(prefix)
             for piece in pieces:

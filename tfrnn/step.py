@@ -49,7 +49,8 @@ def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor],
     Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
     """
     norm = tf.linalg.global_norm(gradients)
-    return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if clip_norm else gradients), norm
+    bounded = 0 < clip_norm < float(tf.float32.max)
+    return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if bounded else gradients), norm
 
 
 def train_step(
@@ -67,9 +68,11 @@ def train_step(
         loss = loss_fn(outputs, batch.targets)
         mean = loss / tf.cast(tokens, loss.dtype)
     # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
-    gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(mean, variables)]
+    pairs = zip(tape.gradient(mean, variables), variables, strict=True)
+    gradients = [tf.zeros_like(variable) if g is None else tf.convert_to_tensor(g) for g, variable in pairs]
     gradients, norm = clip(gradients, clip_norm)
-    finite = tf.math.is_finite(mean) & tf.math.is_finite(norm)
+    # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
+    finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
 
     def update() -> bool:
         optimizer.apply(gradients, variables)

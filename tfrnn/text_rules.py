@@ -10,7 +10,7 @@ raw     nothing is changed
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from tfrnn.errors import UserError
 
@@ -62,6 +62,6 @@ def split(text: str, tokens: str = "char") -> list[str]:
     return text.split() if tokens == "word" else list(text)
 
 
-def join(tokens_list: list[str], tokens: str = "char") -> str:
+def join(parts: Sequence[str], tokens: str = "char") -> str:
     """The inverse of `split`, for words up to white space."""
-    return (" " if tokens == "word" else "").join(tokens_list)
+    return (" " if tokens == "word" else "").join(parts)

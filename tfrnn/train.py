@@ -77,7 +77,7 @@ def read(config: Config) -> tuple[Config, Text]:
     data = config.data
     rule = corpora.text_rule_of(data.corpus) if data.text_rule == "auto" else data.text_rule
     text = corpora.load_corpus(data.corpus, rule, data.tokens)
-    tokens = text_rules.split(text, data.tokens)
+    tokens = text if data.tokens == "char" else text_rules.split(text, data.tokens)
     end = data.max_tokens or len(tokens) - data.validation_tokens
     if end <= 0:
         raise UserError(
@@ -92,7 +92,7 @@ def read(config: Config) -> tuple[Config, Text]:
     prefixes = config.run.prefix or corpora.prefixes_of(data.corpus, text, data.tokens)
     prefixes = text_rules.clean_prefixes(prefixes, rule, data.tokens)
     for prefix in prefixes:
-        vocabulary.encode(prefix)  # an unknown character is an error, and now is the time to say so
+        vocabulary.encode_prefix(prefix)  # an unknown character is an error, and now is the time to say so
     return config.replace(text_rule=rule, prefix=prefixes), Text(vocabulary, vocabulary.encode(parts[0]), validation)
 
 
@@ -100,13 +100,13 @@ def make_batches(config: Config, text: Text) -> tuple[Any, Any]:
     """Training batches, and validation batches without an offset; None where two tokens are not held out."""
     from tfrnn.batches import random_batches, sequential_batches
 
-    data, held_out = config.data, len(text.validation) - 1
+    data, held_out = config.data, len(text.validation)
     kind = {"sequential": sequential_batches, "random": random_batches}[data.sampling]
     batches = kind(text.training, data.batch_size, data.num_steps, config.training.seed, data.random_offset)
-    if held_out < 1:
+    if held_out < 2:
         return batches, None
-    num_steps = min(data.num_steps, held_out)
-    rows = min(data.batch_size, held_out // num_steps)
+    num_steps = min(data.num_steps, held_out - 1)
+    rows = min(data.batch_size, held_out // (num_steps + 1))
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
@@ -131,6 +131,7 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     run = RunDir(run_dir)
     if run.begun:
         run.check_same(config, text.vocabulary)
+        run.check_restorable()
     batches, validation = make_batches(config, text)
     device = runtime.device_name(config.run.device)
     runtime.set_seed(config.training.seed, config.training.deterministic)
@@ -139,16 +140,17 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         model = build_language_model(config.model, len(text.vocabulary))
         optimizer = step.make_optimizer(config.training)
     trainer = Trainer(model, optimizer, config.training.clip_norm, strategy)
-    run.create(config, text.vocabulary)
-    command_line.note(f"run directory: {run_dir}")
     manager = run.manager(trainer.checkpoint)
     trainer.restore(manager)
-    run.keep_metrics(trainer.epoch)
+    left = config.training.epochs - trainer.epoch
+    if left > 0:
+        run.create(config, text.vocabulary)
+        run.keep_metrics(trainer.epoch)
+    command_line.note(f"run directory: {run_dir}")
 
     def predict() -> list[str]:
         return [generate(model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
 
-    left = config.training.epochs - trainer.epoch
     if left > 0:
         if run.begun:
             command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
@@ -156,7 +158,8 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         saving = callbacks.SaveRun(run, lambda: trainer.save(manager))
         signals = callbacks.StopOnSignal()
         try:
-            trainer.fit(batches, left, validation, [progress, saving, signals])
+            with signals:
+                trainer.fit(batches, left, validation, [saving, progress, signals])
         except DivergedError as error:
             raise DivergedError(f"{error}; the run up to there is in {run_dir}") from None
         finally:
@@ -174,13 +177,21 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     else:
         command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
     rows = run.metrics()
-    speeds = [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]
-    speed = statistics.harmonic_mean(speeds) if speeds else 0.0  # all tokens over all seconds
+    if not rows:
+        raise UserError(f"--run_dir {run_dir}: expected a row for each finished epoch in metrics.jsonl; there is none")
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
-    print(f"perplexity {shown}, {speed:.1f} tokens/sec on {device}")
+    print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(predict()))
     command_line.note(f"to read more: python -m tfrnn.sample --run_dir={shlex.quote(run_dir)}")
+
+
+def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:
+    """Over the whole run: the harmonic mean, since epochs have about equally many tokens."""
+    if speeds := [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]:
+        return statistics.harmonic_mean(speeds)
+    # A single call, which also traced.
+    return batches.num_batches(0) * batches.batch_size * batches.num_steps / rows[-1]["seconds"]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfrnn import runtime, step
 from tfrnn.batches import Batch, Batches
 from tfrnn.errors import DivergedError
-from tfrnn.run_dir import make_checkpoint
+from tfrnn.run_dir import CHECKPOINT_ERRORS, make_checkpoint, unreadable
 
 CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
 
@@ -21,14 +21,13 @@ class Trainer:
 
     Args:
       model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
-      optimizer: Keras's; one that has no variables yet is copied, see the attribute.
+      optimizer: Keras's.
       clip_norm: bound on the global norm of the gradients; 0 for none.
       strategy: by default OneDeviceStrategy on the GPU if there is one, else the CPU; for a model that has weights
         already, the one under which they were made.
       loss_fn: (outputs, targets) -> the sum of the losses.
 
     Attributes:
-      optimizer: the one that trains, made under the strategy's scope.
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
       checkpoint: a tf.train.Checkpoint of all that training goes on from, for `save` and `restore`.
@@ -42,17 +41,20 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
         loss_fn: step.Loss = step.cross_entropy,
     ):
-        self.model = model
+        self.model, self._clip_norm = model, clip_norm
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
         self.epoch = self.batch = 0
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
         self._state: Any = None
+        self._steps_per_call = 1
         with self.strategy.scope():
             if not model.built:
                 model.build()
-            if not optimizer.built:  # a copy that belongs to the strategy, wherever the optimizer was made
-                optimizer = type(optimizer).from_config(optimizer.get_config())
+            if not optimizer.built:
+                # An optimizer remembers the strategy it was made under. On one device it may as well serve another;
+                # Keras has no public way to say so, and a copy would lose what is not in the optimizer's config.
+                optimizer._distribution_strategy = self.strategy
             optimizer.build(model.trainable_variables)
             self.optimizer = optimizer
             model.compile(optimizer=optimizer)  # callbacks look for the optimizer there
@@ -121,7 +123,7 @@ class Trainer:
         iterator = self._iterator(batches, self.epoch, self.batch)
         # Validation batches follow the training epochs, so that going on after a stop reads the same ones.
         validation_iterator = self._iterator(validation, self.epoch, 0) if validation else None
-        if self._state is None:
+        if self.batch == 0:
             self._state = self.model.initial_state(batches.batch_size)
         served.on_train_begin()
         try:
@@ -143,8 +145,10 @@ class Trainer:
                         best.assign(weight.value)
                 logs["seconds"] = time.perf_counter() - start
                 served.on_epoch_end(self.epoch - 1, logs)
-        finally:
-            served.on_train_end()
+        except DivergedError:
+            served.on_train_end()  # as after a stop, so that the last good weights are saved
+            raise
+        served.on_train_end()
         return self.model.history
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
@@ -161,10 +165,18 @@ class Trainer:
         manager.save()
 
     def restore(self, manager: tf.train.CheckpointManager) -> None:
-        """Goes back to where the last checkpoint stands; to the beginning where there is none."""
-        if manager.latest_checkpoint is None:
+        """Goes back to where the last checkpoint stands; to the beginning where there is none.
+
+        Raises:
+          UserError: the checkpoint is damaged or of another model.
+        """
+        latest = manager.latest_checkpoint
+        if latest is None:
             return
-        self.checkpoint.restore(manager.latest_checkpoint).assert_consumed()
+        try:
+            self.checkpoint.restore(latest).assert_consumed()
+        except CHECKPOINT_ERRORS as error:
+            raise unreadable(latest, error) from None
         self.epoch, self.batch = (int(n) for n in self._saved_position.numpy())
         self._sums = step.Sums(*tf.unstack(self._saved_sums))
         structure = self.model.initial_state(1)
@@ -176,38 +188,38 @@ class Trainer:
         return iter(batches.from_position(epoch, batch))
 
     def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
-        """Calls of as many steps as fit CALL_SECONDS; gives tokens per second."""
+        """Calls of as many steps as fit CALL_SECONDS; gives tokens per second, None where every call has traced."""
         num_batches = batches.num_batches(self.epoch)
-        steps_timed, seconds = 0, 0.0
         tokens_of_step = batches.batch_size * batches.num_steps
+        steps_timed, traced, speed, start = 0, 0.0, None, time.perf_counter()
         while self.batch < num_batches and not self.model.stop_training:
             traces = self._train_steps.experimental_get_tracing_count()
-            # One step where nothing is known of its time, since the first call also traces.
-            guess = int(CALL_SECONDS * steps_timed / seconds) if steps_timed else self._steps_per_call
-            num_steps = min(max(guess, 1), num_batches - self.batch)
+            num_steps = min(self._steps_per_call, num_batches - self.batch)
             served.on_train_batch_begin(self.batch)
-            start = time.perf_counter()
+            call_start = time.perf_counter()
             self._state, self._sums, done = self._train_steps(iterator, tf.constant(num_steps), self._state, self._sums)
             done = int(done)
-            elapsed = time.perf_counter() - start
             if self._train_steps.experimental_get_tracing_count() == traces:
-                steps_timed, seconds = steps_timed + done, seconds + elapsed
+                steps_timed += done
+                seconds = time.perf_counter() - start - traced
+                speed = steps_timed * tokens_of_step / seconds
+                self._steps_per_call = max(1, int(CALL_SECONDS * steps_timed / seconds))
             else:
-                self.seconds_apart["tracing"] += elapsed
+                traced += time.perf_counter() - call_start
             self.batch += done
             if done < num_steps:
-                raise DivergedError(
-                    f"training diverged: the loss or the gradient norm was not finite in epoch {self.epoch + 1}, batch "
-                    f"{self.batch + 1}, at learning rate {self._learning_rate():g}; the weights are those before it. "
-                    "Try a smaller --learning_rate or --clip_norm"
-                )
-            served.on_train_batch_end(self.batch - 1, _measures(self._sums))
-        if not steps_timed:
-            return None
-        self._steps_per_call = int(CALL_SECONDS * steps_timed / seconds)
-        return steps_timed * tokens_of_step / seconds
+                raise self._diverged()
+            served.on_train_batch_end(self.batch - 1, {**_measures(self._sums), "tokens_per_sec": speed})
+        self.seconds_apart["tracing"] += traced
+        return speed
 
-    _steps_per_call = 1
+    def _diverged(self) -> DivergedError:
+        smaller = "--learning_rate or --clip_norm" if self._clip_norm else "--learning_rate, or with a --clip_norm"
+        return DivergedError(
+            f"training diverged: the loss or the gradient norm was not finite in epoch {self.epoch + 1}, batch "
+            f"{self.batch + 1}, at learning rate {self._learning_rate():g}; the weights are those before it. "
+            f"Try a new run with a smaller {smaller}"
+        )
 
     def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int | None = None) -> step.Sums:
         start = time.perf_counter()

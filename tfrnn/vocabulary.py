@@ -10,6 +10,7 @@ from tfrnn import text_rules
 from tfrnn.errors import UserError
 
 UNKNOWN = "<unk>"
+UNKNOWN_POLICIES = ("error", "skip", "unk")
 NOUNS = {"char": "character", "word": "word"}
 
 
@@ -51,6 +52,8 @@ class Vocabulary:
         Raises:
           UserError: names the unknown tokens, where they are an error.
         """
+        if unknown not in UNKNOWN_POLICIES:
+            raise UserError(f"unknown must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
         if unknown == "error" and (strangers := self.unknown(text)):
             shown = ", ".join(map(repr, strangers[:10])) + (", ..." if len(strangers) > 10 else "")
             known = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
@@ -58,11 +61,19 @@ class Vocabulary:
                 f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
                 f"vocabulary ({known}); leave them out"
             )
-        ids = [self._token_to_id.get(token, 0) for token in text_rules.split(text, self.tokens)]
+        tokens = text_rules.split(text, self.tokens)
         if unknown == "skip":
-            tokens = text_rules.split(text, self.tokens)
-            ids = [i for i, token in zip(ids, tokens, strict=True) if token in self._token_to_id]
-        return np.array(ids, np.int32)
+            tokens = [token for token in tokens if token in self._token_to_id]
+        return np.array([self._token_to_id.get(token, 0) for token in tokens], np.int32)
+
+    def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
+        """As encode, for a text to go on from. Raises UserError where no token is left to read."""
+        ids = self.encode(prefix, unknown)
+        if not len(ids):
+            raise UserError(
+                f"--prefix {prefix!r}: expected a known {NOUNS[self.tokens]} at least to go on from; give a longer one"
+            )
+        return ids
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; words are joined by one space."""

@@ -23,7 +23,7 @@ CORPORA = {
     "jay_lyrics": Corpus("spaces", ("分开", "不分开"), "tfrnn.corpora.jay_lyrics"),
     "tiny_shakespeare": Corpus("raw", ("ROMEO:\n", "First "), "tensorflow_datasets.datasets.tiny_shakespeare"),
 }
-PREFIX_OF_FILE = {"char": 12, "word": 3}  # so many tokens of a file are its default prefix
+BEGINNING = {"char": 12, "word": 3}  # so many tokens of a text are the default prefix of a file
 
 
 def text_rule_of(name_or_path: str) -> str:
@@ -32,10 +32,11 @@ def text_rule_of(name_or_path: str) -> str:
 
 
 def prefixes_of(name_or_path: str, text: str, tokens: str = "char") -> tuple[str, ...]:
-    """The corpus's own prefixes; of a file, the first tokens of its text."""
-    if name_or_path in CORPORA:
-        return CORPORA[name_or_path].prefixes
-    beginning = text_rules.split(text[:1000], tokens)[: PREFIX_OF_FILE[tokens]]
+    """The corpus's own prefixes; the first tokens of the cleaned text, for a file or where a rule has changed it."""
+    own = CORPORA[name_or_path].prefixes if name_or_path in CORPORA else ()
+    if own and tokens == "char" and set("".join(own)) <= set(text):
+        return own
+    beginning = text_rules.split(text[:1000], tokens)[: BEGINNING[tokens]]
     return (text_rules.join(beginning, tokens),)
 
 
@@ -43,7 +44,8 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
     """The cleaned text of a corpus.
 
     A corpus that is not embedded is read from the folder that TFRNN_DATA_DIR names if its file is there, else
-    from TensorFlow Datasets' cache, else it is downloaded; its SHA-256 is verified in every case.
+    from TensorFlow Datasets' cache, else it is downloaded. Its SHA-256 is verified where it is read from that folder
+    and when it is downloaded.
 
     Args:
       name_or_path: a key of CORPORA, or the path of a UTF-8 text.

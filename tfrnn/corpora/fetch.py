@@ -4,15 +4,15 @@ import contextlib
 import hashlib
 import importlib
 import importlib.resources
+import logging
 import os
 import sys
 import threading
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tfrnn.corpora.files import read_text
+from tfrnn.corpora.files import read_bytes, read_text
 from tfrnn.errors import MissingFileError, UserError
 
 DATA_DIR = "TFRNN_DATA_DIR"
@@ -45,10 +45,9 @@ def fetch_text(name: str, builder: str) -> str:
       UserError: the file in TFRNN_DATA_DIR is not the recorded one.
     """
     file = recorded(builder)
-    folder = os.environ.get(DATA_DIR)
-    if folder and (Path(folder) / file.file_name).exists():
-        path = Path(folder) / file.file_name
-        received = hashlib.sha256(path.read_bytes()).hexdigest()
+    path = Path(os.environ.get(DATA_DIR, "")) / file.file_name
+    if os.environ.get(DATA_DIR) and path.exists():
+        received = hashlib.sha256(read_bytes(path)).hexdigest()
         if received != file.sha256:
             raise UserError(
                 f"{path}: expected the {name} corpus with SHA-256 {file.sha256}, got {received}; "
@@ -61,6 +60,7 @@ def fetch_text(name: str, builder: str) -> str:
 def _from_tfds(name: str, builder: str, file: Recorded) -> str:
     import tensorflow_datasets as tfds  # here, since only a corpus that is not at hand needs it
 
+    logging.getLogger("absl").setLevel(logging.ERROR)  # it warns that what is to be downloaded is not there yet
     dataset_builder = importlib.import_module(f"{builder}.{name}_dataset_builder").Builder()
     if not dataset_builder.is_prepared():
         config = tfds.download.DownloadConfig(force_checksums_validation=True)
@@ -70,24 +70,29 @@ def _from_tfds(name: str, builder: str, file: Recorded) -> str:
                 dataset_builder.download_and_prepare(download_config=config)
         except Exception as error:  # whatever stops a download, the way out is the same
             reason = " ".join(str(error).split())[:200]
+            now = f" (now {os.environ[DATA_DIR]}, without that file)" if os.environ.get(DATA_DIR) else ""
             raise MissingFileError(
                 f"corpus {name} could not be downloaded from {file.url} ({reason}); save that file as "
-                f"{file.file_name} in a folder and set {DATA_DIR} to it, or use the embedded --corpus=sample"
+                f"{file.file_name} in a folder and set {DATA_DIR} to it{now}, or use the embedded --corpus=sample"
             ) from None
-    parts = [tfds.as_numpy(dataset_builder.as_dataset(split=split)) for split in dataset_builder.info.splits]
-    return "".join(example["text"].decode() for part in parts for example in part)
+    try:
+        parts = [tfds.as_numpy(dataset_builder.as_dataset(split=split)) for split in dataset_builder.info.splits]
+        return "".join(example["text"].decode() for part in parts for example in part)
+    except Exception as error:  # a damaged file raises whatever its reader does
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"corpus {name}: expected the text in {dataset_builder.data_path}, but it cannot be read ({reason}); "
+            "remove that folder, and it is made anew"
+        ) from None
 
 
 def _probe(url: str) -> None:
-    """Raises an exception unless the URL's host answers within PROBE_SECONDS."""
+    """Raises an exception unless the URL begins to be served within PROBE_SECONDS."""
     failure: list[Any] = [TimeoutError(f"no answer within {PROBE_SECONDS} seconds")]
 
     def ask() -> None:
         try:
-            request = urllib.request.Request(url, method="HEAD")
-            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()
-            failure.clear()
-        except urllib.error.HTTPError:  # the host is there; TFDS will say what it thinks of the answer
+            urllib.request.urlopen(url, timeout=PROBE_SECONDS).close()
             failure.clear()
         except Exception as error:
             failure[0] = error

@@ -1,10 +1,35 @@
 """Reading a text file, plain or the only member of a zip archive."""
 
+import io
 import os
 import zipfile
 from pathlib import Path
 
 from tfrnn.errors import UserError
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The content of a file. Raises FileNotFoundError, or UserError where it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise UserError(f"{path}: expected a text file, but it cannot be read ({reason})") from None
+
+
+def _unzipped(path: str | os.PathLike, data: bytes) -> bytes:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if len(members) != 1 or members[0].file_size > 2**30:
+                raise UserError(
+                    f"{path}: expected an archive of one text of at most 1 GiB; it holds {len(members)} files"
+                )
+            return archive.read(members[0])
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, another method
+        raise UserError(f"{path}: expected a zip archive of a text, but it cannot be unpacked ({error})") from None
 
 
 def read_text(path: str | os.PathLike) -> str:
@@ -14,19 +39,9 @@ def read_text(path: str | os.PathLike) -> str:
       FileNotFoundError: there is no such file.
       UserError: it is a folder, cannot be read, is empty, binary, or not UTF-8.
     """
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise UserError(f"{path}: expected a text file, but it cannot be read ({reason})") from None
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            if len(members) != 1 or members[0].file_size > 2**30:
-                raise UserError(f"{path}: expected an archive of one text of at most 1 GiB; it holds {len(members)}")
-            data = archive.read(members[0])
+    data = read_bytes(path)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        data = _unzipped(path, data)
     if not data:
         raise UserError(f"{path}: expected a text, but the file is empty")
     if b"\0" in data:
