@@ -23,8 +23,8 @@ class Trainer:
       model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
       optimizer: Keras's.
       clip_norm: bound on the global norm of the gradients; 0 for none.
-      strategy: by default OneDeviceStrategy on the GPU if there is one, else the CPU; for a model that has weights
-        already, the one under which they were made.
+      strategy: of one device; by default OneDeviceStrategy on the GPU if there is one, else the CPU, and for a model
+        that has weights already, the strategy under which they were made.
       loss_fn: (outputs, targets) -> the sum of the losses.
 
     Attributes:
@@ -43,6 +43,11 @@ class Trainer:
     ):
         self.model, self._clip_norm = model, clip_norm
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
+        if self.strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                f"expected a strategy of one device, got one of {self.strategy.num_replicas_in_sync} replicas; "
+                "use tf.distribute.OneDeviceStrategy"
+            )
         self.epoch = self.batch = 0
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
