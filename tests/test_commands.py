@@ -238,7 +238,7 @@ def test_a_terminal_gets_a_bar(tmp_path):
             shown += piece
     os.close(mine)
     assert process.wait(60) == 0
-    assert re.search(rb"100%\|.*\| epoch 40.0/40 .*perplexity \d+\.\d\d, held out \d.*tokens/sec", shown)
+    assert re.search(rb"100%\|.*\| epoch 40.0/40, .*perplexity \d+\.\d\d, \d+ tokens/sec *\r?\n", shown)
 
 
 def test_a_torn_last_line_of_the_metrics_heals_and_lost_checkpoints_are_told(trained, tmp_path):

@@ -1,5 +1,6 @@
 """Keras callbacks of a run: progress on the screen, the run directory kept up to date, a clean end on Ctrl-C."""
 
+import shutil
 import signal
 import sys
 import threading
@@ -61,13 +62,13 @@ class Progress(Timed):
             initial=epoch,
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
-            bar_format="{percentage:3.0f}%|{bar:30}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]",
+            ncols=shutil.get_terminal_size().columns,  # 80 where the terminal does not say; tqdm would show nothing
+            bar_format="{percentage:3.0f}%|{bar:10}| epoch {n:.1f}/{total}, {remaining} left{postfix}",
         )
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         part = min(1, (batch + 1) / self.params["steps"])
-        if not self._epoch:  # later epochs show the last whole one, with its held-out perplexity
-            self._bar.set_postfix_str(_measures(logs), refresh=False)
+        self._bar.set_postfix_str(_measures(logs), refresh=False)
         self._bar.update(self._epoch + part - self._bar.n)
         if self._bar.disable and time.perf_counter() - self._line_shown > SECONDS_BETWEEN_LINES:
             self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: {_measures(logs)}")
@@ -78,7 +79,9 @@ class Progress(Timed):
         if self._show_every and (epoch + 1) % self._show_every == 0:
             with self.timed():
                 lines = self._predict()
-            self._line(f"epoch {epoch + 1}/{self.params['epochs']}: {measures}", *(f"  {line}" for line in lines))
+            held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
+            beginning = f"epoch {epoch + 1}/{self.params['epochs']}: {measures}{held_out}"
+            self._line(beginning, *(f"  {line}" for line in lines))
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._bar:
@@ -149,6 +152,5 @@ class StopOnSignal(keras.callbacks.Callback):
 
 
 def _measures(logs: Any) -> str:
-    held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
     speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
-    return f"perplexity {logs['perplexity']:.2f}{held_out}{speed}"
+    return f"perplexity {logs['perplexity']:.2f}{speed}"
