@@ -264,6 +264,19 @@ def test_a_torn_last_line_of_the_metrics_heals_and_lost_checkpoints_are_told(tra
     assert len(metrics(tmp_path / "run")) == 5
 
 
+def test_a_run_that_is_killed_early_goes_on(tmp_path):
+    process = command("tfrnn.train", *SMALL, "--epochs=9000", f"--run_dir={tmp_path}/run", "--show_every=1")
+    for line in process.stderr:
+        if line.startswith("epoch 2/"):
+            break
+    process.kill()
+    process.communicate()
+    assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[0] == 0
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1, 2, 3]
+    (tmp_path / "run" / "metrics.jsonl").write_text('{"epoch": 1}\n3\n')  # rows that are none
+    assert "there is none" in run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[2]
+
+
 def test_a_run_that_was_cut_off_as_it_began_begins_again(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "vocabulary.json").write_text("[")
@@ -430,7 +443,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "To go on: python -m tfrnn.train" in err
+    assert "-m tfrnn.train" in err.split("To go on: ")[1]
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"rnn-sample-\d{8}-\d{6}", run_dir.name)
     done = len(metrics(run_dir))

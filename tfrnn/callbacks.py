@@ -1,6 +1,6 @@
 """Keras callbacks of a run: progress on the screen, the run directory kept up to date, a clean end on Ctrl-C."""
 
-import shutil
+import os
 import signal
 import sys
 import threading
@@ -62,7 +62,7 @@ class Progress(Timed):
             initial=epoch,
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
-            ncols=shutil.get_terminal_size().columns,  # 80 where the terminal does not say; tqdm would show nothing
+            ncols=_columns(),
             bar_format="{percentage:3.0f}%|{bar:10}| epoch {n:.1f}/{total}, {remaining} left{postfix}",
         )
 
@@ -149,6 +149,14 @@ class StopOnSignal(keras.callbacks.Callback):
         if self.model:
             self.model.stop_training = True
         signal.signal(number, self._usual[number])
+
+
+def _columns() -> int:
+    """The width of the terminal behind stderr; 80 where it does not say, for which tqdm would show nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def _measures(logs: Any) -> str:

@@ -104,6 +104,11 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         sys.exit(0)
 
 
+def python_module(command: str) -> list[str]:
+    """The words that run a command, by the interpreter as it was called."""
+    return [sys.orig_argv[0], "-m", f"tfrnn.{command}"]
+
+
 def note(text: str) -> None:
     """A line for the person at the terminal; stdout is for results."""
     print(text, file=sys.stderr, flush=True)

@@ -62,6 +62,8 @@ class LanguageModel(keras.Model):
         return self.rnn.initial_state(batch_size)
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
+        if len(inputs.shape) != 2:
+            raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
         if self.embedding:
             vectors = self.embedding(inputs)  # [T, B, E]
         else:

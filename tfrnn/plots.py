@@ -2,6 +2,7 @@
 
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,4 +29,6 @@ def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, 
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=120, format="png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a letter that the font lacks, or of values beyond the axes
+        figure.savefig(path, dpi=120, format="png")

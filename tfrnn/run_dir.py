@@ -5,6 +5,7 @@ weights are plain arrays, so that loading a run executes nothing of it.
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -88,11 +89,14 @@ class RunDir:
     def metrics(self) -> list[dict[str, Any]]:
         """The finished epochs, one row each; what follows a torn line is left out."""
         path, rows = self.path / METRICS, []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError:
                 break
+            if not isinstance(row, dict) or not {"epoch", "perplexity", "tokens_per_sec", "seconds"} <= set(row):
+                break
+            rows.append(row)
         return rows
 
     def add_metrics(self, row: dict[str, Any]) -> None:
@@ -168,7 +172,7 @@ def unreadable(checkpoint: str, error: Exception) -> UserError:
 
 
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
-    """A trained model with its vocabulary and settings.
+    """A trained model with its vocabulary and settings. Python's own log of TensorFlow is quiet from then on.
 
     Args:
       run_dir: what `python -m tfrnn.train` wrote.
@@ -178,11 +182,14 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
       MissingFileError: there is no such run, or it has no checkpoint yet.
       UserError: it is no run of tfrnn.
     """
+    if checkpoint not in ("best", "last"):
+        raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
     run = RunDir(run_dir, writing=False)
     if not run.begun:
         raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
     config = run.config()
     vocabulary = run.vocabulary(config.data.tokens)
+    tf.get_logger().setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said in our own line
     latest = run.latest_checkpoint()
     model = build_language_model(config.model, len(vocabulary))
     model.build()

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    again = shlex.join(["python", "-m", "tfrnn.train", *argv[1:]])
+    again = shlex.join([*command_line.python_module("train"), *argv[1:]])
     train(config, run_dir, again)
 
 
@@ -146,6 +146,8 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     if left > 0:
         run.create(config, text.vocabulary)
         run.keep_metrics(trainer.epoch)
+        if manager.latest_checkpoint is None:
+            trainer.save(manager)  # so that a run can be gone on with from its first second
     command_line.note(f"run directory: {run_dir}")
 
     def predict() -> list[str]:
@@ -171,8 +173,9 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         command_line.note(
             "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
         )
-        if signals.stopped:
-            command_line.note(f"interrupted after {trainer.epoch} epochs; saved. To go on: {again}")
+        if trainer.epoch < config.training.epochs and signals.stopped:
+            where = f"{trainer.epoch} epochs and {trainer.batch} batches"
+            command_line.note(f"interrupted after {where}; saved. To go on: {again}")
             return
     else:
         command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
@@ -183,7 +186,8 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(predict()))
-    command_line.note(f"to read more: python -m tfrnn.sample --run_dir={shlex.quote(run_dir)}")
+    sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run_dir}", "--checkpoint=last"])
+    command_line.note(f"to read more: {sampling}")
 
 
 def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:

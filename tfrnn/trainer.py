@@ -43,6 +43,8 @@ class Trainer:
     ):
         self.model, self._clip_norm = model, clip_norm
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
+        if not clip_norm >= 0:
+            raise ValueError(f"clip_norm must be at least 0 (0: no bound); got {clip_norm}")
         if self.strategy.num_replicas_in_sync > 1:
             raise ValueError(
                 f"expected a strategy of one device, got one of {self.strategy.num_replicas_in_sync} replicas; "

@@ -59,7 +59,7 @@ class Vocabulary:
             known = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
                 f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
-                f"vocabulary ({known}); leave them out"
+                f"vocabulary ({known}); leave them out, or sample with --unknown=skip"
             )
         tokens = text_rules.split(text, self.tokens)
         if unknown == "skip":
