@@ -45,7 +45,7 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotEqual(samples, generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=4))
 
     @parameterized.parameters(
-        (Sampler(),), (Sampler(1e-4),), (Sampler(1e-300),), (Sampler(1.0, top_k=1),), (Sampler(1.0, top_p=1e-40),)
+        (Sampler(1e-4),), (Sampler(1e-300),), (Sampler(1.0, top_k=1),), (Sampler(1.0, top_p=1e-40),)
     )
     def test_the_bounds_of_every_setting_are_greedy(self, sampler):
         model = model_of()
