@@ -1,7 +1,8 @@
 """Batches of a text, time-major, with tf.data: sequential and random (Dive into Deep Learning, section 8.3).
 
+The same two cut a series of numbers, and a third kind takes sequences with a label for each step.
 Batch k of epoch e is a function of (seed, e, k) alone, so going on after an interruption needs two integers.
-Letters: T num_steps, B batch_size, N tokens.
+Letters: T num_steps, B batch_size, N tokens, D values of a step of a series.
 """
 
 import abc
@@ -16,28 +17,19 @@ from tfrnn.errors import UserError
 class Batch(NamedTuple):
     """What a step reads. The one transpose to time-major is done where these are cut."""
 
-    inputs: tf.Tensor  # int32 [T, B]
-    targets: tf.Tensor  # int32 [T, B], the token after each input
+    inputs: tf.Tensor  # int32 [T, B]; float32 [T, B, D] of a series
+    targets: tf.Tensor  # the token, or the values, after each input; or its label
     reset: tf.Tensor  # bool [B], whether the row starts from a zero state
 
 
 class Batches(abc.ABC):
     """An endless sequence of epochs of batches."""
 
-    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+    def __init__(self, batch_size: int, num_steps: int, seed: int):
         if batch_size < 1 or num_steps < 1:
             raise UserError(f"--batch_size and --num_steps must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
-        self._ids = tf.constant(ids, tf.int32)
         self._seed = seed
-        self._random_offset = random_offset
-        self._largest_offset = self._offset_bound() if random_offset else 0
-        needed = self._tokens_needed()
-        if len(ids) < needed:
-            raise UserError(
-                f"text too short: {len(ids)} tokens, but batches of {batch_size} rows of {num_steps} steps need "
-                f"{needed}; take a longer text or smaller --batch_size or --num_steps"
-            )
 
     def num_batches(self, epoch: int) -> int:
         """Batches in this epoch; it may differ by one between epochs."""
@@ -64,6 +56,42 @@ class Batches(abc.ABC):
         return epochs.flat_map(batches_of).prefetch(2).with_options(options)
 
     def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
+        """int32: what an epoch leaves out at the beginning."""
+        return tf.constant(0)
+
+    def _shuffled_rows(self, epoch: tf.Tensor, k: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
+        """Which of an epoch's rows are in batch k, [B], in an order of its own for each epoch."""
+        # A keyed permutation, computed where it is asked for: nothing of the corpus's size is shuffled in memory.
+        # Its key must be well mixed: neighbouring epochs as keys give orders that are visibly alike.
+        key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
+        return tf.random.experimental.index_shuffle(k * self.batch_size + tf.range(self.batch_size), key, num_rows - 1)
+
+    @abc.abstractmethod
+    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
+        """int32: batches in an epoch with this offset."""
+
+    @abc.abstractmethod
+    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
+        """Batch k of the epoch."""
+
+
+class _Windows(Batches):
+    """Batches cut from one text or series; the target of a step is what comes after it."""
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+        super().__init__(batch_size, num_steps, seed)
+        self._ids = _tensor(ids)
+        self._random_offset = random_offset
+        self._largest_offset = self._offset_bound() if random_offset else 0
+        needed = self._tokens_needed()
+        if len(ids) < needed:
+            what, unit = ("series", "values") if self._ids.dtype.is_floating else ("text", "tokens")
+            raise UserError(
+                f"{what} too short: {len(ids)} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
+                f"{needed}; take a longer {what} or smaller --batch_size or --num_steps"
+            )
+
+    def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
         if not self._largest_offset:
             return tf.constant(0)
         return tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
@@ -81,16 +109,8 @@ class Batches(abc.ABC):
         """So many tokens give a batch with any offset."""
         return self.batch_size * self.num_steps + self._largest_offset + 1
 
-    @abc.abstractmethod
-    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
-        """int32: batches in an epoch with this offset."""
 
-    @abc.abstractmethod
-    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        """Batch k of the epoch."""
-
-
-class sequential_batches(Batches):  # noqa: N801 (called as the book calls its function)
+class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its function)
     """Row b is one contiguous stream: it goes on in batch k + 1 where batch k ended.
 
     Each epoch skips an offset uniform in [0, T], and cuts the rest into B streams of equal length, behind which one
@@ -98,7 +118,7 @@ class sequential_batches(Batches):  # noqa: N801 (called as the book calls its f
     Without an offset the streams are those of the book's first edition: N // B tokens each, the last target included.
 
     Args:
-      ids: tokens, int32 [N].
+      ids: tokens, int32 [N]; or a series of numbers, float32 [N] or [N, D].
       batch_size, num_steps: B and T.
       seed: decides the offsets.
       random_offset: whether there are offsets; without, every epoch is the same.
@@ -125,7 +145,7 @@ class sequential_batches(Batches):  # noqa: N801 (called as the book calls its f
         return self._cut(starts, tf.fill([self.batch_size], k == 0))
 
 
-class random_batches(Batches):  # noqa: N801
+class random_batches(_Windows):  # noqa: N801
     """Windows of T tokens that never overlap, shuffled anew each epoch; every row starts from a zero state.
 
     Each epoch drops a number of leading tokens uniform in [0, T - 1]. Windows beyond the last full batch are
@@ -144,9 +164,56 @@ class random_batches(Batches):  # noqa: N801
         return self._num_windows(offset) // self.batch_size
 
     def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        # A keyed permutation, computed where it is asked for: nothing of the corpus's size is shuffled in memory.
-        # Its key must be well mixed: neighbouring epochs as keys give orders that are visibly alike.
-        key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
-        rows = k * self.batch_size + tf.range(self.batch_size)
-        windows = tf.random.experimental.index_shuffle(rows, key, self._num_windows(offset) - 1)
+        windows = self._shuffled_rows(epoch, k, self._num_windows(offset))
         return self._cut(offset + windows * self.num_steps, tf.fill([self.batch_size], True))
+
+
+class labelled_batches(Batches):  # noqa: N801
+    """Sequences of equal length with a label for each step, shuffled anew each epoch; every row starts from zero.
+
+    Rows beyond the last full batch are left out of that epoch.
+
+    Args:
+      inputs: tokens, int32 [N, T]; or series, float32 [N, T, D].
+      targets: what is to be learnt of each step, [N, T] or [N, T, D].
+      batch_size: B.
+      seed: decides the order.
+    Raises:
+      UserError: the two differ in length, or there are fewer than B sequences.
+    """
+
+    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int = 1, seed: int = 0):
+        self._inputs, self._targets = (_tensor(rows, 2) for rows in (inputs, targets))
+        if self._inputs.shape[:2] != self._targets.shape[:2]:
+            raise UserError(
+                "expected a label for each step of each sequence, inputs [N, T] and targets [N, T]; got shapes "
+                f"{tuple(self._inputs.shape)} and {tuple(self._targets.shape)}"
+            )
+        num_rows, num_steps = self._inputs.shape[:2]
+        super().__init__(batch_size, num_steps, seed)
+        if num_rows < batch_size:
+            raise UserError(f"expected at least --batch_size={batch_size} sequences; got {num_rows}")
+
+    def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
+        return tf.constant(self._inputs.shape[0] // self.batch_size)
+
+    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
+        rows = self._shuffled_rows(epoch, k, tf.constant(self._inputs.shape[0]))
+        inputs, targets = (_time_major(tf.gather(values, rows)) for values in (self._inputs, self._targets))
+        return Batch(inputs, targets, tf.fill([self.batch_size], True))
+
+
+def _time_major(rows: tf.Tensor) -> tf.Tensor:
+    return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
+
+
+def _tensor(values: np.ndarray, rank: int = 1) -> tf.Tensor:
+    """Tokens as int32; numbers as float32, with the last axis for the values of a step."""
+    values = np.asarray(values)
+    if values.dtype.kind != "f":
+        if values.ndim != rank:
+            raise UserError(f"expected token ids of {rank} dimensions; got shape {values.shape}")
+        return tf.constant(values, tf.int32)
+    if values.ndim not in (rank, rank + 1):
+        raise UserError(f"expected numbers of {rank} or {rank + 1} dimensions; got shape {values.shape}")
+    return tf.constant(values if values.ndim == rank + 1 else values[..., None], tf.float32)

@@ -48,8 +48,14 @@ class _Cell(keras.layers.Layer):
         self.recurrent_kernel = self.add_weight(
             (self.units, columns), self.recurrent_initializer, name="recurrent_kernel"
         )
-        self.bias = self.add_weight((columns,), self.bias_initializer, name="bias")
+        self.bias = self.add_weight(self._bias_shape(columns), self._initial_bias, name="bias")
         super().build(input_shape)
+
+    def _bias_shape(self, columns: int) -> tuple[int, ...]:
+        return (columns,)
+
+    def _initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        return self.bias_initializer(shape, dtype)
 
     def get_initial_state(self, batch_size: int | None = None) -> list:
         """Zeros, a list of [B, H]."""
@@ -94,23 +100,42 @@ class GRUCell(_Cell):
     Z = sigmoid(X W_xz + H W_hz + b_z), R = sigmoid(X W_xr + H W_hr + b_r),
     C = tanh(X W_xh + (R * H) W_hh + b_h), H' = Z * H + (1 - Z) * C.
 
-    Args: as RNNCell.
+    Args: as RNNCell, and
+      reset_after: whether the reset gate acts after the product, as in PyTorch and by default in Keras:
+        C = tanh(X W_xh + b_h + R * (H W_hh + b_hh)). Then `bias` is [2, 3H]: that of the inputs, that of the state.
+
     Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
-    The same as keras.layers.GRUCell(reset_after=False), with other initial weights; columns in the order z, r, c.
+    The same as keras.layers.GRUCell by the same reset_after, with other initial weights; columns in the order z, r, c.
     """
 
     gates = 3
 
+    def __init__(self, units: int, *args: Any, reset_after: bool = False, **kwargs: Any):
+        super().__init__(units, *args, **kwargs)
+        self.reset_after = reset_after
+
+    def _bias_shape(self, columns: int) -> tuple[int, ...]:
+        return (2, columns) if self.reset_after else (columns,)
+
     def call(self, inputs: Any, states: Any) -> tuple:
         (h,) = states
-        x = ops.matmul(inputs, self.kernel) + self.bias  # [B, 3H]
-        x_z, x_r, x_c = ops.split(x, 3, -1)
-        u_z, u_r, u_c = ops.split(ops.convert_to_tensor(self.recurrent_kernel), 3, -1)
-        z = ops.sigmoid(x_z + ops.matmul(h, u_z))
-        r = ops.sigmoid(x_r + ops.matmul(h, u_r))
-        c = self.activation(x_c + ops.matmul(r * h, u_c))
+        bias, state_bias = ops.unstack(self.bias) if self.reset_after else (self.bias, None)
+        x_z, x_r, x_c = ops.split(ops.matmul(inputs, self.kernel) + bias, 3, -1)
+        if self.reset_after:
+            h_z, h_r, h_c = ops.split(ops.matmul(h, self.recurrent_kernel) + state_bias, 3, -1)
+            z = ops.sigmoid(x_z + h_z)
+            r = ops.sigmoid(x_r + h_r)
+            c = self.activation(x_c + r * h_c)
+        else:
+            u_z, u_r, u_c = ops.split(ops.convert_to_tensor(self.recurrent_kernel), 3, -1)
+            z = ops.sigmoid(x_z + ops.matmul(h, u_z))
+            r = ops.sigmoid(x_r + ops.matmul(h, u_r))
+            c = self.activation(x_c + ops.matmul(r * h, u_c))
         h = z * h + (1 - z) * c
         return h, [h]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "reset_after": self.reset_after}
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -119,14 +144,25 @@ class LSTMCell(_Cell):
 
     I, F, O = sigmoid(X W_x* + H W_h* + b_*), G = tanh(X W_xc + H W_hc + b_c), C' = F * C + I * G, H' = O * tanh(C').
 
-    Args: as RNNCell. All biases are zero at first, the forget gate's too.
+    Args: as RNNCell, and
+      unit_forget_bias: whether the forget gate's bias is one at first, as by default in Keras (Jozefowicz et al.,
+        2015), and not zero as in the book.
+
     Call: inputs [B, D] and states, a list of hidden state and memory cell, [B, H] each; gives the output [B, H] and
-    the new states. The same as keras.layers.LSTMCell(unit_forget_bias=False), with other initial weights; columns in
-    the order i, f, g, o.
+    the new states. The same as keras.layers.LSTMCell, with other initial weights; columns in the order i, f, g, o.
     """
 
     gates = 4
     num_states = 2
+
+    def __init__(self, units: int, *args: Any, unit_forget_bias: bool = False, **kwargs: Any):
+        super().__init__(units, *args, **kwargs)
+        self.unit_forget_bias = unit_forget_bias
+
+    def _initial_bias(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
+        bias = super()._initial_bias(shape, dtype)
+        i, f, g, o = ops.split(bias, 4)
+        return ops.concatenate([i, ops.ones_like(f), g, o]) if self.unit_forget_bias else bias
 
     def call(self, inputs: Any, states: Any) -> tuple:
         h, c = states
@@ -135,3 +171,6 @@ class LSTMCell(_Cell):
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * self.activation(g)
         h = ops.sigmoid(o) * self.activation(c)
         return h, [h, c]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "unit_forget_bias": self.unit_forget_bias}

@@ -1,98 +1,219 @@
-"""LanguageModel: tokens in, logits of the next token out.
+"""The models: an RNN between what goes in and a dense layer. LanguageModel: tokens in, logits of the next token out.
 
-Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units.
+Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, D values of a step.
 """
 
+import abc
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfrnn import cells, config
-from tfrnn.rnn import RNN, State
+from tfrnn.rnn import RNN, Bidirectional, State
+
+class _RecurrentModel(keras.Model):
+    """What the models share: inputs become vectors, an RNN reads them, a dense layer reads its outputs.
+
+    The state goes in with a call and comes out of it. The gradient goes no further back than the call's first step
+    (truncated backpropagation through time).
+    """
+
+    def __init__(self, rnn: RNN, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not (rnn.time_major and rnn.return_sequences and rnn.return_state):
+            raise ValueError(
+                "a model needs an RNN with time_major, return_sequences and return_state all true; got "
+                f"{rnn.time_major}, {rnn.return_sequences}, {rnn.return_state}"
+            )
+        self.rnn = rnn
+        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state before the first step, of B rows."""
+        return self.rnn.initial_state(batch_size)
+
+    def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
+        outputs, state = self.rnn(self._vectors(inputs), state, training=training)  # [T, B, H]
+        if self.dropout:
+            outputs = self.dropout(outputs, training=training)
+        return self._head(outputs), state
+
+    @abc.abstractmethod
+    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The inputs as the RNN reads them, [T, B, ...]."""
+
+    @abc.abstractmethod
+    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
+        """What the model gives from the RNN's outputs [T, B, H]."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "rnn": keras.saving.serialize_keras_object(self.rnn),
+            "dropout": self.dropout.rate if self.dropout else 0.0,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        return cls(**{**config, "rnn": keras.saving.deserialize_keras_object(config["rnn"], custom_objects)})
 
 
 @keras.saving.register_keras_serializable("tfrnn")
-class LanguageModel(keras.Model):
-    """One-hot vectors or an embedding, an RNN, and a dense layer to logits.
+class SequenceLabeller(_RecurrentModel):
+    """One-hot vectors or an embedding, an RNN, and a dense layer to the logits of a label for each token.
 
     Args:
-      rnn: a time-major RNN that returns sequences and its state.
+      rnn: a time-major RNN that returns sequences and its state; it may be bidirectional.
       vocab_size: V.
+      num_labels: kinds of labels.
       embedding_dim: E; 0 for one-hot vectors.
       dropout: share of the RNN's outputs dropped in training.
       output_initializer: of the dense layer's kernel.
+      tie_weights: whether the embedding's matrix is also the kernel of the output, without a bias (Press and Wolf,
+        2017). Then num_labels must be V, and E the RNN's output size.
 
-    Call: inputs, int32 [T, B], and a state; gives logits [T, B, V] and the state after the last step. The gradient
-    goes no further back than the call's first step (truncated backpropagation through time).
+    Call: inputs, int32 [T, B], and a state; gives logits [T, B, num_labels] and the state after the last step.
+
+    Raises:
+      ValueError: tied weights of different sizes.
     """
 
     def __init__(
         self,
         rnn: RNN,
         vocab_size: int,
+        num_labels: int,
         embedding_dim: int = 0,
         dropout: float = 0.0,
         output_initializer: Any = "glorot_uniform",
+        tie_weights: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        if not (rnn.time_major and rnn.return_sequences and rnn.return_state):
+        super().__init__(rnn, dropout, **kwargs)
+        if tie_weights and (embedding_dim, num_labels) != (rnn.output_size, vocab_size):
             raise ValueError(
-                "a language model needs an RNN with time_major, return_sequences and return_state all true; got "
-                f"{rnn.time_major}, {rnn.return_sequences}, {rnn.return_state}"
+                "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's output "
+                f"size, and a label per token; got {embedding_dim} and {rnn.output_size}, {num_labels} labels for "
+                f"{vocab_size} tokens"
             )
-        self.rnn = rnn
         self.vocab_size = vocab_size
+        self.num_labels = num_labels
         self.embedding_dim = embedding_dim
-        self.embedding = keras.layers.Embedding(vocab_size, embedding_dim) if embedding_dim else None
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
-        self.dense = keras.layers.Dense(vocab_size, kernel_initializer=output_initializer)
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self.tie_weights = tie_weights
+        self.embedding = keras.layers.ReversibleEmbedding(vocab_size, embedding_dim) if embedding_dim else None
+        self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights, whose shapes do not depend on the inputs'."""
         if self.embedding:
             self.embedding.build((None, None))
         self.rnn.build((None, None, self.embedding_dim or self.vocab_size))
-        self.dense.build((None, None, self.rnn.output_size))
+        if self.dense:
+            self.dense.build((None, None, self.rnn.output_size))
         self.built = True
 
-    def initial_state(self, batch_size: int) -> State:
-        """The state before the first token, of B rows."""
-        return self.rnn.initial_state(batch_size)
-
-    def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
+    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         if len(inputs.shape) != 2:
             raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
         if self.embedding:
-            vectors = self.embedding(inputs)  # [T, B, E]
-        else:
-            vectors = tf.one_hot(inputs, self.vocab_size, dtype=self.compute_dtype)  # [T, B, V]
-        outputs, state = self.rnn(vectors, state, training=training)  # [T, B, H]
-        if self.dropout:
-            outputs = self.dropout(outputs, training=training)
-        return self.dense(outputs), state
+            return self.embedding(inputs)  # [T, B, E]
+        return tf.one_hot(inputs, self.vocab_size, dtype=self.compute_dtype)  # [T, B, V]
+
+    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.embedding(outputs, reverse=True) if self.tie_weights else self.dense(outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "rnn": keras.saving.serialize_keras_object(self.rnn),
             "vocab_size": self.vocab_size,
+            "num_labels": self.num_labels,
             "embedding_dim": self.embedding_dim,
-            "dropout": self.dropout.rate if self.dropout else 0.0,
-            "output_initializer": keras.initializers.serialize(self.dense.kernel_initializer),
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "tie_weights": self.tie_weights,
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "LanguageModel":
-        return cls(**{**config, "rnn": keras.saving.deserialize_keras_object(config["rnn"], custom_objects)})
+
+@keras.saving.register_keras_serializable("tfrnn")
+class LanguageModel(SequenceLabeller):
+    """A sequence labeller whose label for a token is the token after it.
+
+    Args: as SequenceLabeller, without num_labels.
+
+    Call: inputs, int32 [T, B], and a state; gives logits [T, B, V] and the state after the last step.
+
+    Raises:
+      ValueError: a bidirectional RNN, or tied weights of different sizes.
+    """
+
+    def __init__(self, rnn: RNN, vocab_size: int, embedding_dim: int = 0, **kwargs: Any):
+        if isinstance(rnn, Bidirectional):
+            raise ValueError(
+                "a language model needs an RNN that reads forward alone; got a bidirectional one, whose backward "
+                "direction would read the tokens to be predicted. SequenceLabeller takes it"
+            )
+        super().__init__(rnn, vocab_size, vocab_size, embedding_dim, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: value for name, value in super().get_config().items() if name != "num_labels"}
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class Forecaster(_RecurrentModel):
+    """An RNN over a series of values, and a dense layer to the values of the next step.
+
+    Args:
+      rnn: a time-major RNN that returns sequences and its state.
+      num_values: D.
+      dropout: share of the RNN's outputs dropped in training.
+
+    Call: inputs, float32 [T, B, D], and a state; gives predictions [T, B, D], each of the step after, and the state.
+    """
+
+    def __init__(self, rnn: RNN, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(rnn, dropout, **kwargs)
+        if isinstance(rnn, Bidirectional):
+            raise ValueError(
+                "a forecaster needs an RNN that reads forward alone; got a bidirectional one, whose backward direction "
+                "would read the values to be predicted"
+            )
+        self.num_values = num_values
+        self.dense = keras.layers.Dense(num_values)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights, whose shapes do not depend on the inputs'."""
+        self.rnn.build((None, None, self.num_values))
+        self.dense.build((None, None, self.rnn.output_size))
+        self.built = True
+
+    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+        if inputs.shape[-1] != self.num_values or len(inputs.shape) != 3:
+            raise ValueError(f"inputs must be of shape [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
+        return inputs
+
+    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
+        return self.dense(outputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_values": self.num_values}
+
+
+def build_rnn(settings: config.Model) -> RNN:
+    """The recurrent layers that a config describes."""
+    module = cells if settings.implementation == "scratch" else keras.layers
+    cell_class = getattr(module, config.CELLS[settings.cell][settings.implementation])
+    return RNN([cell_class(settings.units) for _ in range(settings.num_layers)], dropout=settings.dropout)
 
 
 def build_language_model(settings: config.Model, vocab_size: int) -> LanguageModel:
-    """The model that a config describes."""
+    """The model that a config describes. Raises UserError where its weights cannot be tied."""
     scratch = settings.implementation == "scratch"
-    name = config.CELLS[settings.cell][settings.implementation]
-    cell_class = getattr(cells if scratch else keras.layers, name)
-    rnn = RNN([cell_class(settings.units) for _ in range(settings.num_layers)], dropout=settings.dropout)
-    initializer = cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform"
-    return LanguageModel(rnn, vocab_size, settings.embedding_dim, settings.dropout, initializer)
+    return LanguageModel(
+        build_rnn(settings),
+        vocab_size,
+        settings.embedding_dim,
+        dropout=settings.dropout,
+        output_initializer=cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform",
+        tie_weights=settings.tie_weights,
+    )

@@ -20,7 +20,8 @@ class RNN(keras.layers.Layer):
     """One or more recurrent layers.
 
     Args:
-      cell: a cell, or a list of cells, one per layer: ours, Keras's, or any layer by Keras's cell protocol.
+      cell: a cell, or a list of cells, one per layer (or keras.layers.StackedRNNCells): ours, Keras's, or any layer
+        by Keras's cell protocol.
       time_major: whether inputs and outputs are [T, B, ...]; otherwise [B, T, ...].
       return_sequences: whether the outputs are those of all steps; otherwise of the last one alone.
       return_state: whether a call gives (outputs, state); otherwise the outputs alone.
@@ -43,70 +44,85 @@ class RNN(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.cells = list(cell) if isinstance(cell, (list, tuple)) else [cell]
-        for one in self.cells:
-            if not callable(one) or not hasattr(one, "state_size"):
-                raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {one!r}")
-        if not self.cells:
-            raise ValueError("RNN needs at least one cell; got an empty list")
+        self.cells = _checked_cells(cell)
         self.time_major = time_major
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.dropout = dropout
         self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
 
+    @property
+    def cell(self) -> Any:
+        """The cell of a single layer, as the layers of Keras name it."""
+        if len(self.cells) > 1:
+            raise AttributeError(f"this RNN has {len(self.cells)} layers: `cells` is their list")
+        return self.cells[0]
+
+    @property
+    def cells_of_layers(self) -> list[tuple]:
+        """The cells of each layer: one here, two in a bidirectional layer."""
+        return [(cell,) for cell in self.cells]
+
     def build(self, input_shape: Sequence[int | None]) -> None:
         size = input_shape[-1]
-        for cell in self.cells:
-            if isinstance(cell, keras.layers.Layer) and not cell.built:
-                state = [tf.zeros([1, n], self.compute_dtype) for n in _state_sizes(cell)]
-                with tf.init_scope():  # a call builds what is inside the cell too
-                    cell(tf.zeros([1, size], self.compute_dtype), state)
-            size = _output_size(cell)
+        for cells in self.cells_of_layers:
+            for cell in cells:
+                if isinstance(cell, keras.layers.Layer) and not cell.built:
+                    state = [tf.zeros([1, n], self.compute_dtype) for n in _state_sizes(cell)]
+                    with tf.init_scope():  # a call builds what is inside the cell too
+                        cell(tf.zeros([1, size], self.compute_dtype), state)
+            size = sum(_output_size(cell) for cell in cells)
         super().build(input_shape)
 
     @property
     def output_size(self) -> int:
-        """H of the last layer."""
-        return _output_size(self.cells[-1])
+        """Size of an output: H of the last layer, of both directions together."""
+        return sum(_output_size(cell) for cell in self.cells_of_layers[-1])
 
     def initial_state(self, batch_size: int) -> State:
         """Zeros (or what the cells define) for B rows."""
-        return tuple(
-            _as_tuple(cell.get_initial_state(batch_size))
-            if hasattr(cell, "get_initial_state")
-            else tuple(tf.zeros((batch_size, size), self.compute_dtype) for size in _state_sizes(cell))
-            for cell in self.cells
-        )
+
+        def of_cell(cell: Any) -> tuple:
+            if hasattr(cell, "get_initial_state"):
+                return _as_tuple(cell.get_initial_state(batch_size))
+            return tuple(tf.zeros((batch_size, size), self.compute_dtype) for size in _state_sizes(cell))
+
+        return tuple(sum((of_cell(cell) for cell in cells), ()) for cells in self.cells_of_layers)
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> Any:
         sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
         batch_size = sequence.shape[1] or tf.shape(sequence)[1]
         state = self.initial_state(batch_size) if state is None else self._checked(state, sequence.shape[1])
-        new_state = []
-        for layer, (cell, layer_state) in enumerate(zip(self.cells, state, strict=True)):
+        new_state, last = [], None
+        for layer, (cells, layer_state) in enumerate(zip(self.cells_of_layers, state, strict=True)):
             if layer and self.dropouts:
                 sequence = self.dropouts[layer - 1](sequence, training=training)
-            sequence, layer_state = unroll(cell, sequence, layer_state, training)  # [T, B, H]
+            sequence, last, layer_state = self._run_layer(cells, sequence, layer_state, training)  # [T, B, H], [B, H]
             new_state.append(layer_state)
-        outputs = sequence if self.return_sequences else sequence[-1]
+        outputs = sequence if self.return_sequences else last
         if self.return_sequences and not self.time_major:
             outputs = _swap_time_and_batch(outputs)
         return (outputs, tuple(new_state)) if self.return_state else outputs
 
+    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool) -> tuple:
+        """Outputs of all steps, of the last one, and the layer's state."""
+        outputs, state = unroll(cells[0], sequence, state, training)
+        return outputs, outputs[-1], state
+
     def _checked(self, state: Any, batch_size: int | None) -> State:
         """The state in the tuple form. Raises ValueError where it does not fit."""
-        flat = not isinstance(state, (list, tuple)) or (
-            len(state) > 0 and not any(isinstance(entry, (list, tuple)) for entry in state)
-        )
-        if len(self.cells) == 1 and flat:
+        if isinstance(state, list) and len(state) == 1 and _depth(state) == 3:
+            (state,) = state  # from `outputs, *state = rnn(...)`, which the book's readers write
+        if len(self.cells) == 1 and _depth(state) < 2:
             state = (state,)
         if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
             raise ValueError(self._wrong_state(state, batch_size))
         checked = []
-        for entry, cell in zip(state, self.cells, strict=True):
+        for entry, sizes in zip(state, self._sizes_of_layers(), strict=True):
+            if _depth(entry) > 1:
+                raise ValueError(self._wrong_state(state, batch_size))
             tensors = tuple(tf.cast(tensor, self.compute_dtype) for tensor in _as_tuple(entry))
-            shapes = [tf.TensorShape([batch_size, size]) for size in _state_sizes(cell)]
+            shapes = [tf.TensorShape([batch_size, size]) for size in sizes]
             if len(tensors) != len(shapes) or not all(
                 tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, shapes, strict=True)
             ):
@@ -114,9 +130,12 @@ class RNN(keras.layers.Layer):
             checked.append(tensors)
         return tuple(checked)
 
+    def _sizes_of_layers(self) -> list[tuple[int, ...]]:
+        return [sum((_state_sizes(cell) for cell in cells), ()) for cells in self.cells_of_layers]
+
     def _wrong_state(self, state: Any, batch_size: int | None) -> str:
         rows = "B" if batch_size is None else batch_size
-        expected = tuple(tuple(f"[{rows}, {size}]" for size in _state_sizes(cell)) for cell in self.cells)
+        expected = tuple(tuple(f"[{rows}, {size}]" for size in sizes) for sizes in self._sizes_of_layers())
         received = keras.tree.map_structure(lambda t: str(list(tf.convert_to_tensor(t).shape)), state)
         return f"state must be a tuple with a tuple per layer, {expected}; got {received}"
 
@@ -124,7 +143,7 @@ class RNN(keras.layers.Layer):
         rows = input_shape[1] if self.time_major else input_shape[0]
         sequence = (*input_shape[:2], self.output_size)
         outputs = sequence if self.return_sequences else (rows, self.output_size)
-        state = tuple(tuple((rows, size) for size in _state_sizes(cell)) for cell in self.cells)
+        state = tuple(tuple((rows, size) for size in sizes) for sizes in self._sizes_of_layers())
         return (outputs, state) if self.return_state else outputs
 
     def get_config(self) -> dict[str, Any]:
@@ -139,8 +158,68 @@ class RNN(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "RNN":
-        cells = [keras.saving.deserialize_keras_object(cell) for cell in config["cell"]]
-        return cls(**{**config, "cell": cells})
+        lists = {name: value for name, value in config.items() if name in ("cell", "backward_cell")}
+        cells = {name: [keras.saving.deserialize_keras_object(c) for c in value] for name, value in lists.items()}
+        return cls(**{**config, **cells})
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class Bidirectional(RNN):
+    """One or more layers that read the sequence in both directions, for tasks in which all of it is known.
+
+    Each layer's outputs are those of both directions side by side, 2 * H; the next layer reads them. Its entry in the
+    state holds the tensors of the forward cell, then those of the backward cell (Schuster and Paliwal, 1997).
+
+    Args:
+      cell: the forward cell, or a list of them, one per layer.
+      backward_cell: the same for the other direction; by default copies of the forward ones, with weights of their own.
+      and as RNN. Without return_sequences the output is what each direction ends with: the forward one at the last
+      step, the backward one at the first.
+    """
+
+    def __init__(self, cell: Any, backward_cell: Any = None, **kwargs: Any):
+        super().__init__(cell, **kwargs)
+        copies = [type(cell).from_config(cell.get_config()) for cell in self.cells] if backward_cell is None else []
+        self.backward_cells = copies or _checked_cells(backward_cell)
+        if len(self.backward_cells) != len(self.cells):
+            raise ValueError(
+                f"a bidirectional layer needs as many backward as forward cells; got {len(self.backward_cells)} and "
+                f"{len(self.cells)}"
+            )
+
+    @property
+    def cells_of_layers(self) -> list[tuple]:
+        return list(zip(self.cells, self.backward_cells, strict=True))
+
+    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool) -> tuple:
+        forward, backward = cells
+        cut = len(_state_sizes(forward))
+        ahead, ahead_state = unroll(forward, sequence, state[:cut], training)
+        back, back_state = unroll(backward, tf.reverse(sequence, [0]), state[cut:], training)
+        outputs = tf.concat([ahead, tf.reverse(back, [0])], -1)  # [T, B, 2H]
+        return outputs, tf.concat([ahead[-1], back[-1]], -1), (*ahead_state, *back_state)
+
+    def get_config(self) -> dict[str, Any]:
+        backward = [keras.saving.serialize_keras_object(cell) for cell in self.backward_cells]
+        return {**super().get_config(), "backward_cell": backward}
+
+
+def _checked_cells(cell: Any) -> list:
+    """A list of cells. Raises ValueError where there is none or what is given is none."""
+    if isinstance(cell, keras.layers.StackedRNNCells):
+        cell = cell.cells
+    cells = list(cell) if isinstance(cell, (list, tuple)) else [cell]
+    for one in cells:
+        if not callable(one) or not hasattr(one, "state_size"):
+            raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {one!r}")
+    if not cells:
+        raise ValueError("RNN needs at least one cell; got an empty list")
+    return cells
+
+
+def _depth(state: Any) -> int:
+    """Levels of lists and tuples around the first tensor."""
+    return 1 + (_depth(state[0]) if len(state) else 0) if isinstance(state, (list, tuple)) else 0
 
 
 def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple[tf.Tensor, tuple]:
