@@ -1,5 +1,7 @@
 """Cells from scratch and the RNN layer: against numpy, against Keras, and against themselves."""
 
+import functools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,18 +10,15 @@ from absl.testing import parameterized
 import tfrnn
 from tfrnn import rnn as rnn_lib
 from tfrnn.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.rnn import RNN
+from tfrnn.rnn import RNN, Bidirectional
 
 T, B, D, H = 7, 3, 5, 4
 
 
-def keras_gru(units):
-    return keras.layers.GRUCell(units, reset_after=False)
-
-
 PAIRS = {
     "rnn": (RNNCell, keras.layers.SimpleRNNCell),
-    "gru": (GRUCell, keras_gru),
+    "gru": (GRUCell, functools.partial(keras.layers.GRUCell, reset_after=False)),
+    "gru_reset_after": (functools.partial(GRUCell, reset_after=True), keras.layers.GRUCell),
     "lstm": (LSTMCell, keras.layers.LSTMCell),
 }
 CELLS = [
@@ -88,6 +87,10 @@ def cell_in_numpy(name, x, state, w, u, b):
         return x @ w[:, column] + hidden @ u[:, column] + b[column]
 
     h = state[0]
+    if name == "gru_reset_after":
+        (x_z, x_r, x_c), (h_z, h_r, h_c) = np.split(x @ w + b[0], 3, 1), np.split(h @ u + b[1], 3, 1)
+        z, r = sigmoid(x_z + h_z), sigmoid(x_r + h_r)
+        return (z * h + (1 - z) * np.tanh(x_c + r * h_c),)
     if name == "rnn":
         return (np.tanh(gate(0, h)),)
     if name == "gru":
@@ -187,11 +190,40 @@ class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
         keras.utils.set_random_seed(0)
         layer = cell(256)
         layer.build((None, 28))
-        n = cell.gates * 256
-        self.assertEqual([tuple(w.shape) for w in layer.weights], [(28, n), (256, n), (n,)])
+        n = layer.gates * 256
+        self.assertEqual([tuple(w.shape) for w in layer.weights[:2]], [(28, n), (256, n)])
+        self.assertEqual(layer.bias.shape[-1], n)
         self.assertNear(np.std(layer.recurrent_kernel), 0.01, 1e-3)
         self.assertNear(np.mean(layer.recurrent_kernel), 0, 1e-3)
-        self.assertAllEqual(layer.bias, np.zeros(n))
+        self.assertAllEqual(layer.bias, np.zeros(layer.bias.shape))
+
+    def test_a_unit_forget_bias_is_that_of_keras(self):
+        ours, keras_own = LSTMCell(H, unit_forget_bias=True), keras.layers.LSTMCell(H)
+        for cell in (ours, keras_own):
+            cell.build((None, D))
+        self.assertAllEqual(ours.bias, keras_own.bias)
+        self.assertAllEqual(ours.bias, [0] * H + [1] * H + [0] * 2 * H)
+
+    @parameterized.parameters(
+        (RNNCell, {"activation": "relu"}),
+        (GRUCell, {"reset_after": True, "kernel_initializer": "glorot_uniform"}),
+        (LSTMCell, {"unit_forget_bias": True, "activation": "relu"}),
+    )
+    def test_options_survive_serialising(self, cell, options):
+        config = keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(cell(H, **options))
+        ).get_config()
+        self.assertEqual(config, {**cell(H, **options).get_config(), "name": config["name"]})
+
+    @parameterized.parameters(list(PAIRS))
+    def test_an_activation_of_ones_own(self, name):
+        layers = [RNN(cell(H, activation="relu")) for cell in PAIRS[name]]
+        for layer in layers:
+            layer.build((None, None, D))
+            layer.set_weights([normal(*weight.shape) for weight in layer.weights])
+        outputs = [layer(normal(T, B, D))[0] for layer in layers]
+        self.assertAllClose(*outputs, 1e-5, 1e-5)
+        self.assertNotAllClose(outputs[0], RNN(PAIRS[name][0](H))(normal(T, B, D))[0])
 
     @parameterized.parameters(0, -1, 2.5, "4", None)
     def test_units_must_be_a_whole_number(self, units):
@@ -278,6 +310,20 @@ class RNNTest(tf.test.TestCase, parameterized.TestCase):
         losses = trainer.fit(tfrnn.sequential_batches(np.arange(200) % 11, 2, T), 5).history["loss"]
         self.assertLess(losses[-1], losses[0])
 
+    def test_what_the_books_readers_get_by_a_star_is_welcome_too(self):
+        for cells in (RNNCell(H), [keras.layers.LSTMCell(H), keras.layers.LSTMCell(H)]):
+            layer = RNN(cells)
+            _, *state = layer(normal(T, B, D), random_state(layer))
+            again = layer(normal(T, B, D), state)
+            self.assertAllClose(again, layer(normal(T, B, D), state[0]), 0, 0)
+
+    def test_keras_stacked_cells_are_layers(self):
+        cells = [keras.layers.LSTMCell(H), keras.layers.LSTMCell(H)]
+        stacked = RNN(keras.layers.StackedRNNCells(cells))
+        self.assertEqual(stacked.cells, cells)
+        x, state = normal(T, B, D), stacked.cell.get_initial_state(batch_size=B)
+        self.assertAllClose(stacked(x, state), RNN(cells)(x), 0, 0)
+
     @parameterized.parameters(
         (((np.zeros([2, H], "f"),),),),
         (((np.zeros([B, H + 1], "f"),),),),
@@ -329,38 +375,48 @@ class RNNTest(tf.test.TestCase, parameterized.TestCase):
         self.assertEqual(layer.get_config(), again.get_config())
 
 
-class LanguageModelTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(0, 6)
-    def test_shapes_and_carried_state(self, embedding_dim):
-        model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H), RNNCell(H)]), 11, embedding_dim)
-        ids = np.random.default_rng(0).integers(0, 11, [2 * T, B])
-        logits, state = model(ids, model.initial_state(B))
-        self.assertEqual(logits.shape, (2 * T, B, 11))
-        first, halfway = model(ids[:T])
-        second, end = model(ids[T:], halfway)
-        self.assertAllClose(logits, tf.concat([first, second], 0), 1e-6, 1e-6)
-        self.assertAllClose(state, end, 1e-6, 1e-6)
+class BidirectionalTest(tf.test.TestCase, parameterized.TestCase):
+    @parameterized.named_parameters(*CELLS)
+    def test_equals_keras_bidirectional_layer(self, cell):
+        ours = Bidirectional(cell(H), time_major=False)
+        x = normal(B, T, D)
+        outputs, (state,) = ours(x)
+        forward = keras.layers.RNN(ours.cells[0], return_sequences=True, return_state=True)
+        backward = keras.layers.RNN(ours.backward_cells[0], return_sequences=True, return_state=True)
+        ahead, *ahead_state = forward(x)
+        back, *back_state = backward(x[:, ::-1])
+        self.assertAllClose(outputs, tf.concat([ahead, back[:, ::-1]], -1), 1e-6, 1e-6)
+        self.assertAllClose(list(state), [*ahead_state, *back_state], 1e-6, 1e-6)
+        ends = Bidirectional(ours.cells[0], ours.backward_cells[0], return_sequences=False, return_state=False)
+        self.assertAllClose(ends(x.swapaxes(0, 1)), tf.concat([ahead[:, -1], back[:, -1]], -1), 1e-6, 1e-6)
 
-    def test_one_hot_equals_an_identity_embedding(self):
-        cell = RNNCell(H)
-        one_hot = tfrnn.LanguageModel(tfrnn.RNN(cell), 11)
-        embedded = tfrnn.LanguageModel(tfrnn.RNN(cell), 11, 11)
-        one_hot.build()
-        embedded.build()
-        embedded.embedding.set_weights([np.eye(11)])
-        embedded.dense.set_weights(one_hot.dense.get_weights())
-        ids = np.random.default_rng(0).integers(0, 11, [T, B])
-        self.assertAllClose(one_hot(ids)[0], embedded(ids)[0], 1e-6, 1e-6)
+    @parameterized.named_parameters(*CELLS)
+    def test_layers_read_both_directions_and_keep_one_entry_of_state_each(self, cell):
+        layer = Bidirectional([cell(H), cell(H)])
+        outputs, state = layer(normal(T, B, D), None)
+        self.assertEqual(outputs.shape, (T, B, 2 * H))
+        self.assertLen(state, 2)
+        tf.nest.assert_same_structure(state, layer.initial_state(B))
+        self.assertEqual([tuple(t.shape) for t in state[1]], [(B, H)] * len(layer.initial_state(B)[1]))
+        by_layers = normal(T, B, D)
+        for ahead, back in layer.cells_of_layers:
+            by_layers, _ = Bidirectional(ahead, back)(by_layers)
+        self.assertAllClose(outputs, by_layers, 1e-6, 1e-6)
 
-    def test_an_rnn_without_sequences_or_state_is_refused(self):
-        for wrong in ({"time_major": False}, {"return_sequences": False}, {"return_state": False}):
-            with self.assertRaisesRegex(ValueError, "time_major"):
-                tfrnn.LanguageModel(tfrnn.RNN(RNNCell(H), **wrong), 11)
+    def test_the_directions_begin_with_weights_of_their_own(self):
+        layer = Bidirectional(RNNCell(H))
+        layer.build((None, None, D))
+        self.assertNotAllClose(layer.cells[0].kernel, layer.backward_cells[0].kernel)
+        self.assertLen(layer.trainable_variables, 6)
 
     def test_serialises(self):
-        model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H)]), 11, 6, dropout=0.1)
-        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
-        model.build()
-        again.build()
-        again.set_weights(model.get_weights())
-        self.assertAllEqual(model(np.ones([T, B], "i"))[0], again(np.ones([T, B], "i"))[0])
+        layer = Bidirectional([RNNCell(H), RNNCell(H)], dropout=0.1)
+        layer.build((None, None, D))
+        again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+        again.build((None, None, D))
+        again.set_weights(layer.get_weights())
+        self.assertAllEqual(layer(normal(T, B, D))[0], again(normal(T, B, D))[0])
+
+    def test_as_many_cells_each_way(self):
+        with self.assertRaisesRegex(ValueError, "got 1 and 2"):
+            Bidirectional([RNNCell(H), RNNCell(H)], [RNNCell(H)])

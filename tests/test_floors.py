@@ -13,10 +13,10 @@ FLOORS = [
     ["errors", "config", "vocabulary", "text_rules"],
     ["cells", "batches", "corpora", "runtime"],
     ["rnn"],
-    ["model"],
+    ["model", "transfer"],
     ["step", "run_dir"],
-    ["trainer", "generation", "plots", "callbacks", "command_line"],
-    ["train", "sample"],
+    ["trainer", "generation", "series", "plots", "callbacks", "command_line"],
+    ["train", "sample", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # text_rules knows the errors, and vocabulary the rules: the one staircase inside a floor.
@@ -101,7 +101,8 @@ def test_absl_flags_only_at_the_command_line():
 
 
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():
-    code = "import sys, tfrnn, tfrnn.train, tfrnn.sample; print(sorted({'tensorflow', 'keras'} & set(sys.modules)))"
+    imports = "import sys, tfrnn; from tfrnn import forecast, sample, train"
+    code = f"{imports}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 

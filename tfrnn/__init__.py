@@ -11,15 +11,17 @@ from typing import Any
 
 __version__ = "0.1.0"
 _MODULES = {
-    "batches": ["Batch", "random_batches", "sequential_batches"],
+    "batches": ["Batch", "labelled_batches", "random_batches", "sequential_batches"],
     "cells": ["GRUCell", "LSTMCell", "RNNCell"],
     "config": ["Config"],
     "corpora": ["load_corpus"],
     "generation": ["Sampler", "generate", "stream"],
-    "model": ["LanguageModel"],
-    "rnn": ["RNN"],
+    "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
+    "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
+    "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],
+    "transfer": ["transfer_weights"],
     "vocabulary": ["Vocabulary"],
 }
 _WITHOUT_TENSORFLOW = ("config", "corpora", "vocabulary")

@@ -9,6 +9,7 @@ import abc
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tfrnn.errors import UserError
@@ -78,16 +79,16 @@ class Batches(abc.ABC):
 class _Windows(Batches):
     """Batches cut from one text or series; the target of a step is what comes after it."""
 
-    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+    def __init__(self, ids: npt.ArrayLike, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
         super().__init__(batch_size, num_steps, seed)
         self._ids = _tensor(ids)
         self._random_offset = random_offset
         self._largest_offset = self._offset_bound() if random_offset else 0
-        needed = self._tokens_needed()
-        if len(ids) < needed:
+        needed, found = self._tokens_needed(), self._ids.shape[0]
+        if found < needed:
             what, unit = ("series", "values") if self._ids.dtype.is_floating else ("text", "tokens")
             raise UserError(
-                f"{what} too short: {len(ids)} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
+                f"{what} too short: {found} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
                 f"{needed}; take a longer {what} or smaller --batch_size or --num_steps"
             )
 
@@ -182,7 +183,7 @@ class labelled_batches(Batches):  # noqa: N801
       UserError: the two differ in length, or there are fewer than B sequences.
     """
 
-    def __init__(self, inputs: np.ndarray, targets: np.ndarray, batch_size: int = 1, seed: int = 0):
+    def __init__(self, inputs: npt.ArrayLike, targets: npt.ArrayLike, batch_size: int = 1, seed: int = 0):
         self._inputs, self._targets = (_tensor(rows, 2) for rows in (inputs, targets))
         if self._inputs.shape[:2] != self._targets.shape[:2]:
             raise UserError(
@@ -207,7 +208,7 @@ def _time_major(rows: tf.Tensor) -> tf.Tensor:
     return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
 
 
-def _tensor(values: np.ndarray, rank: int = 1) -> tf.Tensor:
+def _tensor(values: npt.ArrayLike, rank: int = 1) -> tf.Tensor:
     """Tokens as int32; numbers as float32, with the last axis for the values of a step."""
     values = np.asarray(values)
     if values.dtype.kind != "f":

@@ -47,11 +47,12 @@ class Progress(Timed):
     Args:
       predict: gives the lines to show.
       show_every: epochs between them; 0 for none.
+      measure: which of the epoch's measures is shown.
     """
 
-    def __init__(self, predict: Callable[[], list[str]], show_every: int):
+    def __init__(self, predict: Callable[[], list[str]], show_every: int, measure: str = "perplexity"):
         super().__init__()
-        self._predict, self._show_every = predict, show_every
+        self._predict, self._show_every, self._measure = predict, show_every, measure
         self._bar: Any = None
         self._line_shown = time.perf_counter()
 
@@ -68,13 +69,13 @@ class Progress(Timed):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         part = min(1, (batch + 1) / self.params["steps"])
-        self._bar.set_postfix_str(_measures(logs), refresh=False)
+        self._bar.set_postfix_str(self._measures(logs), refresh=False)
         self._bar.update(self._epoch + part - self._bar.n)
         if self._bar.disable and time.perf_counter() - self._line_shown > SECONDS_BETWEEN_LINES:
-            self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: {_measures(logs)}")
+            self._line(f"epoch {self._epoch + part:.2f}/{self.params['epochs']}: {self._measures(logs)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        measures = _measures(logs)
+        measures = self._measures(logs)
         self._bar.set_postfix_str(measures, refresh=False)
         if self._show_every and (epoch + 1) % self._show_every == 0:
             with self.timed():
@@ -86,6 +87,11 @@ class Progress(Timed):
     def on_train_end(self, logs: Any = None) -> None:
         if self._bar:
             self._bar.close()
+
+    def _measures(self, logs: Any) -> str:
+        speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
+        value = logs[self._measure]
+        return f"{self._measure} {value:.2f}{speed}" if value >= 1 else f"{self._measure} {value:.3g}{speed}"
 
     def _line(self, *lines: str) -> None:
         for line in lines:
@@ -157,8 +163,3 @@ def _columns() -> int:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError):
         return 80
-
-
-def _measures(logs: Any) -> str:
-    speed = f", {logs['tokens_per_sec']:.0f} tokens/sec" if logs["tokens_per_sec"] else ""
-    return f"perplexity {logs['perplexity']:.2f}{speed}"

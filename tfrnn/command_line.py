@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -40,24 +40,34 @@ class Flags:
         self._groups: list[tuple[str, list[str]]] = []
         flags.DEFINE_boolean("help", False, "shows this help", short_name="h", flag_values=self.values)
 
-    def define(self, section: type[config_lib.Section]) -> None:
-        """A flag for each field of the section, whose docstring is their title in the help."""
-        self._groups.append((section.__doc__ or "", [_help_line(field, kind) for field, kind in section.fields()]))
-        for field, kind in section.fields():
+    def define(
+        self, section: type[config_lib.Section], names: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+    ) -> None:
+        """A flag for each field of the section, whose docstring is their title in the help.
+
+        Args:
+          section: the settings.
+          names: those of them that the command has; by default all.
+          defaults: shown in place of the fields' own.
+        """
+        fields = [(field, kind) for field, kind in section.fields() if not names or field.name in names]
+        shown = {field.name: field.default for field, _ in fields} | dict(defaults or {})
+        lines = [_help_line(field, kind, shown[field.name]) for field, kind in fields]
+        self._groups.append((section.__doc__ or "", lines))
+        for field, kind in fields:
             self._define(field, kind)
 
     def _define(self, field: Any, kind: Any) -> None:
+        # What was given is all that `parse` tells, so no flag has a default here.
         if kind is bool:
-            flag = flags.BooleanFlag(field.name, field.default, field.metadata["help"])
+            flag = flags.BooleanFlag(field.name, None, field.metadata["help"])
             flag.parser = _SettingParser(field, kind)
             flags.DEFINE_flag(flag, self.values)
         elif kind == config_lib.TEXTS:
-            flags.DEFINE_multi_string(field.name, field.default, field.metadata["help"], flag_values=self.values)
+            flags.DEFINE_multi_string(field.name, None, field.metadata["help"], flag_values=self.values)
         else:
             parser = _SettingParser(field, kind)
-            flags.DEFINE(
-                parser, field.name, field.default, field.metadata["help"], self.values, flags.ArgumentSerializer()
-            )
+            flags.DEFINE(parser, field.name, None, field.metadata["help"], self.values, flags.ArgumentSerializer())
 
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """The flags that were given, by name; shows the help and exits where that was asked for.
@@ -114,8 +124,8 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _help_line(field: Any, kind: Any) -> str:
-    shown = str(field.default).lower() if kind is bool else field.default
+def _help_line(field: Any, kind: Any, default_value: Any) -> str:
+    shown = str(default_value).lower() if kind is bool else default_value
     choices = "|".join(field.metadata.get("choices", ()))
     left = f"  --{field.name}" + (f"={choices}" if choices else "")
     default = "" if shown in ("", ()) else f" (default: {shown})"

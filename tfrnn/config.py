@@ -54,10 +54,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "jay_lstm_concise": {**_LYRICS_ADAM, "cell": "lstm"},
 }
 DEFAULT_PRESET = "rnn_concise"
+# What forecasting a series takes in place of the defaults, which are for texts.
+FORECAST: dict[str, Any] = {"cell": "gru", "units": 16, "optimizer": "adam", "learning_rate": 0.01, "epochs": 500}
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
-    """A field with its help and bounds: choices, pattern, minimum, maximum, above, below; may_change on resume."""
+    """A field with its help and bounds: choices, pattern (and its form in words), minimum,
+    maximum, above, below; may_change on resume."""
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
 
 
@@ -263,6 +266,8 @@ def _expected(field: dataclasses.Field, kind: Any) -> str:
     bounds = field.metadata
     if "choices" in bounds:
         return f"one of {', '.join(bounds['choices'])}"
+    if "form" in bounds:
+        return bounds["form"]
     if "pattern" in bounds:
         return bounds["pattern"].replace("|", " or ").replace(r"\d+", "N")
     limits = [

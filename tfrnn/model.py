@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfrnn import cells, config
 from tfrnn.rnn import RNN, Bidirectional, State
 
+
 class _RecurrentModel(keras.Model):
     """What the models share: inputs become vectors, an RNN reads them, a dense layer reads its outputs.
 
@@ -93,16 +94,16 @@ class SequenceLabeller(_RecurrentModel):
         super().__init__(rnn, dropout, **kwargs)
         if tie_weights and (embedding_dim, num_labels) != (rnn.output_size, vocab_size):
             raise ValueError(
-                "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's output "
-                f"size, and a label per token; got {embedding_dim} and {rnn.output_size}, {num_labels} labels for "
-                f"{vocab_size} tokens"
+                "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's "
+                f"output size, and a label per token; got {embedding_dim} and {rnn.output_size}, {num_labels} labels "
+                f"for {vocab_size} tokens"
             )
         self.vocab_size = vocab_size
         self.num_labels = num_labels
         self.embedding_dim = embedding_dim
         self.output_initializer = keras.initializers.get(output_initializer)
         self.tie_weights = tie_weights
-        self.embedding = keras.layers.ReversibleEmbedding(vocab_size, embedding_dim) if embedding_dim else None
+        self.embedding: Any = keras.layers.ReversibleEmbedding(vocab_size, embedding_dim) if embedding_dim else None
         self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
 
     def build(self, input_shape: Any = None) -> None:
@@ -122,7 +123,7 @@ class SequenceLabeller(_RecurrentModel):
         return tf.one_hot(inputs, self.vocab_size, dtype=self.compute_dtype)  # [T, B, V]
 
     def _head(self, outputs: tf.Tensor) -> tf.Tensor:
-        return self.embedding(outputs, reverse=True) if self.tie_weights else self.dense(outputs)
+        return self.dense(outputs) if self.dense else self.embedding(outputs, reverse=True)
 
     def get_config(self) -> dict[str, Any]:
         return {

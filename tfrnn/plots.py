@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 
 def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, title: str = "") -> None:
     """Saves the training and validation perplexity over the epochs as a PNG; rows as in metrics.jsonl."""
@@ -29,6 +31,38 @@ def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, 
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def plot_forecasts(
+    values: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    train_steps: int,
+    path: str | os.PathLike,
+    title: str = "",
+) -> None:
+    """Saves a series [N] with its predictions [N], NaN where there is none, as a PNG: a panel for each label.
+
+    A line stands where training ended.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1 + 1.4 * len(predictions)), layout="constrained")
+    panels = figure.subplots(len(predictions), sharex=True, sharey=True, squeeze=False)[:, 0]
+    steps = range(1, len(values) + 1)
+    for axes, (label, predicted) in zip(panels, predictions.items(), strict=True):
+        axes.plot(steps, values, "-", color="0.75", linewidth=1, label="series")
+        axes.plot(steps, predicted, "--", color="0.1", linewidth=1, label=label)
+        axes.axvline(train_steps + 0.5, color="0.45", linewidth=1)
+        axes.set(ylabel="value")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="upper left", ncols=2)
+    panels[0].set_title(f"{title}; trained up to step {train_steps}", parse_math=False)
+    panels[-1].set(xlabel="step")
+    _save(figure, path)
+
+
+def _save(figure: Any, path: str | os.PathLike) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter that the font lacks, or of values beyond the axes
         figure.savefig(path, dpi=120, format="png")

@@ -53,10 +53,8 @@ class RNN(keras.layers.Layer):
 
     @property
     def cell(self) -> Any:
-        """The cell of a single layer, as the layers of Keras name it."""
-        if len(self.cells) > 1:
-            raise AttributeError(f"this RNN has {len(self.cells)} layers: `cells` is their list")
-        return self.cells[0]
+        """The cell, as Keras's RNN has it: with several layers, one that stacks theirs."""
+        return self.cells[0] if len(self.cells) == 1 else keras.layers.StackedRNNCells(self.cells)
 
     @property
     def cells_of_layers(self) -> list[tuple]:
@@ -68,8 +66,8 @@ class RNN(keras.layers.Layer):
         for cells in self.cells_of_layers:
             for cell in cells:
                 if isinstance(cell, keras.layers.Layer) and not cell.built:
-                    state = [tf.zeros([1, n], self.compute_dtype) for n in _state_sizes(cell)]
                     with tf.init_scope():  # a call builds what is inside the cell too
+                        state = [tf.zeros([1, n], self.compute_dtype) for n in _state_sizes(cell)]
                         cell(tf.zeros([1, size], self.compute_dtype), state)
             size = sum(_output_size(cell) for cell in cells)
         super().build(input_shape)

@@ -37,10 +37,22 @@ def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
 
-def make_optimizer(settings: config.Training) -> keras.optimizers.Optimizer:
-    """Keras's optimizer by its name in config.OPTIMIZERS."""
+def squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+    """Squares of the differences, summed; for series, both [T, B, D]."""
+    return tf.reduce_sum(tf.square(predictions - targets))
+
+
+def make_optimizer(settings: config.Training, decay_steps: int = 0) -> keras.optimizers.Optimizer:
+    """Keras's optimizer by its name in config.OPTIMIZERS.
+
+    With decay_steps the learning rate falls to zero in so many steps, along half a cosine (Loshchilov and Hutter,
+    2017).
+    """
     name, arguments = config.OPTIMIZERS[settings.optimizer]
-    return getattr(keras.optimizers, name)(learning_rate=settings.learning_rate, **arguments)
+    rate: Any = settings.learning_rate
+    if decay_steps:
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps)
+    return getattr(keras.optimizers, name)(learning_rate=rate, **arguments)
 
 
 def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:

@@ -18,13 +18,14 @@ _NOT_LETTERS = re.compile("[^A-Za-z]+")
 _LINE_END = re.compile("\r\n|\r|\n")
 
 
-def _clean_lines(text: str) -> list[str]:
+def clean_lines(text: str) -> list[str]:
+    """Each line of a text by the rule `book`."""
     return [_NOT_LETTERS.sub(" ", line).strip().lower() for line in _LINE_END.split(text)]
 
 
 TEXT_RULES: dict[str, Callable[[str], str]] = {
-    "book": lambda text: "".join(_clean_lines(text)),
-    "lines": lambda text: " ".join(line for line in _clean_lines(text) if line),
+    "book": lambda text: "".join(clean_lines(text)),
+    "lines": lambda text: " ".join(line for line in clean_lines(text) if line),
     "spaces": lambda text: _LINE_END.sub(" ", text),
     "raw": lambda text: text,
 }

@@ -1,7 +1,7 @@
 """Weights from one cell to another: ours and Keras's both ways, the GRU's two forms, and from PyTorch.
 
-Letters: D inputs' size, H units. Kernels are [D, gates * H] and [H, gates * H], columns in Keras's order: z, r, c for the
-GRU; i, f, g, o for the LSTM.
+Letters: D inputs' size, H units. Kernels are [D, gates * H] and [H, gates * H], columns in Keras's order: z, r, c for
+the GRU; i, f, g, o for the LSTM.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,8 @@ def transfer_weights(source: Any, target: Any) -> None:
 
     Args:
       source: a built cell (ours or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
-        nn.GRU or nn.LSTM with its tensors as numpy arrays (`{name: t.numpy() for name, t in net.state_dict().items()}`).
-        That of an nn.RNN does not tell its non-linearity: it is taken for tanh.
+        nn.GRU or nn.LSTM with its tensors as numpy arrays: `{name: tensor.numpy() for name, tensor in
+        net.state_dict().items()}`. That of an nn.RNN does not tell its non-linearity: it is taken for tanh.
       target: a cell or an RNN of as many layers; it is built if it is not yet.
     Raises:
       UserError: the two are of different kinds or sizes, or the target cannot compute what the source does.
@@ -73,7 +73,9 @@ def _kind(cell: Any) -> str:
 
 
 def _activations(cell: Any) -> tuple[str, str]:
-    names = [getattr(cell, name, default) for name, default in (("activation", ""), ("recurrent_activation", "sigmoid"))]
+    names = [
+        getattr(cell, name, default) for name, default in (("activation", ""), ("recurrent_activation", "sigmoid"))
+    ]
     if _kind(cell) == "rnn":
         names[1] = "sigmoid"  # it has no gates
     return tuple(name if isinstance(name, str) else str(keras.activations.serialize(name)) for name in names)  # type: ignore[return-value]
@@ -98,16 +100,9 @@ def _from_pytorch(state_dict: Mapping[str, Any]) -> list[_Weights]:
             "expected the state dict of one nn.RNN, nn.GRU or nn.LSTM, with weight_ih_l0 and weight_hh_l0; "
             f"got {', '.join(arrays) or 'nothing'}"
         )
-    prefix, layers = prefixes.pop(), []
-    while f"{prefix}weight_hh_l{len(layers)}" in arrays:
-        layers.append(len(layers))
-    found = [
-        _from_pytorch_layer(arrays, prefix, f"l{layer}{direction}")
-        for layer in layers
-        for direction in ("", "_reverse")
-        if f"{prefix}weight_hh_l{layer}{direction}" in arrays
-    ]
-    return found
+    prefix = prefixes.pop()
+    suffixes = (f"l{layer}{direction}" for layer in range(len(arrays)) for direction in ("", "_reverse"))
+    return [_from_pytorch_layer(arrays, prefix, s) for s in suffixes if f"{prefix}weight_hh_{s}" in arrays]
 
 
 def _from_pytorch_layer(arrays: Mapping[str, np.ndarray], prefix: str, suffix: str) -> _Weights:
@@ -127,10 +122,13 @@ def _from_pytorch_layer(arrays: Mapping[str, np.ndarray], prefix: str, suffix: s
         blocks = np.split(rows, GATES[kind])
         return np.concatenate([blocks[i] for i in PYTORCH_ORDER[kind]])
 
-    biases = [in_our_order(np.zeros(len(w_h), w_h.dtype) if b is None else b) for b in (array("bias_ih"), array("bias_hh"))]
+    bias, state_bias = (
+        in_our_order(np.zeros(len(w_h), w_h.dtype) if b is None else b) for b in (array("bias_ih"), array("bias_hh"))
+    )
     if kind != "gru":  # two biases that are only ever added
-        biases = [biases[0] + biases[1], np.zeros_like(biases[0])]
-    return _Weights(kind, in_our_order(w_x).T, in_our_order(w_h).T, *biases, kind == "gru", ("tanh", "sigmoid"))
+        bias, state_bias = bias + state_bias, np.zeros_like(bias)
+    kernels = in_our_order(w_x).T, in_our_order(w_h).T
+    return _Weights(kind, *kernels, bias, state_bias, kind == "gru", ("tanh", "sigmoid"))
 
 
 def _check_fit(weights: _Weights, cell: Any) -> None:
@@ -145,7 +143,9 @@ def _check_fit(weights: _Weights, cell: Any) -> None:
         )
     biased = getattr(cell, "use_bias", True)
     if not biased and (weights.bias.any() or weights.state_bias.any()):
-        raise UserError("expected a target with biases, as those of the source are not zero; use one with use_bias=True")
+        raise UserError(
+            "expected a target with biases, as those of the source are not zero; use one with use_bias=True"
+        )
     if kind == "gru" and weights.reset_after != cell.reset_after:
         *_, candidate = np.split(weights.recurrent_kernel, 3, 1)
         diagonal = np.array_equal(candidate, np.diag(np.diag(candidate)))

@@ -39,6 +39,10 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.id_to_token)
 
+    def id_of(self, token: str) -> int:
+        """The id of a token; 0 where it is unknown."""
+        return self._token_to_id.get(token, 0)
+
     def unknown(self, text: str) -> list[str]:
         """The tokens of the text that are not in the vocabulary, each once, in order of appearance."""
         return [t for t in dict.fromkeys(text_rules.split(text, self.tokens)) if t not in self._token_to_id]
@@ -64,7 +68,7 @@ class Vocabulary:
         tokens = text_rules.split(text, self.tokens)
         if unknown == "skip":
             tokens = [token for token in tokens if token in self._token_to_id]
-        return np.array([self._token_to_id.get(token, 0) for token in tokens], np.int32)
+        return np.array([self.id_of(token) for token in tokens], np.int32)
 
     def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
         """As encode, for a text to go on from. Raises UserError where no token is left to read."""

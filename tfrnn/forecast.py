@@ -1,0 +1,116 @@
+"""Forecasts a time series: `python -m tfrnn.forecast --help`."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfrnn import command_line, runtime
+from tfrnn import config as config_lib
+from tfrnn.config import Config, setting
+from tfrnn.errors import UserError
+
+ABOUT = """Trains an RNN on the leading part of a time series, and compares what it predicts one and more steps ahead
+of the rest with persistence, which takes each step to be as the last one known.
+
+  python -m tfrnn.forecast --csv=temperatures.csv --column=celsius --k=1,7"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Series(config_lib.Section):
+    """The series"""
+
+    csv: str = setting("", "CSV file with a line of names; by default the book's noisy sine (section 8.1)")
+    column: str = setting("", "which column of it; may be left out where there is but one")
+    noise: float = setting(0.2, "standard deviation of the sine's noise", minimum=0, maximum=1e6)
+    train_fraction: float = setting(0.6, "leading part that is trained on", above=0, below=1)
+    batch_size: int = setting(4, "rows of a batch", minimum=1, maximum=2**20)
+    num_steps: int = setting(70, "steps of a row", minimum=1, maximum=2**20)
+    k: str = setting(
+        "1,4,16,64", "steps ahead, separated by commas",
+        pattern=r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", form="whole numbers of at least 1, separated by commas",
+    )  # fmt: skip
+    plot: str = setting("forecast.png", "where the picture is saved, as a PNG")
+
+    @property
+    def ks(self) -> list[int]:
+        return sorted({int(k) for k in self.k.split(",")})
+
+
+# Those of the settings of training on a text that make sense here.
+MODEL = ("cell", "implementation", "units", "num_layers", "dropout")
+RUN = ("device",)
+
+
+def main(argv: Sequence[str]) -> None:
+    flags = command_line.Flags("forecast", ABOUT)
+    flags.define(Series)
+    flags.define(config_lib.Model, MODEL, config_lib.FORECAST)
+    flags.define(config_lib.Training, defaults=config_lib.FORECAST)
+    flags.define(config_lib.Run, RUN)
+    given = flags.parse(argv)
+    own = {field.name: given.pop(field.name) for field, _ in Series.fields() if field.name in given}
+    run(Series(**own), Config().replace(**{**config_lib.FORECAST, **given}))
+
+
+def run(settings: Series, config: Config) -> None:
+    """Trains, prints the table and saves the picture."""
+    runtime.import_tensorflow_quietly()
+    from tfrnn import series
+    from tfrnn.plots import plot_forecasts
+
+    if settings.csv:
+        name, values = Path(settings.csv).stem, series.read_column(settings.csv, settings.column)
+    else:
+        name, values = "sine", series.noisy_sine(noise=settings.noise, seed=config.training.seed)
+    train_steps = int(settings.train_fraction * len(values))
+    held_out = len(values) - train_steps
+    if max(settings.ks) > min(held_out, train_steps):
+        raise UserError(
+            f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
+            f"are trained on and {held_out} held out; got {max(settings.ks)}"
+        )
+    folder = Path(settings.plot).parent
+    if not folder.is_dir():
+        raise UserError(f"--plot {settings.plot}: expected a file in a folder that is there; make {folder} first")
+    scaling = series.Scaling.fit(values[:train_steps])
+    scaled = scaling.scale(values)[:, None]  # [N, 1]
+    model = train(scaled[:train_steps], settings, config)
+    forecasts = series.forecasts(model, values, scaling, train_steps, settings.ks)
+    print(f"{name}: trained on steps 1 to {train_steps}; root mean square error on the {held_out} steps after")
+    print(f"{'predictions':<12}{'model':>12}{'persistence':>13}")
+    for forecast in forecasts:
+        errors = [
+            series.root_mean_square_error(predicted[train_steps:], values[train_steps:])
+            for predicted in (forecast.predicted, forecast.persisted)
+        ]
+        remark = "" if errors[0] < errors[1] else "  does not beat persistence"
+        print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}")
+    title = f"{name}, {config.model.cell} {config.model.units}"
+    plot_forecasts(values, {f.label: f.predicted for f in forecasts}, train_steps, settings.plot, title)
+    command_line.note(f"picture: {settings.plot}")
+
+
+def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
+    """A Forecaster trained on a scaled series [N, 1]."""
+    from tfrnn import callbacks, step
+    from tfrnn.batches import sequential_batches
+    from tfrnn.model import Forecaster, build_rnn
+    from tfrnn.trainer import Trainer
+
+    training = config.training
+    runtime.set_seed(training.seed, training.deterministic)
+    strategy = runtime.one_device(config.run.device)
+    batches = sequential_batches(scaled, settings.batch_size, settings.num_steps, training.seed)
+    with strategy.scope():
+        model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
+        optimizer = step.make_optimizer(training, decay_steps=training.epochs * batches.num_batches(0))
+    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error)
+    trainer.fit(batches, training.epochs, callbacks=[callbacks.Progress(list, 0, "loss")])
+    return model
+
+
+if __name__ == "__main__":
+    command_line.run(main)
