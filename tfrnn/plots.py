@@ -56,7 +56,7 @@ def plot_forecasts(
         axes.axvline(train_steps + 0.5, color="0.45", linewidth=1)
         axes.set(ylabel="value")
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="upper left", ncols=2)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     panels[0].set_title(f"{title}; trained up to step {train_steps}", parse_math=False)
     panels[-1].set(xlabel="step")
     _save(figure, path)
