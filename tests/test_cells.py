@@ -263,23 +263,26 @@ class RNNTest(tf.test.TestCase, parameterized.TestCase):
         unknown_length = tf.function(layer, input_signature=signature, autograph=False)
         self.assertAllClose(layer(x, state), unknown_length(tf.constant(x), state), 1e-6, 1e-6)
 
-    def test_batch_major_is_the_transpose_of_time_major(self):
-        cell = RNNCell(H)
+    @parameterized.named_parameters(*CELLS)
+    def test_batch_major_is_the_transpose_of_time_major(self, cell):
+        cell = cell(H)
         x = normal(T, B, D)
         outputs, state = RNN(cell)(x)
         transposed, same = RNN(cell, time_major=False)(x.transpose(1, 0, 2))
         self.assertAllClose(outputs, tf.transpose(transposed, [1, 0, 2]), 1e-6, 1e-6)
         self.assertAllClose(state, same, 1e-6, 1e-6)
 
-    def test_rows_of_a_batch_never_meet(self):
-        layer = RNN(RNNCell(H))
+    @parameterized.product(cell=[cell for _, cell in CELLS], layers=[1, 2])
+    def test_rows_of_a_batch_never_meet(self, cell, layers):
+        layer = RNN([cell(H) for _ in range(layers)])
         x = normal(T, B, D)
         outputs, _ = layer(x)
         alone, _ = layer(x[:, 1:2])
         self.assertAllClose(outputs[:, 1:2], alone, 1e-6, 1e-6)
 
-    def test_what_is_returned(self):
-        cell = RNNCell(H)
+    @parameterized.named_parameters(*CELLS)
+    def test_what_is_returned(self, cell):
+        cell = cell(H)
         x = normal(T, B, D)
         outputs, state = RNN(cell)(x)
         self.assertAllEqual(RNN(cell, return_state=False)(x), outputs)

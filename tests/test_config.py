@@ -26,6 +26,7 @@ WRONG = {
     "units": [0, -1, 1e3, "big", False],
     "num_layers": [0],
     "embedding_dim": [-1],
+    "tie_weights": ["maybe", 1],
     "dropout": [-0.1, 1, 1.5, "half", float("nan")],
     "optimizer": ["SGD", "lion"],
     "learning_rate": [0, -1.0, float("inf"), float("nan"), "fast", None],
@@ -48,6 +49,12 @@ def test_a_wrong_value_is_named_with_what_was_expected(name, value):
 
 def test_every_setting_but_the_corpus_has_wrong_values_here():
     assert set(WRONG) == set(FIELDS) - {"corpus"}
+
+
+def test_weights_are_tied_only_where_the_sizes_allow():
+    assert Config().replace(tie_weights=True, units=8, embedding_dim=8).model.tie_weights
+    with pytest.raises(UserError, match="--tie_weights needs --embedding_dim equal to --units.*got 0 and 256"):
+        Config().replace(tie_weights=True)
 
 
 def test_every_setting_has_a_help_and_a_good_default():

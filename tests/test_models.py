@@ -22,9 +22,9 @@ CELLS = {
 
 
 class LanguageModelTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(0, 6)
-    def test_shapes_and_carried_state(self, embedding_dim):
-        model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H), RNNCell(H)]), 11, embedding_dim)
+    @parameterized.product(cell=list(CELLS), layers=[1, 2], embedding_dim=[0, 6])
+    def test_shapes_and_carried_state(self, cell, layers, embedding_dim):
+        model = tfrnn.LanguageModel(tfrnn.RNN([CELLS[cell](H) for _ in range(layers)]), 11, embedding_dim)
         ids = np.random.default_rng(0).integers(0, 11, [2 * T, B])
         logits, state = model(ids, model.initial_state(B))
         self.assertEqual(logits.shape, (2 * T, B, 11))
@@ -88,8 +88,8 @@ class LabellingTest(tf.test.TestCase, parameterized.TestCase):
     def test_hello_gives_ohlol_within_15_epochs_for_20_seeds_of_20(self):
         self.assertEqual(self.learnt(keras.layers.SimpleRNNCell), ["ohlol"] * 20)
 
-    @pytest.mark.slow
     @parameterized.parameters(tfrnn.RNNCell, keras.layers.GRUCell, keras.layers.LSTMCell)
+    @pytest.mark.slow
     def test_so_do_other_cells(self, cell):
         self.assertEqual(self.learnt(cell), ["ohlol"] * 20)
 

@@ -17,6 +17,14 @@ from tfrnn.config import OPTIMIZERS, Training
 from tfrnn.errors import DivergedError
 
 T, B, V, H = 5, 3, 7, 4
+CELLS = {
+    "rnn_scratch": tfrnn.RNNCell,
+    "rnn_keras": keras.layers.SimpleRNNCell,
+    "gru_scratch": tfrnn.GRUCell,
+    "gru_keras": keras.layers.GRUCell,
+    "lstm_scratch": tfrnn.LSTMCell,
+    "lstm_keras": keras.layers.LSTMCell,
+}
 IDS = np.random.default_rng(0).integers(1, V, 400)
 
 
@@ -122,12 +130,13 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
 
 
 class TrainerTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(cell=[tfrnn.RNNCell, keras.layers.SimpleRNNCell], embedding_dim=[0, 8])
+    @parameterized.product(cell=list(CELLS), embedding_dim=[0, 8])
     def test_a_tiny_text_is_memorised(self, cell, embedding_dim):
         text = "the quick brown fox jumps over the lazy dog while seven wizards box"
         vocabulary = tfrnn.Vocabulary.from_text(text)
         keras.utils.set_random_seed(0)
-        model = tfrnn.LanguageModel(tfrnn.RNN(cell(64)), len(vocabulary), embedding_dim)
+        initial = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "orthogonal"}
+        model = tfrnn.LanguageModel(tfrnn.RNN(CELLS[cell](64, **initial)), len(vocabulary), embedding_dim)
         trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01))
         batches = tfrnn.sequential_batches(vocabulary.encode(text), 1, 16)
         history = trainer.fit(batches, 150).history
@@ -156,10 +165,11 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         )["perplexity"]  # fmt: skip
         self.assertNear(perplexity, V, 1e-4)
 
-    def test_the_state_is_carried_over_an_epoch(self):
+    @parameterized.product(cell=list(CELLS), layers=[1, 2])
+    def test_the_state_is_carried_over_an_epoch(self, cell, layers):
         """Batches of 5 steps with a learning rate of 0 have the loss of one unroll of all steps."""
         ids, steps = IDS[: 3 * 21], 20
-        trainer = trainer_of(keras.optimizers.SGD(0.0))
+        trainer = trainer_of(keras.optimizers.SGD(0.0), cell=CELLS[cell], layers=layers)
         short = trainer.fit(tfrnn.sequential_batches(ids, 3, 5, random_offset=False), 1).history["loss"]
         whole = trainer.evaluate(tfrnn.sequential_batches(ids, 3, steps, random_offset=False))["loss"]
         self.assertAllClose(short[0], whole, 1e-5)
@@ -175,6 +185,13 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.product(kind=[tfrnn.sequential_batches, tfrnn.random_batches], stop_after=[3, 30, 40])
     def test_resumed_equals_uninterrupted(self, kind, stop_after):
+        self.resumed_equals_uninterrupted(kind, stop_after, tfrnn.RNNCell)
+
+    @parameterized.parameters(list(CELLS)[1:])
+    def test_so_it_does_with_every_cell(self, cell):
+        self.resumed_equals_uninterrupted(tfrnn.sequential_batches, 30, CELLS[cell])
+
+    def resumed_equals_uninterrupted(self, kind, stop_after, cell):
         """Stopped in the middle of an epoch, saved, and restored into new objects: the same to the bit."""
 
         class StopAfter(keras.callbacks.Callback):
@@ -185,7 +202,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
                 self.model.stop_training = self.calls == stop_after
 
         def make():
-            return trainer_of(keras.optimizers.Adam(0.01), layers=2, dropout=0.2), kind(IDS, B, T, 3)
+            return trainer_of(keras.optimizers.Adam(0.01), cell=cell, layers=2, dropout=0.2), kind(IDS, B, T, 3)
 
         with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", 0.0):  # a step a call
             whole, batches = make()

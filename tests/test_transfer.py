@@ -141,8 +141,8 @@ class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(d_inputs, arrays["inputs_gradient"], 1e-5, 1e-5)
         self.assertAllClose(d_state, ours("state_gradient"), 1e-5, 1e-5)
 
-    @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra `bench`)")
     @parameterized.parameters(list(pytorch_reference.CASES))
+    @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra `bench`)")
     def test_the_recorded_arrays_are_pytorchs(self, case):
         self.assertAllClose(pytorch_reference.recorded(case), pytorch_reference.compute(case), 1e-5, 1e-5)
 
