@@ -1,6 +1,7 @@
 """Cells from scratch and the RNN layer: against numpy, against Keras, and against themselves."""
 
 import functools
+from unittest import mock
 
 import keras
 import numpy as np
@@ -8,7 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import rnn as rnn_lib
+from tfrnn import recurrence
 from tfrnn.cells import GRUCell, LSTMCell, RNNCell
 from tfrnn.rnn import RNN, Bidirectional
 
@@ -114,7 +115,7 @@ class CellOfLayers(keras.layers.Layer):
 
 
 class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(steps=[1, 2, T, rnn_lib.LONGEST_UNROLLED + 1], compiled=[False, True])
+    @parameterized.product(steps=[1, 2, T, recurrence.LONGEST_UNROLLED + 1], compiled=[False, True])
     def test_agrees_with_numpy(self, steps, compiled):
         layer = RNN(RNNCell(H))
         layer.build((None, None, D))
@@ -229,6 +230,66 @@ class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
     def test_units_must_be_a_whole_number(self, units):
         with self.assertRaisesRegex(ValueError, "at least 1"):
             RNNCell(units)
+
+
+class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
+    """What is computed by hand over all steps is what the cells compute step by step, and its gradient autodiff's."""
+
+    @parameterized.product(
+        cell=[cell for _, cell in CELLS],
+        steps=[1, 4, 8, 9],  # one block, one, a loop of two and a rest, a loop of three
+        compiled=[False, True],
+    )
+    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(recurrence, "BLOCK", 3)
+    def test_equals_the_cells_own_steps(self, cell, steps, compiled):
+        layer = RNN([cell(H), cell(H)])
+        layer.build((None, None, D))
+        layer.set_weights([0.5 * normal(*weight.shape) for weight in layer.weights])
+        x, g = normal(steps, B, D), normal(steps, B, H, seed=1)
+        self.assertTrue(all(recurrence.knows(cell, training=True) for cell in layer.cells))
+        by_hand = outputs_and_gradients(layer, x, random_state(layer), g, compiled)
+        with mock.patch.object(recurrence, "knows", return_value=False):
+            by_autodiff = outputs_and_gradients(layer, x, random_state(layer), g, compiled)
+        self.assertAllClose(by_hand, by_autodiff, 1e-4, 1e-4)
+
+    @parameterized.named_parameters(*CELLS)
+    def test_token_ids_are_one_hot_vectors(self, cell):
+        layer = RNN(cell(H))
+        layer.build((None, None, D))
+        layer.set_weights([normal(*weight.shape) for weight in layer.weights])
+        for steps in (1, T):  # fewer and more than rows of the kernel
+            ids = np.random.default_rng(0).integers(0, D, [steps, B])
+            g = normal(steps, B, H, seed=1)
+
+            def run(x, g=g):
+                with tf.GradientTape() as tape:
+                    outputs, state = layer(x)
+                    loss = tf.reduce_sum(outputs * g)
+                return outputs, state, [tf.convert_to_tensor(d) for d in tape.gradient(loss, layer.trainable_variables)]
+
+            self.assertAllClose(run(tf.constant(ids)), run(tf.one_hot(ids, D)), 1e-5, 1e-5)
+
+    def test_a_cell_that_may_do_something_else_is_not_known(self):
+        class Mine(GRUCell):
+            pass
+
+        others = (
+            Mine(H),
+            GRUCell(H, activation="relu"),
+            keras.layers.GRUCell(H, recurrent_activation="hard_sigmoid"),
+            keras.layers.LSTMCell(H, dropout=0.1),
+            LSTMCell(H, dtype="mixed_bfloat16"),
+        )
+        for cell in others:
+            RNN(cell).build((None, None, D))
+            self.assertFalse(recurrence.knows(cell, training=True))
+        self.assertTrue(recurrence.knows(others[3], training=False))
+        self.assertFalse(recurrence.knows(GRUCell(H), training=False))  # not built
+        without_bias = RNN(keras.layers.LSTMCell(H, use_bias=False))
+        outputs, _ = without_bias(normal(T, B, D))
+        with mock.patch.object(recurrence, "knows", return_value=False):
+            self.assertAllClose(outputs, without_bias(normal(T, B, D))[0], 1e-5, 1e-5)
 
 
 class RNNTest(tf.test.TestCase, parameterized.TestCase):

@@ -32,6 +32,7 @@ WRONG = {
     "learning_rate": [0, -1.0, float("inf"), float("nan"), "fast", None],
     "clip_norm": [-1, float("nan")],
     "epochs": [0, -5, 1.5],
+    "chains": [-1, 1.5],
     "seed": [-1, 2**31],
     "deterministic": ["sometimes"],
     "device": ["gpu", "gpu:", "gpu:x", "tpu:0", "CPU"],
@@ -53,7 +54,7 @@ def test_every_setting_but_the_corpus_has_wrong_values_here():
 
 def test_weights_are_tied_only_where_the_sizes_allow():
     assert Config().replace(tie_weights=True, units=8, embedding_dim=8).model.tie_weights
-    with pytest.raises(UserError, match="--tie_weights needs --embedding_dim equal to --units.*got 0 and 256"):
+    with pytest.raises(UserError, match=r"--tie_weights needs --embedding_dim equal to --units.*got 0 and 256"):
         Config().replace(tie_weights=True)
 
 
@@ -89,7 +90,7 @@ def test_the_names_of_classes_are_there():
 
 def test_what_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
-    assert changeable == {"epochs", "device", "strategy", "prefix", "show_every"}
+    assert changeable == {"epochs", "chains", "device", "strategy", "prefix", "show_every"}
 
 
 @given(

@@ -2,10 +2,12 @@
 
 import contextlib
 import io
+import itertools
 import math
 import os
 import random
 import re
+from unittest import mock
 
 import keras
 import numpy as np
@@ -16,7 +18,7 @@ import tfrnn
 from tfrnn import d2l
 from tfrnn.errors import UserError
 
-pytestmark = pytest.mark.skipif("TFRNN_DATA_DIR" not in os.environ, reason="needs the corpora in TFRNN_DATA_DIR")
+corpora = pytest.mark.skipif("TFRNN_DATA_DIR" not in os.environ, reason="needs the corpora in TFRNN_DATA_DIR")
 BATCH_SIZE, NUM_STEPS = 32, 35
 LAST_LINES = re.compile(
     r"(.*\n)*perplexity \d+\.\d, \d+\.\d tokens/sec on /[CG]PU:0\ntime traveller.{50}\ntraveller.{50}\n"
@@ -25,7 +27,12 @@ LAST_LINES = re.compile(
 
 @pytest.fixture(scope="module")
 def time_machine():
-    return d2l.load_data_time_machine(BATCH_SIZE, NUM_STEPS)
+    """The Time Machine where it is to be had, else the story in the package."""
+    if "TFRNN_DATA_DIR" in os.environ:
+        return d2l.load_data_time_machine(BATCH_SIZE, NUM_STEPS)
+    vocab = d2l.Vocab(list(tfrnn.load_corpus("sample")))
+    corpus = vocab[list(tfrnn.load_corpus("sample")[:10_000])]
+    return list(d2l.seq_data_iter_sequential(corpus, BATCH_SIZE, NUM_STEPS)), vocab
 
 
 def strategy():
@@ -105,6 +112,22 @@ class ReadersRNNModel(keras.layers.Layer):
         return self.rnn.cell.get_initial_state(*args, **kwargs)
 
 
+class ReadersRNNModelScratch:
+    """Section 8.5 in a reader's words: it iterates over a tensor, which cannot be compiled."""
+
+    def __init__(self, vocab_size, num_hiddens, init_state, forward_fn, get_params):
+        self.vocab_size, self.num_hiddens = vocab_size, num_hiddens
+        self.init_state, self.forward_fn = init_state, forward_fn
+        self.trainable_variables = get_params(vocab_size, num_hiddens)
+
+    def __call__(self, x, state):
+        x = tf.cast(tf.one_hot(tf.transpose(x), self.vocab_size), tf.float32)
+        return self.forward_fn(x, state, self.trainable_variables)
+
+    def begin_state(self, batch_size, *args, **kwargs):
+        return self.init_state(batch_size, self.num_hiddens)
+
+
 class ReadersVocab:
     def __init__(self, tokens):
         self.idx_to_token = ["<unk>", *dict.fromkeys(tokens)]
@@ -120,6 +143,7 @@ class ReadersVocab:
         return self.idx_to_token[index]
 
 
+@corpora
 def test_section_8_2():
     lines = d2l.read_time_machine()
     assert len(lines) == 3221
@@ -137,6 +161,9 @@ def test_section_8_2():
     corpus, vocab = d2l.load_corpus_time_machine()
     assert (len(corpus), len(vocab)) == (170580, 28)
     assert len(d2l.load_corpus_time_machine(max_tokens=100)[0]) == 100
+    words = [token for line in tokens for token in line]
+    bigrams = d2l.Vocab(list(itertools.pairwise(words)))
+    assert bigrams.token_freqs[:2] == [(("of", "the"), 309), (("in", "the"), 169)]
     with pytest.raises(UserError, match="word; got 'line'"):
         d2l.tokenize(lines, "line")
 
@@ -148,6 +175,10 @@ def test_vocab():
     assert vocab.token_freqs == [("a", 3), ("c", 2), ("b", 1)]
     assert (vocab.to_tokens(2), vocab.to_tokens([2, 3])) == ("a", ["a", "c"])
     assert len(d2l.Vocab()) == 1
+    np.testing.assert_array_equal(vocab.to_tokens(tf.constant([2, 3])), ["a", "c"])
+    pairs = d2l.Vocab([("of", "the"), ("of", "the"), ("in", "the")])
+    assert pairs.token_freqs == [(("of", "the"), 2), (("in", "the"), 1)]
+    assert (pairs["of", "the"], pairs[[("in", "the"), ("no", "one")]]) == (1, [2, 0])
 
 
 def test_section_8_3():
@@ -165,6 +196,7 @@ def test_section_8_3():
         previous = x
 
 
+@corpora
 def test_load_data_time_machine(time_machine):
     train_iter, vocab = time_machine
     assert len(vocab) == 28
@@ -200,6 +232,43 @@ def test_section_8_5(time_machine):
         outputs, _ = net(ids, net.begin_state(1))
         greedy += vocab.to_tokens(1 + int(np.argmax(outputs[-1, 1:])))
     assert d2l.predict_ch8("time traveller", 50, net, vocab) == greedy
+
+
+def test_a_readers_own_net_that_cannot_be_compiled_runs_as_in_the_book(time_machine):
+    train_iter, vocab = time_machine
+    tf.random.set_seed(0)
+    own, ours = (
+        kind(len(vocab), 16, init_lstm_state, lstm, lstm_params)
+        for kind in (ReadersRNNModelScratch, d2l.RNNModelScratch)
+    )
+    for one, other in zip(own.trainable_variables, ours.trainable_variables, strict=True):
+        other.assign(one)
+    pairs = list(train_iter)[:3]
+    assert LAST_LINES.fullmatch(trained(own, pairs, vocab, 1, 2))
+    trained(ours, pairs, vocab, 1, 2)
+    for one, other in zip(own.trainable_variables, ours.trainable_variables, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    assert d2l.predict_ch8("time", 20, own, vocab) == d2l.predict_ch8("time", 20, ours, vocab)
+    with strategy().scope():  # nothing is left behind
+        tf.Variable(1.0)
+
+
+def test_a_last_batch_of_fewer_rows(time_machine):
+    _, vocab = time_machine
+    net = d2l.RNNModelScratch(len(vocab), 8, init_rnn_state, rnn, get_params)
+    pairs = [(tf.zeros([rows, 5], tf.int32),) * 2 for rows in (4, 3)]
+    loss, updater = keras.losses.SparseCategoricalCrossentropy(from_logits=True), keras.optimizers.SGD(0.1)
+    assert d2l.train_epoch_ch8(net, pairs, loss, updater, True)[0] < len(vocab) + 1
+    with pytest.raises(UserError, match="gave none"):
+        d2l.train_epoch_ch8(net, [], loss, updater, False)
+
+
+def test_what_is_not_served_is_said():
+    with pytest.raises(AttributeError, match=r"no Animator.*leave out the cells"):
+        d2l.Animator  # noqa: B018
+    assert {"train_ch8", "Vocab", "plot", "to_onehot"} <= set(d2l.__all__)
+    assert not {"keras", "tf", "Vocabulary"} & set(d2l.__all__)
+    d2l.plot([[1, 2, 3], [2, 3, 4]], xlabel="n", ylabel="f", legend=["a", "b"], xscale="log", yscale="log")
 
 
 def test_one_epoch_is_the_books_arithmetic(time_machine):
@@ -271,6 +340,8 @@ def test_a_readers_own_vocabulary(time_machine):
     net = d2l.RNNModel(tfrnn.RNN(tfrnn.RNNCell(8)), len(vocab))
     own = ReadersVocab(vocab.idx_to_token[1:])
     assert d2l.predict_ch8("time traveller", 10, net, own) == d2l.predict_ch8("time traveller", 10, net, vocab)
+    with pytest.raises(UserError, match="id 0 is '<unk>'; got 'a'"):
+        d2l.predict_ch8("a", 5, net, mock.Mock(spec=ReadersVocab, to_tokens=lambda i: "ab"[i]))
     assert d2l.predict_ch8("Zeit", 5, net, vocab).startswith("Zeit")
 
 
@@ -286,6 +357,7 @@ def test_a_loss_that_is_not_finite_is_an_error(time_machine):
         d2l.train_epoch_ch8(net, train_iter, lambda y, p: math.nan * tf.reduce_sum(p), keras.optimizers.SGD(1.0), False)
 
 
+@corpora
 def test_the_first_editions_lyrics():
     corpus_indices, char_to_idx, idx_to_char, vocab_size = d2l.load_data_jay_lyrics()
     assert (len(corpus_indices), vocab_size, len(char_to_idx)) == (10_000, 1027, 1027)

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
     ["errors", "config", "vocabulary", "text_rules"],
     ["cells", "batches", "corpora", "runtime"],
+    ["recurrence"],
     ["rnn"],
     ["model", "transfer"],
     ["step", "run_dir"],
@@ -28,6 +29,7 @@ INSIDE_FLOOR_0 = [
 ]
 NEVER = {
     "cells": ["config", "batches", "corpora", "vocabulary"],
+    "recurrence": ["config", "batches", "corpora", "vocabulary"],
     "rnn": ["config", "batches", "corpora", "vocabulary"],
     "generation": ["corpora", "batches", "step", "trainer"],
     "sample": ["corpora", "batches", "step", "trainer"],

@@ -62,14 +62,21 @@ class PredictionTest(tf.test.TestCase, parameterized.TestCase):
         scaling = series.Scaling.fit(values)
         self.assertNear(scaling.scale(values).std(), 1, 1e-6)
         self.assertAllClose(scaling.unscale(scaling.scale(values)), values, rtol=1e-12)
-        self.assertAllEqual(series.Scaling.fit(np.full(5, 3.0)).scale(np.full(5, 3.0)), np.zeros(5))
+        for constant in (3.0, 0.1):
+            self.assertAllClose(series.Scaling.fit(np.full(180, constant)).scale(np.full(5, constant)), np.zeros(5))
 
     def test_batches_of_a_series_are_those_of_a_text(self):
         ids = np.arange(200)
+        pairs = np.stack([ids, -ids], 1).astype("f")  # [N, D = 2]
         for kind in (tfrnn.sequential_batches, tfrnn.random_batches):
-            for of_text, of_series in zip(kind(ids, 3, 7).epoch(2), kind(ids.astype("f"), 3, 7).epoch(2), strict=True):
-                self.assertAllEqual(of_text.inputs[..., None], of_series.inputs)
-                self.assertAllEqual(of_text.targets[..., None], of_series.targets)
+            of_text = list(kind(ids, 3, 7).epoch(2))
+            for numbers in (ids.astype("f"), pairs):
+                for text_batch, batch in zip(of_text, kind(numbers, 3, 7).epoch(2), strict=True):
+                    self.assertAllEqual(text_batch.inputs, batch.inputs[..., 0])
+                    self.assertAllEqual(text_batch.targets, batch.targets[..., 0])
+                    self.assertAllEqual(
+                        -batch.inputs[..., :1], batch.inputs[..., 1:] if numbers is pairs else -batch.inputs
+                    )
 
     def test_labelled_batches_are_each_row_once_an_epoch_and_time_major(self):
         inputs, targets = np.arange(24).reshape(6, 4), -np.arange(24).reshape(6, 4)
@@ -94,6 +101,17 @@ class PredictionTest(tf.test.TestCase, parameterized.TestCase):
 def table(out):
     """Errors of model and persistence by the first word of a line."""
     return {line.split()[0]: [float(word) for word in line.split()[1:3]] for line in out.splitlines()[2:]}
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_a_sine_of_several_periods_in_training_is_forecast_well_at_every_k(seed, tmp_path):
+    (tmp_path / "sine.csv").write_text("x\n" + "\n".join(str(x) for x in np.sin(0.05 * np.arange(1000))))
+    flags = [f"--csv={tmp_path}/sine.csv", f"--plot={tmp_path}/sine.png", f"--seed={seed}"]
+    status, out, err = run(forecast.main, *flags)
+    assert status == 0, err
+    for k in (1, 4, 16, 64):
+        model, persistence = table(out)[f"{k}-step"]
+        assert model < persistence / 2, out
 
 
 @pytest.mark.parametrize(
@@ -143,7 +161,7 @@ def test_what_is_held_out_changes_nothing_of_the_training(tmp_path):
 
 def test_a_column_by_its_name_and_the_only_one_without(tmp_path):
     file = tmp_path / "two.csv"
-    file.write_text("\ufeffday, celsius\n1,-3.5\n2,4e0\n\n3, 7\n", encoding="utf-8")
+    file.write_text("\ufeffday, celsius\n1,-3.5\n2,4e0\n3, 7\n\n", encoding="utf-8")
     assert series.read_column(file, "celsius").tolist() == [-3.5, 4, 7]
     (tmp_path / "one.csv").write_text("x\n1\n2\n")
     assert series.read_column(tmp_path / "one.csv").tolist() == [1, 2]
@@ -158,7 +176,11 @@ ENOUGH = "\n".join(map(str, range(300)))
         ("a,b\n1,2\n", ["--column=c"], "expected --column to name one of a, b; got 'c'"),
         ("a,b\n1,2\n", [], "expected --column to name one of a, b; got ''"),
         ("a,a\n1,2\n", ["--column=a"], "expected --column to name one of a, a"),
-        ("", [], "expected --column to name one of"),
+        ("", [], "expected the names of the columns, separated by commas, in line 1; got []"),
+        ("1\n2\n", [], "expected the names of the columns, separated by commas, in line 1; got ['1']"),
+        ("a\n1\n\n2\n", [], "line 3, column 'a': expected a finite number; got nothing (a gap)"),
+        ("v\n0,5\n", [], "line 2: expected 1 fields separated by commas; got 2"),
+        ("a\n1_0\n", [], "got '1_0'"),
         ("a,b\n1,2\n3,\n", ["--column=b"], "line 3, column 'b': expected a finite number; got nothing (a gap)"),
         ("a,b\n1,2\n3\n", ["--column=b"], "line 3, column 'b': expected a finite number; got nothing (a gap)"),
         ("a\n1\ntwo\n", [], "line 3, column 'a': expected a finite number; got 'two'"),
@@ -167,10 +189,17 @@ ENOUGH = "\n".join(map(str, range(300)))
         ("a\n1\n2\n3\n", [], "--k: expected at most 1, as 1 of the series' 3 steps are trained on and 2 held out"),
         ("a\n", [], "--k: expected at most 0"),
         ("a\n1\n2\n3\n", ["--k=1"], "series too short: 1 values"),
+        (f"a\n{ENOUGH}", ["--num_steps=70"], "series too short: 180 values"),
+        (f"a\n{ENOUGH}", ["--plot=."], "--plot=.: expected a file that can be written"),
+        (f"a\n{ENOUGH}", ["--plot="], "--plot=: expected a file that can be written"),
         (f"a\n{ENOUGH}", ["--k=121"], "--k: expected at most 120, as 180 of the series' 300 steps"),
         (f"a\n{ENOUGH}", ["--k=0"], "--k must be whole numbers of at least 1, separated by commas; got '0'"),
         (f"a\n{ENOUGH}", ["--train_fraction=1"], "--train_fraction must be a number above 0 and below 1"),
-        (f"a\n{ENOUGH}", ["--plot=/no/such/folder/x.png"], "make /no/such/folder first"),
+        (
+            f"a\n{ENOUGH}",
+            ["--plot=/no/such/folder/x.png"],
+            "expected a file that can be written, in a folder that is there",
+        ),
         (f"a\n{ENOUGH}", ["--embedding_dim=3"], "embedding_dim"),
         (b"a\n\xff\xfe1\n", [], "expected a CSV file in UTF-8"),
         (None, [], "expected a CSV file; there is none"),

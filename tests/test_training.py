@@ -14,7 +14,7 @@ import tfrnn
 from tfrnn import runtime, step
 from tfrnn.batches import Batch
 from tfrnn.config import OPTIMIZERS, Training
-from tfrnn.errors import DivergedError
+from tfrnn.errors import DivergedError, UserError
 
 T, B, V, H = 5, 3, 7, 4
 CELLS = {
@@ -35,13 +35,13 @@ def language_model(cell=tfrnn.RNNCell, layers=1, dropout=0.0, **kwargs):
     return model
 
 
-def trainer_of(optimizer=None, clip_norm=1.0, seed=0, **kwargs):
+def trainer_of(optimizer=None, clip_norm=1.0, seed=0, chains=0, **kwargs):
     keras.utils.set_random_seed(seed)
     strategy = runtime.one_device()
     with strategy.scope():
         model = language_model(**kwargs)
         optimizer = optimizer or keras.optimizers.SGD(1.0)
-    return tfrnn.Trainer(model, optimizer, clip_norm, strategy)
+    return tfrnn.Trainer(model, optimizer, clip_norm, strategy, chains=chains)
 
 
 def one_batch(seed=0, reset=(True,) * B):
@@ -218,6 +218,32 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(whole.model.get_weights(), second.model.get_weights(), 0, 0)
         self.assertEqual(whole.model.history.history["loss"][-1], history["loss"][-1])
         self.assertEqual(whole.model.history.history["val_loss"][-1], history["val_loss"][-1])
+
+    @parameterized.product(cell=list(CELLS), layers=[1, 2])
+    def test_chains_give_the_same_weights(self, cell, layers):
+        results = []
+        for chains in (1, 3):
+            trainer = trainer_of(cell=CELLS[cell], layers=layers, chains=chains)
+            trainer.fit(tfrnn.sequential_batches(IDS, 6, T), 2)
+            results.append([trainer.model.get_weights(), trainer.model.history.history["loss"]])
+        self.assertAllClose(*results, 1e-5, 1e-5)
+
+    def test_a_batch_is_cut_into_equal_chains_alone(self):
+        with self.assertRaisesRegex(UserError, "--batch_size=3 cannot be cut into --chains=2"):
+            trainer_of(chains=2).fit(tfrnn.sequential_batches(IDS, B, T), 1)
+
+    def test_chains_by_cores_and_rows(self):
+        for cores, rows, chains in (
+            (2, 32, 2),
+            (2, 33, 1),
+            (8, 32, 4),
+            (1, 32, 1),
+            (2, 8, 1),
+            (3, 24, 3),
+            (64, 1024, 64),
+        ):
+            with mock.patch.object(runtime, "num_cores", lambda cores=cores: cores):
+                self.assertEqual(runtime.num_chains(rows), chains)
 
     def test_calls_of_any_length_give_the_same_weights(self):
         results = []

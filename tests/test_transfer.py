@@ -103,7 +103,8 @@ class TransferTest(tf.test.TestCase, parameterized.TestCase):
         (RNNCell(H), RNNCell(H, activation="relu"), "activations of the source.*relu"),
         (RNNCell(H), KerasGRU(H, recurrent_activation="relu"), "rnn cell"),
         (GRUCell(H), KerasGRU(H, recurrent_activation="hard_sigmoid", reset_after=False), "hard_sigmoid"),
-        (RNNCell(H), RNN([RNNCell(H), RNNCell(H)]), "got 1 and 2"),
+        (RNNCell(H), RNN([RNNCell(H), RNNCell(H)]), "got 1 of 1 and 2 of 1"),
+        (RNNCell(H), Bidirectional(RNNCell(H)), "got 1 of 1 and 1 of 2"),
         (RNNCell(H), keras.layers.Dense(H), "expected one of tfrnn.RNNCell"),
     )
     def test_what_cannot_compute_the_same_is_refused(self, source, target, message):
@@ -145,6 +146,23 @@ class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
     @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra `bench`)")
     def test_the_recorded_arrays_are_pytorchs(self, case):
         self.assertAllClose(pytorch_reference.recorded(case), pytorch_reference.compute(case), 1e-5, 1e-5)
+
+    def test_both_directions_are_not_two_layers(self):
+        arrays = pytorch_reference.recorded("GRU_2")
+        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
+        with self.assertRaisesRegex(UserError, "got 2 of 1 and 1 of 2"):
+            transfer_weights(state_dict, Bidirectional(keras.layers.GRUCell(H)))
+
+    def test_the_non_linearity_of_a_simple_rnn_is_the_targets(self):
+        arrays = pytorch_reference.recorded("RNN_1")
+        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
+        relu = RNN(keras.layers.SimpleRNNCell(H, activation="relu"))
+        transfer_weights(state_dict, relu)
+        h = arrays["state_0"][0]
+        for x, output in zip(arrays["inputs"], computed(relu, arrays["inputs"], ((h,),))[0], strict=True):
+            w_x, w_h = state_dict["weight_ih_l0"], state_dict["weight_hh_l0"]
+            h = np.maximum(0, x @ w_x.T + state_dict["bias_ih_l0"] + h @ w_h.T + state_dict["bias_hh_l0"])
+            self.assertAllClose(output, h, 1e-5, 1e-5)
 
     def test_a_layer_inside_a_larger_net(self):
         arrays = pytorch_reference.recorded("LSTM_1")

@@ -135,7 +135,7 @@ class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its 
 
     def _stream_length(self, offset: tf.Tensor) -> tf.Tensor:
         behind = 1 if self._random_offset else 0
-        return (tf.size(self._ids) - offset - behind) // self.batch_size
+        return (self._ids.shape[0] - offset - behind) // self.batch_size
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         inside = 0 if self._random_offset else 1
@@ -159,7 +159,7 @@ class random_batches(_Windows):  # noqa: N801
         return self.num_steps - 1
 
     def _num_windows(self, offset: tf.Tensor) -> tf.Tensor:
-        return (tf.size(self._ids) - offset - 1) // self.num_steps
+        return (self._ids.shape[0] - offset - 1) // self.num_steps
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return self._num_windows(offset) // self.batch_size

@@ -141,6 +141,13 @@ class Training(Section):
     learning_rate: float = setting(1.0, "its learning rate", above=0, maximum=1e9)
     clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0, maximum=1e30)
     epochs: int = setting(500, "passes over the training tokens", minimum=1, may_change=True)
+    chains: int = setting(
+        0,
+        "slices of a batch computed side by side; 0: by the number of cores",
+        minimum=0,
+        maximum=2**10,
+        may_change=True,
+    )
     seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
     deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit; slower")
 

@@ -57,11 +57,14 @@ class Vocab(Vocabulary):
     """
 
     def __init__(self, tokens: Any = None, min_freq: int = 0, reserved_tokens: Sequence[str] | None = None):
-        flat = [token for part in tokens or [] for token in ([part] if isinstance(part, str) else part)]
+        # A tuple is one token, as the book's pairs of words are.
+        flat = [token for part in tokens or [] for token in (part if isinstance(part, list) else [part])]
         self.token_freqs = collections.Counter(flat).most_common()
         first = [UNKNOWN, *(reserved_tokens or [])]
         rest = [token for token, count in self.token_freqs if count >= min_freq and token not in first]
-        super().__init__([*first, *rest], "char" if all(len(token) == 1 for token in rest) else "word")
+        self._tuples = any(isinstance(token, tuple) for token in rest)
+        characters = all(isinstance(token, str) and len(token) == 1 for token in rest)
+        super().__init__([*first, *rest], "char" if characters else "word")
 
     @property
     def unk(self) -> int:
@@ -73,15 +76,15 @@ class Vocab(Vocabulary):
 
     @property
     def token_to_idx(self) -> dict[str, int]:
-        return {token: i for i, token in enumerate(self.id_to_token)}
+        return self._token_to_id
 
     def __getitem__(self, tokens: Any) -> Any:
-        if isinstance(tokens, (list, tuple)):
+        if isinstance(tokens, list) or (isinstance(tokens, tuple) and not self._tuples):
             return [self[token] for token in tokens]
         return self.id_of(tokens)
 
     def to_tokens(self, indices: Any) -> Any:
-        if isinstance(indices, (list, tuple, np.ndarray)):
+        if isinstance(indices, (list, tuple)) or len(getattr(indices, "shape", ())):
             return [self.to_tokens(i) for i in indices]
         return self.id_to_token[int(indices)]
 
@@ -95,6 +98,36 @@ def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
 
 
 # Section 8.3: batches
+
+
+def plot(
+    X: Any,  # noqa: N803
+    Y: Any = None,  # noqa: N803
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    legend: Sequence[str] = (),
+    xlim: Any = None,
+    ylim: Any = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    figsize: tuple[float, float] = (3.5, 2.5),
+) -> None:
+    """Lines Y over X, one or a list of them; without Y, the lines X over their indices."""
+    from matplotlib import pyplot
+
+    def lines(values: Any) -> list:
+        return list(values) if np.ndim(values[0]) else [values]
+
+    ys = lines(X if Y is None else Y)
+    xs = [range(len(y)) for y in ys] if Y is None else lines(X)
+    xs = xs * len(ys) if len(xs) == 1 else xs
+    _, axes = pyplot.subplots(figsize=figsize)
+    for x, y in zip(xs, ys, strict=True):
+        axes.plot(x, y)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=xlim, ylim=ylim, xscale=xscale, yscale=yscale)
+    axes.grid()
+    if legend:
+        axes.legend(legend)
 
 
 def _pairs(batches: Batches, epoch: int = 0) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
@@ -140,7 +173,7 @@ def load_data_time_machine(
 
 
 class _Steps(tuple):
-    """Inputs [T, B, V] as T tensors: a reader's `for X in inputs` cannot be compiled over a tensor."""
+    """Inputs as T tensors [B, V]: a reader's `for X in inputs` cannot be compiled over a tensor."""
 
     @property
     def shape(self) -> tf.TensorShape:
@@ -153,7 +186,8 @@ class RNNModelScratch:
     Args:
       vocab_size, num_hiddens: V and H.
       init_state: (batch_size, num_hiddens) -> a tuple of tensors [B, H].
-      forward_fn: (inputs one-hot [T, B, V], state, params) -> (outputs [T * B, V], state).
+      forward_fn: (inputs one-hot [T, B, V], state, params) -> (outputs [T * B, V], state). Where it can be compiled,
+        the inputs come as T tensors.
       get_params: (vocab_size, num_hiddens) -> a list of tf.Variable.
     """
 
@@ -206,8 +240,14 @@ class _TimeMajor:
     def __init__(self, net: Any):
         self._net = net
         # A first call, which also makes the weights of a Keras layer.
-        outputs, _ = net(tf.zeros([1, 1], tf.int32), net.begin_state(batch_size=1))
+        ids, state = tf.zeros([1, 2], tf.int32), net.begin_state(batch_size=1)
+        outputs, _ = net(ids, state)
         self._vocab_size = outputs.shape[-1]
+        self.compiles = True
+        try:
+            tf.function(net, autograph=False).get_concrete_function(ids, state)
+        except Exception:  # whatever it is: the net has just run without being compiled
+            self.compiles = False
 
     @classmethod
     def of(cls, net: Any) -> "_TimeMajor":
@@ -224,6 +264,8 @@ class _TimeMajor:
         return tuple(tf.nest.flatten(self._net.begin_state(batch_size=batch_size)))
 
     def __call__(self, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple:
+        if not self.compiles and not tf.executing_eagerly():
+            return self._uncompiled(inputs, state)
         if inputs.shape[0] is None:  # a net that unrolls itself must know how many steps there are
             before = tf.zeros([tf.shape(inputs)[1], self._vocab_size]), state
             outputs, states = tf.scan(lambda last, ids: self._one_step(ids, last[1]), inputs, before)
@@ -232,6 +274,19 @@ class _TimeMajor:
         outputs, state = self._net(tf.transpose(inputs), state)  # [T * B, V]
         outputs = tf.reshape(outputs, [inputs.shape[0], -1, self._vocab_size])
         return outputs, tuple(tf.nest.flatten(state))
+
+    def _uncompiled(self, inputs: tf.Tensor, state: tuple) -> tuple:
+        """The net run by Python from within compiled generation."""
+
+        def call(ids: tf.Tensor, *state: tf.Tensor) -> list:
+            outputs, state = self(ids, state)
+            return [outputs, *state]
+
+        outputs, *new_state = tf.py_function(call, [inputs, *state], [tf.float32] + [t.dtype for t in state])
+        outputs.set_shape([*inputs.shape, self._vocab_size])
+        for new, old in zip(new_state, state, strict=True):
+            new.set_shape(old.shape)
+        return outputs, tuple(new_state)
 
     def _one_step(self, ids: tf.Tensor, state: tuple) -> tuple:
         outputs, state = self(ids[None], state)
@@ -254,10 +309,11 @@ class _TimeMajor:
             # An optimizer works under the strategy in whose scope it was made.
             strategy = getattr(updater, "_distribution_strategy", None) or tf.distribute.get_strategy()
 
-            @tf.function(autograph=False, reduce_retracing=True)
             def train_step(batch: Batch, state: tuple, sums: step.Sums) -> tuple:
                 return strategy.run(one_step, (batch, state, sums))
 
+            if self.compiles:
+                train_step = tf.function(train_step, autograph=False, reduce_retracing=True)
             self._step_for, self._train_step = (loss, updater), train_step
         return self._train_step
 
@@ -270,6 +326,8 @@ def grad_clipping(grads: Iterable, theta: float) -> list[tf.Tensor]:
 def predict_ch8(prefix: str, num_preds: int, net: Any, vocab: Any) -> str:
     """The prefix and the num_preds likeliest tokens after it, one after the other."""
     if not isinstance(vocab, Vocabulary):  # a reader's own class
+        if vocab.to_tokens(0) != UNKNOWN:
+            raise UserError(f"expected a vocabulary whose id 0 is {UNKNOWN!r}; got {vocab.to_tokens(0)!r}")
         vocab = Vocab([], reserved_tokens=[vocab.to_tokens(i) for i in range(1, len(vocab))])
     return generation.generate(_TimeMajor.of(net), vocab, prefix, num_preds, unknown="unk")
 
@@ -292,11 +350,13 @@ def train_epoch_ch8(
     for X, Y in train_iter:  # noqa: N806
         rows = X.shape[0]
         reset = tf.fill([rows], use_random_iter or state is None)
-        state = model.initial_state(rows) if state is None else state
+        state = model.initial_state(rows) if state is None or use_random_iter else state
         state, sums, finite = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
         if not finite:
             raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller lr")
     tokens = float(sums.tokens)
+    if not tokens:
+        raise UserError("expected a train_iter that gives batches X and Y each time; it gave none")
     return math.exp(float(sums.loss) / tokens), tokens / (time.perf_counter() - start)
 
 
@@ -346,3 +406,15 @@ def data_iter_consecutive(corpus_indices: Sequence[int], batch_size: int, num_st
 def to_onehot(X: tf.Tensor, n_class: int) -> list[tf.Tensor]:  # noqa: N803
     """X [B, T] as T tensors, float32 [B, n_class]."""
     return tf.unstack(tf.one_hot(tf.transpose(X), n_class))
+
+
+__all__ = [
+    name for name, value in list(globals().items()) if getattr(value, "__module__", "") == __name__ and name[0] != "_"
+]
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(
+        f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out the "
+        "cells that define what is here already"
+    )

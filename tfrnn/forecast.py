@@ -1,6 +1,7 @@
 """Forecasts a time series: `python -m tfrnn.forecast --help`."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ class Series(config_lib.Section):
     noise: float = setting(0.2, "standard deviation of the sine's noise", minimum=0, maximum=1e6)
     train_fraction: float = setting(0.6, "leading part that is trained on", above=0, below=1)
     batch_size: int = setting(4, "rows of a batch", minimum=1, maximum=2**20)
-    num_steps: int = setting(70, "steps of a row", minimum=1, maximum=2**20)
+    num_steps: int = setting(0, "steps of a row; 0: 70, or what a short series allows", minimum=0, maximum=2**20)
     k: str = setting(
         "1,4,16,64", "steps ahead, separated by commas",
         pattern=r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", form="whole numbers of at least 1, separated by commas",
@@ -39,6 +40,7 @@ class Series(config_lib.Section):
         return sorted({int(k) for k in self.k.split(",")})
 
 
+USUAL_NUM_STEPS = 70
 # Those of the settings of training on a text that make sense here.
 MODEL = ("cell", "implementation", "units", "num_layers", "dropout")
 RUN = ("device",)
@@ -58,6 +60,7 @@ def main(argv: Sequence[str]) -> None:
 def run(settings: Series, config: Config) -> None:
     """Trains, prints the table and saves the picture."""
     runtime.import_tensorflow_quietly()
+    runtime.set_threads()
     from tfrnn import series
     from tfrnn.plots import plot_forecasts
 
@@ -72,9 +75,9 @@ def run(settings: Series, config: Config) -> None:
             f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
-    folder = Path(settings.plot).parent
-    if not folder.is_dir():
-        raise UserError(f"--plot {settings.plot}: expected a file in a folder that is there; make {folder} first")
+    plot = Path(settings.plot)
+    if plot.is_dir() or not plot.parent.is_dir() or not os.access(plot if plot.exists() else plot.parent, os.W_OK):
+        raise UserError(f"--plot={settings.plot}: expected a file that can be written, in a folder that is there")
     scaling = series.Scaling.fit(values[:train_steps])
     scaled = scaling.scale(values)[:, None]  # [N, 1]
     model = train(scaled[:train_steps], settings, config)
@@ -103,11 +106,13 @@ def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     training = config.training
     runtime.set_seed(training.seed, training.deterministic)
     strategy = runtime.one_device(config.run.device)
-    batches = sequential_batches(scaled, settings.batch_size, settings.num_steps, training.seed)
+    longest = max(1, (len(scaled) - 1) // (settings.batch_size + 1))  # a row with its random offset
+    num_steps = settings.num_steps or min(USUAL_NUM_STEPS, longest)
+    batches = sequential_batches(scaled, settings.batch_size, num_steps, training.seed)
     with strategy.scope():
         model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
         optimizer = step.make_optimizer(training, decay_steps=training.epochs * batches.num_batches(0))
-    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error)
+    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error, training.chains)
     trainer.fit(batches, training.epochs, callbacks=[callbacks.Progress(list, 0, "loss")])
     return model
 

@@ -22,6 +22,8 @@ class _RecurrentModel(keras.Model):
 
     def __init__(self, rnn: RNN, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
+        if not isinstance(rnn, RNN):
+            raise ValueError(f"a model needs a tfrnn.RNN, which runs any cell of Keras; got {rnn!r}")
         if not (rnn.time_major and rnn.return_sequences and rnn.return_state):
             raise ValueError(
                 "a model needs an RNN with time_major, return_sequences and return_state all true; got "
@@ -120,7 +122,7 @@ class SequenceLabeller(_RecurrentModel):
             raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
         if self.embedding:
             return self.embedding(inputs)  # [T, B, E]
-        return tf.one_hot(inputs, self.vocab_size, dtype=self.compute_dtype)  # [T, B, V]
+        return inputs
 
     def _head(self, outputs: tf.Tensor) -> tf.Tensor:
         return self.dense(outputs) if self.dense else self.embedding(outputs, reverse=True)

@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrnn import recurrence
+
 State = tuple[tuple[tf.Tensor, ...], ...]  # L entries of [B, H] each
-LONGEST_UNROLLED = 64  # steps; a longer sequence is a loop in the graph, to bound its size and tracing time
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -28,7 +29,8 @@ class RNN(keras.layers.Layer):
       dropout: share of the values dropped from the input of every layer but the first, in training.
 
     Call: inputs [T, B, D] and a state (by default zeros); gives outputs [T, B, H] and the state after the last step.
-    With a single cell the state may also be what the cell's own get_initial_state returns.
+    A built layer also takes token ids, integers [T, B], for one-hot vectors of the size D that it was built for. With a
+    single cell the state may also be what the cell's own get_initial_state returns.
 
     Raises:
       ValueError: the state has another structure or batch size than the layer.
@@ -62,7 +64,7 @@ class RNN(keras.layers.Layer):
         return [(cell,) for cell in self.cells]
 
     def build(self, input_shape: Sequence[int | None]) -> None:
-        size = input_shape[-1]
+        size = self.input_size = input_shape[-1]
         for cells in self.cells_of_layers:
             for cell in cells:
                 if isinstance(cell, keras.layers.Layer) and not cell.built:
@@ -88,9 +90,13 @@ class RNN(keras.layers.Layer):
         return tuple(sum((of_cell(cell) for cell in cells), ()) for cells in self.cells_of_layers)
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> Any:
+        if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
+            raise ValueError(f"inputs must be [T, B, D], or [B, T, D] without time_major; got shape {inputs.shape}")
         sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
         batch_size = sequence.shape[1] or tf.shape(sequence)[1]
         state = self.initial_state(batch_size) if state is None else self._checked(state, sequence.shape[1])
+        if sequence.dtype.is_integer and not all(recurrence.knows(cell, training) for cell in self.cells_of_layers[0]):
+            sequence = tf.one_hot(sequence, self.input_size, dtype=self.compute_dtype)
         new_state, last = [], None
         for layer, (cells, layer_state) in enumerate(zip(self.cells_of_layers, state, strict=True)):
             if layer and self.dropouts:
@@ -222,43 +228,26 @@ def _depth(state: Any) -> int:
 
 def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple[tf.Tensor, tuple]:
     """Runs a cell over all steps: inputs [T, B, D] and a layer's state give outputs [T, B, H] and its state."""
-    takes_training = getattr(cell, "_call_has_training_arg", False)
-
-    def step(step_inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
-        output, new_state = cell(step_inputs, list(state), **({"training": training} if takes_training else {}))
-        return output, _as_tuple(new_state)
-
-    num_steps = inputs.shape[0]
+    if recurrence.knows(cell, training):
+        return recurrence.run(cell, inputs, state)
+    takes_training = {"training": training} if getattr(cell, "_call_has_training_arg", False) else {}
     if training and hasattr(cell, "get_dropout_mask"):  # Keras's cells keep one mask for all steps of a call
         cell.get_dropout_mask(inputs[0])
         cell.get_recurrent_dropout_mask(state[0])
-    if num_steps is not None and 1 <= num_steps <= LONGEST_UNROLLED:
+
+    def steps(inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
         outputs = []
         for step_inputs in tf.unstack(inputs):
-            output, state = step(step_inputs, state)
+            output, new_state = cell(step_inputs, list(state), **takes_training)
             outputs.append(output)
-        result = tf.stack(outputs), state
-    else:
-        result = _loop(step, inputs, state, _output_size(cell))
+            state = _as_tuple(new_state)
+        return tf.stack(outputs), state
+
+    result = recurrence.over_blocks(steps, inputs, state, _output_size(cell))
     if training and hasattr(cell, "reset_dropout_mask"):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
     return result
-
-
-def _loop(step: Any, inputs: tf.Tensor, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
-    """As the unrolled steps, by a loop in the graph."""
-    num_steps = tf.shape(inputs)[0]
-    outputs = tf.TensorArray(inputs.dtype, num_steps, element_shape=[inputs.shape[1], output_size])
-
-    def body(t: tf.Tensor, state: tuple, outputs: tf.TensorArray) -> tuple:
-        output, new_state = step(inputs[t], state)
-        for new, old in zip(new_state, state, strict=True):
-            new.set_shape(old.shape)
-        return t + 1, new_state, outputs.write(t, output)
-
-    _, state, outputs = tf.while_loop(lambda t, *_: t < num_steps, body, (0, state, outputs))
-    return outputs.stack(), state
 
 
 def _as_tuple(value: Any) -> tuple:

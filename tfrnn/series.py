@@ -36,30 +36,48 @@ def read_column(path: str | os.PathLike, column: str = "") -> np.ndarray:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, strict=True)
             names = [name.strip() for name in next(rows, [])]
-            if not column and len(names) == 1:
-                column = names[0]
-            if names.count(column) != 1:
-                raise UserError(f"{path}: expected --column to name one of {', '.join(names)}; got {column!r}")
-            at = names.index(column)
-            return np.array(
-                [_number(row, at, f"{path}, line {rows.line_num}, column {column!r}") for row in rows if row]
-            )
+            at = _column(names, column, path)
+            numbered = [(rows.line_num, row) for row in rows]
+            while numbered and not numbered[-1][1]:
+                numbered.pop()  # empty lines at the end are no gap
+            return np.array([_number(row, names, at, f"{path}, line {line}") for line, row in numbered])
     except FileNotFoundError:
         raise MissingFileError(f"{path}: expected a CSV file; there is none") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: expected a CSV file in UTF-8; it cannot be read ({error})") from None
 
 
-def _number(row: list[str], at: int, where: str) -> float:
+def _column(names: list[str], column: str, path: str | os.PathLike) -> int:
+    """Where the column stands."""
+    if not names or all(_is_number(name) for name in names):
+        raise UserError(f"{path}: expected the names of the columns, separated by commas, in line 1; got {names[:3]}")
+    if not column and len(names) == 1:
+        return 0
+    if names.count(column) != 1:
+        shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        raise UserError(f"{path}: expected --column to name one of {shown}; got {column!r}")
+    return names.index(column)
+
+
+def _number(row: list[str], names: list[str], at: int, where: str) -> float:
+    if len(row) > len(names):
+        raise UserError(f"{where}: expected {len(names)} fields separated by commas; got {len(row)}")
     text = row[at].strip() if at < len(row) else ""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = float(text) if _is_number(text) else math.nan
     if not abs(number) < np.finfo(np.float32).max:
-        what = f"{text!r}" if text else "nothing (a gap)"
-        raise UserError(f"{where}: expected a finite number; got {what}. Fill or drop such rows first")
+        what = repr(text) if text else "nothing (a gap)"
+        raise UserError(
+            f"{where}, column {names[at]!r}: expected a finite number; got {what}. Fill or drop such rows first"
+        )
     return number
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text  # which Python allows between digits
 
 
 class Scaling(NamedTuple):
@@ -71,7 +89,10 @@ class Scaling(NamedTuple):
     @classmethod
     def fit(cls, values: np.ndarray) -> "Scaling":
         """Mean and standard deviation of these values; a constant series is only shifted."""
-        return cls(float(np.mean(values, dtype=np.float64)), float(np.std(values, dtype=np.float64)) or 1.0)
+        constant = np.ptp(values) == 0  # whose deviation may be a rounding error
+        return cls(
+            float(np.mean(values, dtype=np.float64)), 1.0 if constant else float(np.std(values, dtype=np.float64))
+        )
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         return ((values - self.mean) / self.deviation).astype(np.float32)

@@ -66,22 +66,38 @@ def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor],
 
 
 def train_step(
-    model: Any, optimizer: Any, loss_fn: Loss, clip_norm: float, batch: Batch, state: State, sums: Sums
+    model: Any,
+    optimizer: Any,
+    loss_fn: Loss,
+    clip_norm: float,
+    batch: Batch,
+    state: State,
+    sums: Sums,
+    chains: int = 1,
 ) -> tuple[State, Sums, tf.Tensor]:
     """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, and whether
     loss and gradient norm were finite; where they were not, weights, state and sums are left as they came.
 
-    The loss is the mean over the batch's T * B tokens.
+    The loss is the mean over the batch's T * B tokens. The batch's rows are cut into `chains` equal slices, which never
+    meet before their gradients are added up, so that they run side by side.
     """
     variables = model.trainable_variables
     tokens = tf.size(batch.targets)
-    with tf.GradientTape() as tape:
-        outputs, new_state = model(batch.inputs, _reset(model, state, batch.reset), training=True)
-        loss = loss_fn(outputs, batch.targets)
-        mean = loss / tf.cast(tokens, loss.dtype)
-    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
-    pairs = zip(tape.gradient(mean, variables), variables, strict=True)
-    gradients = [tf.zeros_like(variable) if g is None else tf.convert_to_tensor(g) for g, variable in pairs]
+    losses, states, gradients_of_chains = [], [], []
+    for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+        with tf.GradientTape() as tape:
+            outputs, new_state = model(part.inputs, part_state, training=True)
+            loss = loss_fn(outputs, part.targets)
+            mean = loss / tf.cast(tokens, loss.dtype)
+        # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
+        pairs = zip(tape.gradient(mean, variables), variables, strict=True)
+        gradients_of_chains.append([tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs])
+        losses.append(loss)
+        states.append(new_state)
+    gradients = [tf.add_n(g) for g in zip(*gradients_of_chains, strict=True)]
+    loss = tf.add_n(losses)
+    mean = loss / tf.cast(tokens, loss.dtype)
+    new_state = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *states)
     gradients, norm = clip(gradients, clip_norm)
     # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
     finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
@@ -142,3 +158,18 @@ def _reset(model: Any, state: State, reset: tf.Tensor) -> State:
     """The state with the named rows [B] started anew."""
     fresh = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), fresh, state)
+
+
+def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:
+    """The rows of a batch and its state in so many equal parts."""
+    if chains == 1:
+        return [(batch, state)]
+    flat = [tf.split(t, chains, 0) for t in tf.nest.flatten(state)]
+    states = [tf.nest.pack_sequence_as(state, list(part)) for part in zip(*flat, strict=True)]
+    parts = zip(
+        tf.split(batch.inputs, chains, 1),
+        tf.split(batch.targets, chains, 1),
+        tf.split(batch.reset, chains),
+        strict=True,
+    )
+    return [(Batch(*part), s) for part, s in zip(parts, states, strict=True)]

@@ -121,6 +121,7 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     config, text = read(config)
     # From here on TensorFlow is needed; what is wrong with flags and texts has been said before it loads.
     runtime.import_tensorflow_quietly()
+    runtime.set_threads()
     from tfrnn import callbacks, step
     from tfrnn.generation import generate
     from tfrnn.model import build_language_model
@@ -139,7 +140,7 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
         optimizer = step.make_optimizer(config.training)
-    trainer = Trainer(model, optimizer, config.training.clip_norm, strategy)
+    trainer = Trainer(model, optimizer, config.training.clip_norm, strategy, chains=config.training.chains)
     manager = run.manager(trainer.checkpoint)
     trainer.restore(manager)
     left = config.training.epochs - trainer.epoch

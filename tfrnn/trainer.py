@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrnn import runtime, step
 from tfrnn.batches import Batch, Batches
-from tfrnn.errors import DivergedError
+from tfrnn.errors import DivergedError, UserError
 from tfrnn.run_dir import CHECKPOINT_ERRORS, make_checkpoint, unreadable
 
 CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
@@ -26,6 +26,8 @@ class Trainer:
       strategy: of one device; by default OneDeviceStrategy on the GPU if there is one, else the CPU, and for a model
         that has weights already, the strategy under which they were made.
       loss_fn: (outputs, targets) -> the sum of the losses.
+      chains: slices of a batch that a step computes side by side, adding their gradients up; 0: runtime.num_chains.
+        Results do not depend on it but for rounding and, with dropout, for what is dropped.
 
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
@@ -40,8 +42,9 @@ class Trainer:
         clip_norm: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
         loss_fn: step.Loss = step.cross_entropy,
+        chains: int = 0,
     ):
-        self.model, self._clip_norm = model, clip_norm
+        self.model, self._clip_norm, self._chains = model, clip_norm, chains
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
         if not clip_norm >= 0:
             raise ValueError(f"clip_norm must be at least 0 (0: no bound); got {clip_norm}")
@@ -88,7 +91,8 @@ class Trainer:
             )
 
         def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums)
+            number = chains or runtime.num_chains(batch.reset.shape[0])
+            return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums, number)
 
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
             return step.eval_step(model, loss_fn, batch, state, sums)
@@ -122,6 +126,10 @@ class Trainer:
         Raises:
           DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
         """
+        if self._chains and batches.batch_size % self._chains:
+            raise UserError(
+                f"--batch_size={batches.batch_size} cannot be cut into --chains={self._chains} equal slices"
+            )
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)

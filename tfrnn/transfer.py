@@ -32,7 +32,7 @@ class _Weights(NamedTuple):
     bias: np.ndarray  # [gates * H]
     state_bias: np.ndarray  # [gates * H], added to the product with the state
     reset_after: bool  # for a GRU
-    activations: tuple[str, str]
+    activations: tuple[str, str] | None  # None: not known
 
 
 def transfer_weights(source: Any, target: Any) -> None:
@@ -41,32 +41,37 @@ def transfer_weights(source: Any, target: Any) -> None:
     Args:
       source: a built cell (ours or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
         nn.GRU or nn.LSTM with its tensors as numpy arrays: `{name: tensor.numpy() for name, tensor in
-        net.state_dict().items()}`. That of an nn.RNN does not tell its non-linearity: it is taken for tanh.
+        net.state_dict().items()}`. That of an nn.RNN does not tell its non-linearity: it is taken for the target's.
       target: a cell or an RNN of as many layers; it is built if it is not yet.
     Raises:
       UserError: the two are of different kinds or sizes, or the target cannot compute what the source does.
     """
-    sources, targets = _read_all(source), _cells(target)
-    if len(sources) != len(targets):
-        raise UserError(f"expected as many layers in source and target; got {len(sources)} and {len(targets)}")
-    for weights, cell in zip(sources, targets, strict=True):
+    if isinstance(source, Mapping):
+        sources = _from_pytorch(source)
+    else:
+        sources = [[_read(cell) for cell in cells_of_layer] for cells_of_layer in _cells(source)]
+    targets = _cells(target)
+    shapes = [[len(layer) for layer in layers] for layers in (sources, targets)]
+    if shapes[0] != shapes[1]:
+        found = [f"{len(shape)} of {max(shape)}" for shape in shapes]
+        raise UserError(
+            f"expected as many layers of as many directions in source and target; got {found[0]} and {found[1]}"
+        )
+    pairs = [pair for layers in zip(sources, targets, strict=True) for pair in zip(*layers, strict=True)]
+    for weights, cell in pairs:
         _check_fit(weights, cell)  # before the first is changed
-    for weights, cell in zip(sources, targets, strict=True):
+    for weights, cell in pairs:
         _write(weights, cell)
 
 
-def _cells(layer: Any) -> list:
-    """A layer's cells, both directions of a bidirectional one: forward and backward by turns."""
-    return [cell for cells in layer.cells_of_layers for cell in cells] if isinstance(layer, RNN) else [layer]
-
-
-def _read_all(source: Any) -> list[_Weights]:
-    return _from_pytorch(source) if isinstance(source, Mapping) else [_read(cell) for cell in _cells(source)]
+def _cells(layer: Any) -> list[tuple]:
+    """The cells of each layer, one for each direction."""
+    return layer.cells_of_layers if isinstance(layer, RNN) else [(layer,)]
 
 
 def _kind(cell: Any) -> str:
     for kind, classes in KINDS.items():
-        if isinstance(cell, classes):
+        if type(cell) in classes:  # a subclass may compute something else
             return kind
     known = ", ".join(f"tfrnn.{ours.__name__}, keras.layers.{theirs.__name__}" for ours, theirs in KINDS.values())
     raise UserError(f"expected one of {known}, an RNN of them or a PyTorch state dict; got {cell!r}")
@@ -92,7 +97,7 @@ def _read(cell: Any) -> _Weights:
     return _Weights(kind, kernel, recurrent_kernel, bias, state_bias, reset_after, _activations(cell))
 
 
-def _from_pytorch(state_dict: Mapping[str, Any]) -> list[_Weights]:
+def _from_pytorch(state_dict: Mapping[str, Any]) -> list[list[_Weights]]:
     arrays = {name: np.asarray(array) for name, array in state_dict.items()}
     prefixes = {name[: -len("weight_hh_l0")] for name in arrays if name.endswith("weight_hh_l0")}
     if len(prefixes) != 1:
@@ -101,11 +106,12 @@ def _from_pytorch(state_dict: Mapping[str, Any]) -> list[_Weights]:
             f"got {', '.join(arrays) or 'nothing'}"
         )
     prefix = prefixes.pop()
-    suffixes = (f"l{layer}{direction}" for layer in range(len(arrays)) for direction in ("", "_reverse"))
-    return [_from_pytorch_layer(arrays, prefix, s) for s in suffixes if f"{prefix}weight_hh_{s}" in arrays]
+    layers = [[f"l{layer}", f"l{layer}_reverse"] for layer in range(len(arrays))]
+    there = [[suffix for suffix in layer if f"{prefix}weight_hh_{suffix}" in arrays] for layer in layers]
+    return [[_from_pytorch_cell(arrays, prefix, suffix) for suffix in layer] for layer in there if layer]
 
 
-def _from_pytorch_layer(arrays: Mapping[str, np.ndarray], prefix: str, suffix: str) -> _Weights:
+def _from_pytorch_cell(arrays: Mapping[str, np.ndarray], prefix: str, suffix: str) -> _Weights:
     def array(name: str) -> np.ndarray | None:
         return arrays.get(f"{prefix}{name}_{suffix}")
 
@@ -128,7 +134,8 @@ def _from_pytorch_layer(arrays: Mapping[str, np.ndarray], prefix: str, suffix: s
     if kind != "gru":  # two biases that are only ever added
         bias, state_bias = bias + state_bias, np.zeros_like(bias)
     kernels = in_our_order(w_x).T, in_our_order(w_h).T
-    return _Weights(kind, *kernels, bias, state_bias, kind == "gru", ("tanh", "sigmoid"))
+    activations = None if kind == "rnn" else ("tanh", "sigmoid")
+    return _Weights(kind, *kernels, bias, state_bias, kind == "gru", activations)
 
 
 def _check_fit(weights: _Weights, cell: Any) -> None:
@@ -137,7 +144,7 @@ def _check_fit(weights: _Weights, cell: Any) -> None:
         raise UserError(f"expected a target {weights.kind} cell of {size} units; got {kind} of {cell.units}")
     if cell.built and cell.kernel.shape[0] != len(weights.kernel):
         raise UserError(f"expected a target of {len(weights.kernel)} inputs; got one built for {cell.kernel.shape[0]}")
-    if _activations(cell) != weights.activations:
+    if weights.activations and _activations(cell) != weights.activations:
         raise UserError(
             f"expected a target with the activations of the source, {weights.activations}; got {_activations(cell)}"
         )
