@@ -237,12 +237,17 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.product(
         cell=[cell for _, cell in CELLS],
-        steps=[1, 4, 8, 9],  # one block, one, a loop of two and a rest, a loop of three
-        compiled=[False, True],
+        case=[
+            (1, False),
+            (4, True),
+            (8, True),
+            (9, False),
+        ],  # one block, one, a loop of two and a rest, a loop of three
     )
     @mock.patch.object(recurrence, "LONGEST_UNROLLED", 4)
     @mock.patch.object(recurrence, "BLOCK", 3)
-    def test_equals_the_cells_own_steps(self, cell, steps, compiled):
+    def test_equals_the_cells_own_steps(self, cell, case):
+        steps, compiled = case
         layer = RNN([cell(H), cell(H)])
         layer.build((None, None, D))
         layer.set_weights([0.5 * normal(*weight.shape) for weight in layer.weights])
