@@ -5,20 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
+from test_training import CELLS
 
 import tfrnn
 from tfrnn.cells import RNNCell
 from tfrnn.rnn import Bidirectional
 
 T, B, H = 7, 3, 4
-CELLS = {
-    "rnn_scratch": tfrnn.RNNCell,
-    "rnn_keras": keras.layers.SimpleRNNCell,
-    "gru_scratch": tfrnn.GRUCell,
-    "gru_keras": keras.layers.GRUCell,
-    "lstm_scratch": tfrnn.LSTMCell,
-    "lstm_keras": keras.layers.LSTMCell,
-}
 
 
 class LanguageModelTest(tf.test.TestCase, parameterized.TestCase):

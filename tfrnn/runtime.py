@@ -66,7 +66,8 @@ def num_chains(batch_size: int) -> int:
     """Into how many equal slices, computed side by side, a step should cut a batch: on a GPU one.
 
     On a CPU one for each core, as far as that divides the batch into slices of FEWEST_ROWS at least. Two chains on two
-    cores gave 1.2 to 1.6 times the speed of one for each cell at 256 and 512 units; four gave less than two.
+    cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four gave no more
+    than two beyond the noise, and take longer to trace.
     """
     if device_name() != "/CPU:0":
         return 1
