@@ -259,7 +259,29 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(by_hand, by_autodiff, 1e-4, 1e-4)
 
     @parameterized.named_parameters(*CELLS)
-    def test_token_ids_are_one_hot_vectors(self, cell):
+    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 2)
+    @mock.patch.object(recurrence, "BLOCK", 2)
+    def test_gradient_is_the_finite_difference(self, cell):
+        layer = RNN(cell(2, dtype="float64"), dtype="float64")
+        layer.build((None, None, 2))
+        self.assertTrue(recurrence.knows(layer.cell, training=True))
+        others = [variable.value for variable in layer.non_trainable_variables]  # of Keras's seed generators
+        number = len(layer.weights)
+        weights = [normal(*weight.shape) for weight in layer.weights]
+        arguments = [tf.cast(a, tf.float64) for a in (*weights, normal(5, 1, 2), *random_state(layer, 1)[0])]
+
+        def sums(*arguments):
+            (outputs, (state,)), _ = layer.stateless_call(
+                arguments[:number], others, arguments[number], (arguments[number + 1 :],), training=True
+            )
+            return tf.stack([tf.reduce_sum(tf.sin(tensor)) for tensor in (outputs, *state)])
+
+        by_hand, by_differences = tf.test.compute_gradient(sums, arguments, delta=1e-5)
+        self.assertAllClose(by_hand, by_differences, 1e-6, 1e-8)
+
+    @parameterized.product(cell=[cell for _, cell in CELLS], few_rows=[0, 64])
+    def test_token_ids_are_one_hot_vectors(self, cell, few_rows):
+        self.enter_context(mock.patch.object(recurrence, "FEW_ROWS", few_rows))
         layer = RNN(cell(H))
         layer.build((None, None, D))
         layer.set_weights([normal(*weight.shape) for weight in layer.weights])

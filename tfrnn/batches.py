@@ -31,10 +31,15 @@ class Batches(abc.ABC):
             raise UserError(f"--batch_size and --num_steps must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
         self._seed = seed
+        self._counted: tuple[int, int] | None = (
+            None  # an epoch and its number of batches, which is asked for repeatedly
+        )
 
     def num_batches(self, epoch: int) -> int:
         """Batches in this epoch; it may differ by one between epochs."""
-        return int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
+        if self._counted is None or self._counted[0] != epoch:
+            self._counted = epoch, int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
+        return self._counted[1]
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
         """The batches of one epoch."""

@@ -15,119 +15,119 @@ import tensorflow as tf
 
 from tfrnn import cells
 
-# A recurrence reads x, T tensors [B, G * H], the projected inputs; u [H, G * H], the recurrent kernel; b [G * H], which
-# is added to the product with the state where the GRU's reset gate comes after it; and the state, tensors [B, H]. It
-# gives the outputs, T tensors [B, H], the new state, and a function from their gradients to those of x, u, b and state.
+# A recurrence reads x, the projected inputs, and u, the recurrent kernel, each as parts by the non-linearity that their
+# columns go through: of x T tensors [B, n] a part, of u one tensor [H, n]; b, which the GRU with its reset gate after
+# the product adds to the product with the state; and the state, tensors [B, H]. It gives the outputs, T tensors [B, H],
+# the new state, and a function from their gradients to those of x and u by parts, of b and of the state.
 Gradients = Callable[[list, tuple], tuple]
 LONGEST_UNROLLED = 64  # steps; a longer sequence is a loop in the graph, over blocks of
 BLOCK = 32  # steps
+FEW_ROWS = (
+    64  # a kernel's gradient by its rows is a product with one-hot vectors up to so many rows, sums of rows above
+)
 
 
-def _rnn(x: list, u: tf.Tensor, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
+def _rnn(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
     """H' = tanh(X + H U)."""
     hs = [h]
-    for x_t in x:
-        hs.append(tf.tanh(x_t + tf.matmul(hs[-1], u)))
+    for x_t in x[0]:
+        hs.append(tf.tanh(x_t + tf.matmul(hs[-1], u[0])))
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
-        d_x, (d_h,) = [], d_state
-        for t in reversed(range(len(x))):
+        d_x, u_t, (d_h,) = [], _transposed(u[0]), d_state
+        for t in reversed(range(len(x[0]))):
             d_x.append(_tanh_gradient(hs[t + 1], d_outputs[t] + d_h))
-            d_h = tf.matmul(d_x[-1], u, transpose_b=True)
-        d_x = d_x[::-1]
-        return d_x, _of_kernel(hs[:-1], d_x), tf.zeros_like(b), (d_h,)
+            d_h = tf.matmul(d_x[-1], u_t)
+        d_x = tf.stack(d_x[::-1])
+        return [d_x], [_of_kernel(hs[:-1], d_x)], tf.zeros_like(b), (d_h,)
 
     return hs[1:], (hs[-1],), gradients
 
 
-def _gru(x: list, u: tf.Tensor, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
-    """Z, R = sigmoid(X + H U), C = tanh(X + (R * H) U), H' = Z * H + (1 - Z) * C; columns z, r, c."""
-    units = h.shape[1]
-    u_zr, u_c = tf.split(u, [2 * units, units], 1)
-    hs, zrs, cs, rhs = [h], [], [], []
-    for x_t in x:
+def _gru(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
+    """Z, R = sigmoid(X + H U), C = tanh(X + (R * H) U), H' = Z * H + (1 - Z) * C."""
+    (u_zr, u_c), hs, zrs, cs, rhs = u, [h], [], [], []
+    for x_zr, x_c in zip(*x, strict=True):
         h = hs[-1]
-        x_zr, x_c = tf.split(x_t, [2 * units, units], 1)
-        zrs.append(tf.sigmoid(x_zr + tf.matmul(h, u_zr)))
-        z, r = tf.split(zrs[-1], 2, 1)
+        zrs.append(tf.split(tf.sigmoid(x_zr + tf.matmul(h, u_zr)), 2, 1))
+        z, r = zrs[-1]
         rhs.append(r * h)
         cs.append(tf.tanh(x_c + tf.matmul(rhs[-1], u_c)))
         hs.append(cs[-1] + z * (h - cs[-1]))
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
         d_zrs, d_cs, (d_h,) = [], [], d_state
-        for t in reversed(range(len(x))):
-            h, c, (z, r) = hs[t], cs[t], tf.split(zrs[t], 2, 1)
+        u_zr_t, u_c_t = _transposed(u_zr), _transposed(u_c)
+        for t in reversed(range(len(zrs))):
+            h, c, (z, r) = hs[t], cs[t], zrs[t]
             d_h = d_outputs[t] + d_h
             kept = z * d_h
             d_cs.append(_tanh_gradient(c, d_h - kept))
-            d_rh = tf.matmul(d_cs[-1], u_c, transpose_b=True)
-            d_zrs.append(_sigmoid_gradient(zrs[t], tf.concat([d_h * (h - c), d_rh * h], 1)))
-            d_h = kept + d_rh * r + tf.matmul(d_zrs[-1], u_zr, transpose_b=True)
-        d_zrs, d_cs = d_zrs[::-1], d_cs[::-1]
-        d_u = tf.concat([_of_kernel(hs[:-1], d_zrs), _of_kernel(rhs, d_cs)], 1)
-        d_x = [tf.concat(both, 1) for both in zip(d_zrs, d_cs, strict=True)]
-        return d_x, d_u, tf.zeros_like(b), (d_h,)
+            d_rh = tf.matmul(d_cs[-1], u_c_t)
+            d_z = _sigmoid_gradient(z, d_h * (h - c))
+            d_zrs.append(tf.concat([d_z, _sigmoid_gradient(r, d_rh * h)], 1))
+            d_h = kept + d_rh * r + tf.matmul(d_zrs[-1], u_zr_t)
+        d_x = [tf.stack(d_zrs[::-1]), tf.stack(d_cs[::-1])]
+        return d_x, [_of_kernel(hs[:-1], d_x[0]), _of_kernel(rhs, d_x[1])], tf.zeros_like(b), (d_h,)
 
     return hs[1:], (hs[-1],), gradients
 
 
-def _gru_reset_after(x: list, u: tf.Tensor, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
+def _gru_reset_after(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
     """As _gru, but C = tanh(X + R * (H U + b))."""
-    units = h.shape[1]
-    hs, zrs, cs, h_cs = [h], [], [], []
-    for x_t in x:
+    (u_zr, u_c), hs, zrs, cs, h_cs = u, [h], [], [], []
+    for x_zr, x_c in zip(*x, strict=True):
         h = hs[-1]
-        x_zr, x_c = tf.split(x_t, [2 * units, units], 1)
-        h_zr, h_c = tf.split(tf.matmul(h, u) + b, [2 * units, units], 1)
-        h_cs.append(h_c)
-        zrs.append(tf.sigmoid(x_zr + h_zr))
-        z, r = tf.split(zrs[-1], 2, 1)
-        cs.append(tf.tanh(x_c + r * h_c))
+        h_cs.append(tf.matmul(h, u_c) + b)
+        zrs.append(tf.split(tf.sigmoid(x_zr + tf.matmul(h, u_zr)), 2, 1))
+        z, r = zrs[-1]
+        cs.append(tf.tanh(x_c + r * h_cs[-1]))
         hs.append(cs[-1] + z * (h - cs[-1]))
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
-        d_x, d_hu, (d_h,) = [], [], d_state
-        for t in reversed(range(len(x))):
-            h, c, (z, r) = hs[t], cs[t], tf.split(zrs[t], 2, 1)
+        d_zrs, d_cs, d_h_cs, (d_h,) = [], [], [], d_state
+        u_zr_t, u_c_t = _transposed(u_zr), _transposed(u_c)
+        for t in reversed(range(len(zrs))):
+            h, c, (z, r) = hs[t], cs[t], zrs[t]
             d_h = d_outputs[t] + d_h
             kept = z * d_h
-            d_c = _tanh_gradient(c, d_h - kept)
-            d_zr = _sigmoid_gradient(zrs[t], tf.concat([d_h * (h - c), d_c * h_cs[t]], 1))
-            d_x.append(tf.concat([d_zr, d_c], 1))
-            d_hu.append(tf.concat([d_zr, d_c * r], 1))
-            d_h = kept + tf.matmul(d_hu[-1], u, transpose_b=True)
-        d_hu = d_hu[::-1]
-        return d_x[::-1], _of_kernel(hs[:-1], d_hu), tf.reduce_sum(tf.concat(d_hu, 0), 0), (d_h,)
+            d_cs.append(_tanh_gradient(c, d_h - kept))
+            d_h_cs.append(d_cs[-1] * r)
+            d_z = _sigmoid_gradient(z, d_h * (h - c))
+            d_zrs.append(tf.concat([d_z, _sigmoid_gradient(r, d_cs[-1] * h_cs[t])], 1))
+            d_h = kept + tf.matmul(d_h_cs[-1], u_c_t) + tf.matmul(d_zrs[-1], u_zr_t)
+        d_x, d_h_c = [tf.stack(d_zrs[::-1]), tf.stack(d_cs[::-1])], tf.stack(d_h_cs[::-1])
+        d_u = [_of_kernel(hs[:-1], d_x[0]), _of_kernel(hs[:-1], d_h_c)]
+        return d_x, d_u, tf.reduce_sum(d_h_c, [0, 1]), (d_h,)
 
     return hs[1:], (hs[-1],), gradients
 
 
-def _lstm(x: list, u: tf.Tensor, b: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[list, tuple, Gradients]:
-    """I, F, O = sigmoid(X + H U), G = tanh(X + H U), C' = F * C + I * G, H' = O * tanh(C'); columns i, f, o, g."""
-    units = h.shape[1]
-    hs, cs, ifos, gs, tanh_cs = [h], [c], [], [], []
-    for x_t in x:
-        gates = x_t + tf.matmul(hs[-1], u)
-        ifo, g = tf.split(gates, [3 * units, units], 1)
-        ifos.append(tf.sigmoid(ifo))
-        gs.append(tf.tanh(g))
-        i, f, o = tf.split(ifos[-1], 3, 1)
-        cs.append(f * cs[-1] + i * gs[-1])
+def _lstm(x: list, u: list, b: tf.Tensor, h: tf.Tensor, c: tf.Tensor) -> tuple[list, tuple, Gradients]:
+    """I, F, O = sigmoid(X + H U), G = tanh(X + H U), C' = F * C + I * G, H' = O * tanh(C')."""
+    (u_ifo, u_g), hs, cs, ifos, gs, tanh_cs = u, [h], [c], [], [], []
+    for x_ifo, x_g in zip(*x, strict=True):
+        h, c = hs[-1], cs[-1]
+        ifos.append(tf.split(tf.sigmoid(x_ifo + tf.matmul(h, u_ifo)), 3, 1))
+        gs.append(tf.tanh(x_g + tf.matmul(h, u_g)))
+        i, f, o = ifos[-1]
+        cs.append(f * c + i * gs[-1])
         tanh_cs.append(tf.tanh(cs[-1]))
         hs.append(o * tanh_cs[-1])
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
-        d_x, (d_h, d_c) = [], d_state
-        for t in reversed(range(len(x))):
-            i, f, o = tf.split(ifos[t], 3, 1)
+        d_ifos, d_gs, (d_h, d_c) = [], [], d_state
+        u_ifo_t, u_g_t = _transposed(u_ifo), _transposed(u_g)
+        for t in reversed(range(len(gs))):
+            (i, f, o), g, tanh_c = ifos[t], gs[t], tanh_cs[t]
             d_h = d_outputs[t] + d_h
-            d_c = d_c + _tanh_gradient(tanh_cs[t], d_h * o)
-            d_ifo = _sigmoid_gradient(ifos[t], tf.concat([d_c * gs[t], d_c * cs[t], d_h * tanh_cs[t]], 1))
-            d_x.append(tf.concat([d_ifo, _tanh_gradient(gs[t], d_c * i)], 1))
-            d_h, d_c = tf.matmul(d_x[-1], u, transpose_b=True), d_c * f
-        d_x = d_x[::-1]
-        return d_x, _of_kernel(hs[:-1], d_x), tf.zeros_like(b), (d_h, d_c)
+            d_c = d_c + _tanh_gradient(tanh_c, d_h * o)
+            d_i, d_f = _sigmoid_gradient(i, d_c * g), _sigmoid_gradient(f, d_c * cs[t])
+            d_ifos.append(tf.concat([d_i, d_f, _sigmoid_gradient(o, d_h * tanh_c)], 1))
+            d_gs.append(_tanh_gradient(g, d_c * i))
+            d_h, d_c = tf.matmul(d_ifos[-1], u_ifo_t) + tf.matmul(d_gs[-1], u_g_t), d_c * f
+        d_x = [tf.stack(d_ifos[::-1]), tf.stack(d_gs[::-1])]
+        return d_x, [_of_kernel(hs[:-1], d_part) for d_part in d_x], tf.zeros_like(b), (d_h, d_c)
 
     return hs[1:], (hs[-1], cs[-1]), gradients
 
@@ -140,15 +140,17 @@ def _sigmoid_gradient(y: tf.Tensor, d_y: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.SigmoidGrad(y=y, dy=d_y)
 
 
-def _of_kernel(left: list, d_products: list) -> tf.Tensor:
+def _transposed(u: tf.Tensor) -> tf.Tensor:
+    """A kernel's transpose, laid out anew: a product of a few rows with it is twice as fast as one that reads columns.
+
+    In three dimensions, since TensorFlow would fold a plain transposition back into the product.
+    """
+    return tf.reshape(tf.transpose(tf.expand_dims(u, 0), [2, 0, 1]), u.shape[::-1])
+
+
+def _of_kernel(left: list, d_product: tf.Tensor) -> tf.Tensor:
     """The gradient of a kernel by which each of the tensors on its left was multiplied, all steps in one product."""
-    return tf.matmul(tf.concat(left, 0), tf.concat(d_products, 0), transpose_a=True)
-
-
-def _i_f_o_g(columns: tf.Tensor) -> tf.Tensor:
-    """Columns i, f, g, o in the order i, f, o, g, so that one sigmoid serves three gates."""
-    i_f, g, o = tf.split(columns, [columns.shape[-1] // 2] + 2 * [columns.shape[-1] // 4], -1)
-    return tf.concat([i_f, o, g], -1)
+    return tf.matmul(tf.concat(left, 0), tf.reshape(d_product, [-1, d_product.shape[-1]]), transpose_a=True)
 
 
 def knows(cell: Any, training: bool) -> bool:
@@ -175,27 +177,39 @@ def run(cell: Any, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
     Returns:
       the outputs [T, B, H] and the state after the last step.
     """
-    recurrence, order = _recurrence_of(cell)
-    kernel, u = (order(tf.convert_to_tensor(weight)) for weight in (cell.kernel, cell.recurrent_kernel))
-    bias = tf.zeros([kernel.shape[1]], kernel.dtype) if cell.bias is None else tf.convert_to_tensor(cell.bias)
-    bias, state_bias = tf.unstack(bias) if len(bias.shape) == 2 else (order(bias), tf.zeros([], kernel.dtype))
-    x = _projected(inputs, kernel, bias)  # [T, B, G * H]
+    recurrence, parts = _recurrence_of(cell)
+    kernels, us = parts(cell.kernel), parts(cell.recurrent_kernel)
+    biases, state_bias = _biases(cell, parts)
+    x = [_projected(inputs, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]  # [T, B, n] each
+    num = len(x)
 
     @tf.custom_gradient
-    def steps(x: tf.Tensor, u: tf.Tensor, b: tf.Tensor, *state: tf.Tensor) -> tuple:
-        outputs, new_state, gradients = recurrence(tf.unstack(x), u, b, *state)
+    def steps(*arguments: tf.Tensor) -> tuple:
+        x, u, (b, *state) = arguments[:num], arguments[num : 2 * num], arguments[2 * num :]
+        outputs, new_state, gradients = recurrence([tf.unstack(part) for part in x], u, b, *state)
 
         def gradient(d_outputs: tf.Tensor, *d_state: tf.Tensor) -> tuple:
             d_x, d_u, d_b, d_before = gradients(tf.unstack(d_outputs), d_state)
-            return tf.stack(d_x), d_u, d_b, *d_before
+            return *d_x, *d_u, d_b, *d_before
 
         return (tf.stack(outputs), *new_state), gradient
 
-    def block(x: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
-        outputs, *new_state = steps(x, u, state_bias, *state)
+    def block(x: list, state: tuple) -> tuple[tf.Tensor, tuple]:
+        outputs, *new_state = steps(*x, *us, state_bias, *state)
         return outputs, tuple(new_state)
 
     return over_blocks(block, x, state, cell.units)
+
+
+def _biases(cell: Any, parts: Callable) -> tuple[list, tf.Tensor]:
+    """What is added to the projected inputs, by parts, and what the recurrence adds to the product with the state."""
+    none = tf.zeros([], cell.compute_dtype)
+    if cell.bias is None:
+        return [none for _ in parts(cell.recurrent_kernel)], none
+    if len(cell.bias.shape) == 1:
+        return parts(cell.bias), none
+    (zr, zr_of_state), (c, c_of_state) = (tf.unstack(part) for part in parts(cell.bias))
+    return [zr + zr_of_state, c], c_of_state  # where the reset gate multiplies, the two biases are two
 
 
 def _projected(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
@@ -204,51 +218,69 @@ def _projected(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tens
         return tf.tensordot(inputs, kernel, 1) + bias
     ids = tf.cast(inputs, tf.int32)
     if kernel.shape[0] < (ids.shape.num_elements() or 1):  # fewer rows to add the bias to than are read
-        return tf.gather(kernel + bias, ids)
-    return tf.gather(kernel, ids) + bias
+        return _rows(kernel + bias, ids)
+    return _rows(kernel, ids) + bias
 
 
-def over_blocks(block: Callable, x: tf.Tensor, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
+@tf.custom_gradient
+def _rows(table: tf.Tensor, ids: tf.Tensor) -> tuple:
+    """tf.gather, whose own gradient is slower where there are few rows."""
+
+    def gradient(d_rows: tf.Tensor) -> tuple:
+        flat, d_flat = tf.reshape(ids, [-1]), tf.reshape(d_rows, [-1, table.shape[1]])
+        if table.shape[0] <= FEW_ROWS:
+            return tf.matmul(tf.one_hot(flat, table.shape[0], dtype=d_rows.dtype), d_flat, transpose_a=True), None
+        return tf.math.unsorted_segment_sum(d_flat, flat, table.shape[0]), None
+
+    return tf.gather(table, ids), gradient
+
+
+def over_blocks(block: Callable, x: list, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
     """Applies `block`, (x [t, ...], state) -> (outputs [t, B, output_size], state), to parts of x [T, ...].
 
     A few steps are one part. Of many, the parts are a loop in the graph, so that neither its size nor the time to trace
     it grows with T; where T is unknown, each part is one step.
     """
-    num_steps = x.shape[0]
+    num_steps = x[0].shape[0]
     if num_steps is not None and 1 <= num_steps <= LONGEST_UNROLLED:
         return block(x, state)
     if num_steps is None:
-        return _loop(block, x, tf.shape(x)[0], 1, state, output_size)
+        return _loop(block, x, tf.shape(x[0])[0], 1, state, output_size)
     whole = num_steps // BLOCK * BLOCK
-    outputs, state = _loop(block, x[:whole], num_steps // BLOCK, BLOCK, state, output_size)
+    outputs, state = _loop(block, [part[:whole] for part in x], num_steps // BLOCK, BLOCK, state, output_size)
     if whole == num_steps:
         return outputs, state
-    last, state = block(x[whole:], state)
+    last, state = block([part[whole:] for part in x], state)
     return tf.concat([outputs, last], 0), state
 
 
-def _loop(
-    block: Callable, x: tf.Tensor, count: Any, size: int, state: tuple, output_size: int
-) -> tuple[tf.Tensor, tuple]:
+def _loop(block: Callable, x: list, count: Any, size: int, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
     """The block over `count` parts of `size` steps each."""
     dtype = state[0].dtype
-    outputs = tf.TensorArray(dtype, count, element_shape=[size, x.shape[1], output_size])
+    outputs = tf.TensorArray(dtype, count, element_shape=[size, x[0].shape[1], output_size])
 
     def body(i: tf.Tensor, state: tuple, outputs: tf.TensorArray) -> tuple:
-        part = tf.ensure_shape(x[i * size : (i + 1) * size], [size, *x.shape[1:]])
+        part = [tf.ensure_shape(p[i * size : (i + 1) * size], [size, *p.shape[1:]]) for p in x]
         output, new_state = block(part, state)
         for new, old in zip(new_state, state, strict=True):
             new.set_shape(old.shape)
         return i + 1, new_state, outputs.write(i, output)
 
     _, state, outputs = tf.while_loop(lambda i, *_: i < count, body, (0, state, outputs))
-    return tf.reshape(outputs.stack(), [count * size, tf.shape(x)[1], output_size]), state
+    return tf.reshape(outputs.stack(), [count * size, tf.shape(x[0])[1], output_size]), state
 
 
 def _recurrence_of(cell: Any) -> tuple[Callable, Callable]:
-    """Its recurrence, and what brings the cell's columns into the recurrence's order."""
+    """Its recurrence, and what cuts the cell's columns, the last axis of a weight, into the recurrence's parts."""
+    units = cell.units
     if isinstance(cell, (cells.LSTMCell, keras.layers.LSTMCell)):
-        return _lstm, _i_f_o_g
+        return _lstm, _ifo_and_g
     if isinstance(cell, (cells.GRUCell, keras.layers.GRUCell)):
-        return _gru_reset_after if cell.reset_after else _gru, tf.identity
-    return _rnn, tf.identity
+        return _gru_reset_after if cell.reset_after else _gru, lambda weight: tf.split(weight, [2 * units, units], -1)
+    return _rnn, lambda weight: [tf.convert_to_tensor(weight)]
+
+
+def _ifo_and_g(weight: Any) -> list[tf.Tensor]:
+    """Of columns i, f, g, o."""
+    i_f, g, o = tf.split(weight, [weight.shape[-1] // 2] + 2 * [weight.shape[-1] // 4], -1)
+    return [tf.concat([i_f, o], -1), g]

@@ -235,15 +235,15 @@ def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -
         cell.get_dropout_mask(inputs[0])
         cell.get_recurrent_dropout_mask(state[0])
 
-    def steps(inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
+    def steps(inputs: list, state: tuple) -> tuple[tf.Tensor, tuple]:
         outputs = []
-        for step_inputs in tf.unstack(inputs):
+        for step_inputs in tf.unstack(inputs[0]):
             output, new_state = cell(step_inputs, list(state), **takes_training)
             outputs.append(output)
             state = _as_tuple(new_state)
         return tf.stack(outputs), state
 
-    result = recurrence.over_blocks(steps, inputs, state, _output_size(cell))
+    result = recurrence.over_blocks(steps, [inputs], state, _output_size(cell))
     if training and hasattr(cell, "reset_dropout_mask"):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()

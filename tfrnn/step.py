@@ -97,7 +97,7 @@ def train_step(
     gradients = [tf.add_n(g) for g in zip(*gradients_of_chains, strict=True)]
     loss = tf.add_n(losses)
     mean = loss / tf.cast(tokens, loss.dtype)
-    new_state = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *states)
+    new_state = _joined(states)
     gradients, norm = clip(gradients, clip_norm)
     # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
     finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
@@ -112,10 +112,14 @@ def train_step(
     return *kept, finite
 
 
-def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
-    """Forward alone."""
-    outputs, state = model(batch.inputs, _reset(model, state, batch.reset), training=False)
-    return state, sums.add(loss_fn(outputs, batch.targets), tf.size(batch.targets))
+def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:
+    """Forward alone; chains as in train_step."""
+    losses, states = [], []
+    for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+        outputs, new_state = model(part.inputs, part_state, training=False)
+        losses.append(loss_fn(outputs, part.targets))
+        states.append(new_state)
+    return _joined(states), sums.add(tf.add_n(losses), tf.size(batch.targets))
 
 
 def train_steps(
@@ -173,3 +177,8 @@ def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]
         strict=True,
     )
     return [(Batch(*part), s) for part, s in zip(parts, states, strict=True)]
+
+
+def _joined(states: list[State]) -> State:
+    """The states of the slices as one of the whole batch."""
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *states)

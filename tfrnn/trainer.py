@@ -95,7 +95,8 @@ class Trainer:
             return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums, number)
 
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            return step.eval_step(model, loss_fn, batch, state, sums)
+            number = runtime.num_chains(batch.reset.shape[0])  # validation batches may be of another size
+            return step.eval_step(model, loss_fn, batch, state, sums, number)
 
         @tf.function(autograph=False)
         def train_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:

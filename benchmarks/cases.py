@@ -1,0 +1,63 @@
+"""What is measured: the cases, their tokens, and the batches that the peers read."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Case(NamedTuple):
+    """A network and its batches, by the book's settings: SGD, learning rate 1, gradients clipped to norm 1."""
+
+    cell: str = "rnn"  # rnn, gru, lstm
+    units: int = 256
+    num_layers: int = 1
+    implementation: str = "keras"  # of tfrnn's cell; the scratch GRU resets before the product, PyTorch's after it
+    corpus: str = "time_machine"
+    vocab_size: int = 0  # for tokens drawn at random, in place of a corpus
+    batch_size: int = 32
+    num_steps: int = 35
+
+    @property
+    def name(self) -> str:
+        layers = f"{self.num_layers} x " if self.num_layers > 1 else ""
+        form = ", reset first" if (self.cell, self.implementation) == ("gru", "scratch") else ""
+        corpus = "" if self.corpus == "time_machine" else f", {self.corpus}"
+        return f"{self.cell.upper()} {layers}{self.units}{form}{corpus}"
+
+
+TRAINING = (
+    Case("rnn"),
+    Case("gru"),
+    Case("gru", implementation="scratch"),
+    Case("lstm"),
+    Case("rnn", 512),
+    Case("rnn", 1024),
+    Case("lstm", num_layers=2),
+    Case("rnn", corpus="jay_lyrics"),
+    Case("lstm", corpus="jay_lyrics"),
+)
+TOKENS = 10_000  # the book's, where that is enough for four batches
+
+
+def tokens(case: Case) -> tuple[np.ndarray, int]:
+    """Token ids, int32 [N], and the size of the vocabulary."""
+    number = max(TOKENS, 4 * case.batch_size * (case.num_steps + 1))
+    if case.vocab_size:
+        return np.random.default_rng(0).integers(1, case.vocab_size, number, np.int32), case.vocab_size
+    from tfrnn import Vocabulary, load_corpus
+
+    text = load_corpus(case.corpus)
+    vocabulary = Vocabulary.from_text(text[:number] if case.corpus == "jay_lyrics" else text)
+    return vocabulary.encode(text[:number]), len(vocabulary)
+
+
+def batches(case: Case, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An epoch of sequential batches, inputs and targets, each int64 [batches, T, B]."""
+    rows, steps = case.batch_size, case.num_steps
+    length = (len(ids) - 1) // rows // steps * steps
+
+    def cut(first: int) -> np.ndarray:
+        streams = ids[first : first + rows * length].reshape(rows, -1, steps)
+        return np.ascontiguousarray(streams.transpose(1, 2, 0), np.int64)
+
+    return cut(0), cut(1)

@@ -1,0 +1,293 @@
+"""One way to train or generate, in a process of its own: it builds, says so, and works for a while when it is told to.
+
+    python -m benchmarks.ways <way> <task> <case as JSON>
+
+It answers on stdout, a JSON object a line: first what building took, then, for each line on stdin that gives seconds,
+what was done in about so many. Each way has the threads that suit it, and its batches at hand before it is timed.
+"""
+
+import json
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cases import Case, batches, tokens
+
+Work = Callable[[float], dict[str, float]]  # seconds -> what was done
+GENERATED = 1000  # characters in one go
+
+
+def _repeated(once: Callable[[], tuple[int, float]]) -> Work:
+    """Repeats what gives a number of tokens and a mean loss, until the time is over."""
+
+    def work(seconds: float) -> dict[str, float]:
+        start, done, loss = time.perf_counter(), 0, 0.0
+        while time.perf_counter() - start < seconds:
+            number, loss = once()
+            done += number
+        return {"tokens_per_sec": done / (time.perf_counter() - start), "perplexity": math.exp(min(loss, 700))}
+
+    work(0.0)
+    return work
+
+
+def _tfrnn_model(case: Case, vocab_size: int) -> Any:
+    from tfrnn import config, runtime
+    from tfrnn.model import build_language_model
+
+    runtime.set_threads()
+    settings = config.Model(
+        cell=case.cell, implementation=case.implementation, units=case.units, num_layers=case.num_layers
+    )
+    return build_language_model(settings, vocab_size)
+
+
+def train_tfrnn(case: Case) -> Work:
+    """The package as it is used, its own pipeline with its random offsets included."""
+    ids, vocab_size = tokens(case)
+    model = _tfrnn_model(case, vocab_size)
+    import keras
+
+    import tfrnn
+
+    class Timed(keras.callbacks.Callback):
+        """Stops after so many seconds from the first epoch's beginning."""
+
+        seconds, start, end = 0.0, 0.0, 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = self.start or time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.end = time.perf_counter()
+            self.model.stop_training = self.end - self.start >= self.seconds
+
+    trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0))
+    cut = tfrnn.sequential_batches(ids, case.batch_size, case.num_steps)
+
+    def work(seconds: float) -> dict[str, float]:
+        timed, first = Timed(), trainer.epoch
+        timed.seconds = seconds
+        history = trainer.fit(cut, 10**6, callbacks=[timed]).history
+        done = sum(cut.num_batches(epoch) for epoch in range(first, trainer.epoch)) * case.batch_size * case.num_steps
+        return {"tokens_per_sec": done / (timed.end - timed.start), "perplexity": history["perplexity"][-1]}
+
+    work(0.0)
+    return work
+
+
+def train_keras_fit(case: Case) -> Work:
+    """Keras's own layers and fit, the state kept by the layers."""
+    import keras
+    import tensorflow as tf
+
+    ids, vocab_size = tokens(case)
+    inputs, targets = (a.transpose(0, 2, 1) for a in batches(case, ids))
+    layer = {"rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[case.cell]
+    recurrent = [layer(case.units, return_sequences=True, stateful=True) for _ in range(case.num_layers)]
+    model = keras.Sequential([
+        keras.Input(batch_shape=(case.batch_size, case.num_steps), dtype="int32"),
+        keras.layers.Lambda(lambda x: keras.ops.one_hot(x, vocab_size)),
+        *recurrent,
+        keras.layers.Dense(vocab_size),
+    ])  # fmt: skip
+    model.compile(
+        keras.optimizers.SGD(1.0, global_clipnorm=1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    data = tf.data.Dataset.from_tensor_slices((inputs, targets)).prefetch(2)
+
+    def epoch() -> tuple[int, float]:
+        for one in recurrent:
+            one.reset_state()
+        return targets.size, model.fit(data, verbose=0).history["loss"][-1]
+
+    return _repeated(epoch)
+
+
+def train_book(case: Case) -> Work:
+    """The book's way in TensorFlow: eager, a Keras cell under Keras's RNN, clipping by Python's numbers."""
+    import keras
+    import tensorflow as tf
+
+    ids, vocab_size = tokens(case)
+    inputs, targets = (a.transpose(0, 2, 1) for a in batches(case, ids))
+    kinds = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}
+    rnn = keras.layers.RNN(
+        [kinds[case.cell](case.units) for _ in range(case.num_layers)], return_sequences=True, return_state=True
+    )
+    dense = keras.layers.Dense(vocab_size)
+    optimizer, loss_fn = keras.optimizers.SGD(1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    def epoch() -> tuple[int, float]:
+        state, total = None, 0.0
+        for x, y in zip(inputs, targets, strict=True):
+            with tf.GradientTape(persistent=True) as tape:
+                outputs, *state = rnn(tf.one_hot(x, vocab_size), initial_state=state)
+                logits = dense(tf.reshape(outputs, [-1, case.units]))
+                loss = loss_fn(y.reshape(-1), logits)
+            variables = rnn.trainable_variables + dense.trainable_variables
+            gradients = tape.gradient(loss, variables)
+            norm = math.sqrt(sum(float(tf.reduce_sum(gradient**2)) for gradient in gradients))
+            if norm > 1:
+                gradients = [gradient / norm for gradient in gradients]
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            total += float(loss)
+        return targets.size, total / len(targets)
+
+    return _repeated(epoch)
+
+
+def _torch_model(case: Case, vocab_size: int, threads: int) -> Any:
+    import torch
+
+    torch.set_num_threads(threads)
+
+    class Model(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            kind = getattr(torch.nn, case.cell.upper())
+            self.rnn = kind(vocab_size, case.units, case.num_layers)
+            self.dense = torch.nn.Linear(case.units, vocab_size)
+
+        def forward(self, ids: Any, state: Any) -> tuple:
+            outputs, state = self.rnn(torch.nn.functional.one_hot(ids, vocab_size).float(), state)
+            return self.dense(outputs), state
+
+    return Model()
+
+
+def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 0) -> Work | None:
+    """PyTorch's modules in the usual loop; the loss is read once an epoch. With `epochs` it trains so many and ends."""
+    import torch
+
+    ids, vocab_size = tokens(case)
+    inputs, targets = (torch.from_numpy(a) for a in batches(case, ids))
+    model = _torch_model(case, vocab_size, threads)
+    forward = torch.compile(model) if compiled else model
+    optimizer, loss_fn = torch.optim.SGD(model.parameters(), 1.0), torch.nn.CrossEntropyLoss()
+
+    def epoch() -> tuple[int, float]:
+        state, total = None, torch.zeros([])
+        for x, y in zip(inputs, targets, strict=True):
+            logits, state = forward(x, state)
+            loss = loss_fn(logits.flatten(0, 1), y.flatten())
+            state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            total += loss.detach()
+        return targets.numel(), float(total) / len(targets)
+
+    for _ in range(epochs):
+        epoch()
+    return None if epochs else _repeated(epoch)
+
+
+def generate_tfrnn(case: Case) -> Work:
+    """The package's generation, greedy, from text to text."""
+    import tfrnn
+
+    text = tfrnn.load_corpus(case.corpus)
+    vocabulary = tfrnn.Vocabulary.from_text(text)
+    model = _tfrnn_model(case, len(vocabulary))
+    model.build()
+
+    def once() -> tuple[int, float]:
+        texts = tfrnn.generate_many(model, vocabulary, text[:20], GENERATED, case.batch_size)
+        return GENERATED * len(texts), 0.0
+
+    return _repeated(once)
+
+
+def generate_torch(case: Case, threads: int) -> Work:
+    """The usual eager loop, greedy; ids alone, the text not decoded."""
+    import torch
+
+    ids, vocab_size = tokens(case)
+    model = _torch_model(case, vocab_size, threads)
+    prefix = torch.from_numpy(ids[:20].astype(np.int64))[:, None].repeat(1, case.batch_size)
+
+    @torch.inference_mode()
+    def once() -> tuple[int, float]:
+        logits, state = model(prefix, None)
+        chosen = []
+        for _ in range(GENERATED):
+            chosen.append(logits[-1:].argmax(-1))
+            logits, state = model(chosen[-1], state)
+        return torch.cat(chosen).numel(), 0.0
+
+    return _repeated(once)
+
+
+def sgemm_numpy(case: Case) -> Work:
+    """The rate at which NumPy's library multiplies large float32 matrices, as the tokens a second that it allows."""
+    matrix = np.random.default_rng(0).random((1024, 1024), np.float32)
+    out = np.empty_like(matrix)
+    return _product_rate(case, lambda: np.dot(matrix, matrix, out=out))
+
+
+def sgemm_tensorflow(case: Case) -> Work:
+    """As sgemm_numpy, by TensorFlow's library."""
+    import tensorflow as tf
+
+    matrix = tf.random.uniform((1024, 1024))
+    product = tf.function(lambda a: tf.matmul(a, a))
+    return _product_rate(case, lambda: product(matrix).numpy())
+
+
+def _product_rate(case: Case, multiply: Callable[[], Any]) -> Work:
+    gates, (_, vocab_size) = {"rnn": 1, "gru": 3, "lstm": 4}[case.cell], tokens(case)
+    # One-hot inputs read as rows, and element-wise work, are counted as free; backward costs twice the forward pass.
+    products = gates * case.units**2 * (2 * case.num_layers - 1) + case.units * vocab_size
+
+    def work(seconds: float) -> dict[str, float]:
+        start, best = time.perf_counter(), math.inf
+        while time.perf_counter() - start < seconds or best == math.inf:
+            before = time.perf_counter()
+            multiply()
+            best = min(best, time.perf_counter() - before)
+        return {"tokens_per_sec": 2 * 1024**3 / best / (6 * products), "gflops": 2 * 1024**3 / best / 1e9}
+
+    work(0.2)
+    return work
+
+
+WAYS: dict[str, dict[str, Callable[[Case], Work | None]]] = {
+    "train": {
+        "tfrnn": train_tfrnn,
+        "keras_fit": train_keras_fit,
+        "book": train_book,
+        "torch_1": lambda case: train_torch(case, 1),
+        "torch_2": lambda case: train_torch(case, 2),
+        "torch_compile": lambda case: train_torch(case, 2, compiled=True),
+        "sgemm_numpy": sgemm_numpy,
+        "sgemm_tensorflow": sgemm_tensorflow,
+    },
+    "generate": {
+        "tfrnn": generate_tfrnn,
+        "torch_1": lambda case: generate_torch(case, 1),
+        "torch_2": lambda case: generate_torch(case, 2),
+    },
+    "train_500": {"torch_2": lambda case: train_torch(case, 2, epochs=500)},
+}
+
+
+def main() -> None:
+    way, task, case = sys.argv[1], sys.argv[2], Case(**json.loads(sys.argv[3]))
+    start = time.perf_counter()
+    work = WAYS[task][way](case)
+    ready = {"ready": time.perf_counter() - start, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    print(json.dumps(ready), flush=True)
+    if work:
+        for line in sys.stdin:
+            print(json.dumps(work(float(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
