@@ -1,11 +1,14 @@
 """Text out of a model."""
 
+from unittest import mock
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
+from tfrnn import generation, runtime
 from tfrnn.errors import UserError
 from tfrnn.generation import Sampler, generate_many
 
@@ -62,8 +65,54 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             (Sampler(1.0, top_p=0.6), [0, 4 / 5.5, 1.5 / 5.5, 0, 0]),
             (Sampler(0.5), list(np.array([0, 16, 2.25, 1, 0.25]) / 19.5)),
         ):
-            chosen = sampler.choose(many, tf.constant([1, 2])).numpy()
+            chosen = sampler.choose(many, tf.constant(np.random.default_rng(0).random(20_000, "f"))).numpy()
             self.assertAllClose(np.bincount(chosen, minlength=5) / 20_000, expected, 0, 0.015)
+
+    def test_at_the_ends_of_the_draw_too(self):
+        logits = tf.math.log([[0.5, 0.25, 0.25, 0.0]])
+        for uniform, expected in ((0.0, 1), (np.nextafter(np.float32(1), np.float32(0)), 2)):
+            self.assertAllEqual(Sampler(1.0).choose(logits, tf.constant([uniform])), [expected])
+
+    @parameterized.product(
+        cell=[tfrnn.RNNCell, tfrnn.GRUCell, keras.layers.GRUCell, keras.layers.LSTMCell],
+        sampler=[Sampler(), Sampler(1.0), Sampler(0.7, 3, 0.9)],
+    )
+    def test_xla_makes_no_difference(self, cell, sampler):
+        expected = generate_many(model_of(cell), VOCABULARY, "ab", 30, 2, sampler)
+        with (
+            mock.patch.object(generation, "BY_XLA_FROM", 30),
+            mock.patch.object(
+                generation, "_choose_and_read_by_xla", wraps=generation._choose_and_read_by_xla
+            ) as by_xla,
+        ):
+            self.assertEqual(generate_many(model_of(cell), VOCABULARY, "ab", 30, 2, sampler), expected)
+        by_xla.assert_called_once()
+
+    def test_what_xla_cannot_compile_is_generated_without(self):
+        class Mine(tfrnn.RNNCell):
+            def call(self, inputs, states):
+                same = tf.numpy_function(lambda x: x, [inputs], tf.float32)
+                return super().call(tf.ensure_shape(same, inputs.shape), states)
+
+        with mock.patch.object(generation, "BY_XLA_FROM", 30):
+            text = tfrnn.generate(model_of(Mine), VOCABULARY, "ab", 30)
+        self.assertEqual(text, tfrnn.generate(model_of(), VOCABULARY, "ab", 30))
+
+    @parameterized.parameters((Sampler(),), (Sampler(1.0),))
+    def test_nor_do_chains(self, sampler):
+        expected = generate_many(model_of(), VOCABULARY, "ab", 30, 16, sampler)
+        with mock.patch.object(runtime, "num_chains", return_value=4):
+            self.assertEqual(generate_many(model_of(), VOCABULARY, "ab", 30, 16, sampler), expected)
+
+    def test_nor_do_sections(self):
+        expected = tfrnn.generate(model_of(), VOCABULARY, "ab", 30)
+        with mock.patch.object(generation, "SECTION", 7):
+            self.assertEqual(tfrnn.generate(model_of(), VOCABULARY, "ab", 30), expected)
+            sampler = Sampler(1.0)  # a seed's draws are a section's
+            model = model_of()
+            text = tfrnn.generate(model, VOCABULARY, "ab", 30, sampler)
+            self.assertEqual("ab" + "".join(tfrnn.stream(model, VOCABULARY, "ab", 30, sampler)), text)
+            self.assertNotEqual(text[2:9], text[9:16])
 
     def test_unk_is_never_chosen(self):
         model = model_of()

@@ -6,12 +6,16 @@ Letters: P tokens of the prefix, B samples side by side, V vocab_size.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
+from tfrnn import runtime
 from tfrnn.errors import UserError
-from tfrnn.rnn import State
+from tfrnn.rnn import State, join_rows, split_rows
 from tfrnn.vocabulary import Vocabulary
 
+SECTION = 4096  # tokens at most in one call
+BY_XLA_FROM = 1000  # tokens of a few samples, from which on what XLA gains is worth the half second that it takes
 COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
 
 
@@ -27,8 +31,11 @@ class Sampler(NamedTuple):
     top_k: int = 0
     top_p: float = 1.0
 
-    def choose(self, logits: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Token ids, int32 [B], from logits [B, V]; `<unk>` (id 0) is never chosen."""
+    def choose(self, logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+        """Token ids, int32 [B], from logits [B, V] and numbers [B] drawn uniformly from [0, 1).
+
+        `<unk>` (id 0) is never chosen.
+        """
         greedy = self.temperature < COLDEST
         logits = logits if greedy else logits / self.temperature
         logits = tf.concat([tf.fill([tf.shape(logits)[0], 1], logits.dtype.min), logits[:, 1:]], 1)
@@ -42,7 +49,8 @@ class Sampler(NamedTuple):
             reached_before = tf.cumsum(tf.nn.softmax(largest_first), 1, exclusive=True)
             kept = tf.where(reached_before < max(self.top_p, COLDEST), largest_first, logits.dtype.max)
             logits = tf.where(logits < tf.reduce_min(kept, 1, keepdims=True), logits.dtype.min, logits)
-        return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+        reached = tf.cumsum(tf.nn.softmax(logits), 1)
+        return tf.reduce_sum(tf.cast(reached <= uniform[:, None] * reached[:, -1:], tf.int32), 1)
 
 
 GREEDY = Sampler()
@@ -55,20 +63,63 @@ def _read(model: Any, ids: tf.Tensor) -> tuple[tf.Tensor, State]:
     return logits[-1], state
 
 
-@tf.function(autograph=False, reduce_retracing=True)
-def _go_on(
-    model: Any, sampler: Sampler, logits: tf.Tensor, state: State, first: tf.Tensor, length: tf.Tensor, seed: tf.Tensor
+def _choose_and_read(
+    model: Any, sampler: Sampler, logits: tf.Tensor, state: State, uniform: tf.Tensor, begin: tf.Tensor, end: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Tokens number `first` and on, int32 [length, B], with the logits and the state after them."""
+    """Tokens number `begin` to `end` of a section, in their places in [SECTION, B], and what comes with the last."""
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, tokens: tf.TensorArray) -> tuple:
-        token = sampler.choose(logits, tf.stack([seed, first + i]))
+        token = sampler.choose(logits, uniform[i])
         new_logits, state = model(token[None], state, training=False)
         return i + 1, new_logits[0], state, tokens.write(i, token)
 
-    tokens = tf.TensorArray(tf.int32, length, element_shape=[None])
-    _, logits, state, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, logits, state, tokens))
+    with model.rnn.weights_read_once():
+        tokens = tf.TensorArray(tf.int32, SECTION, element_shape=[uniform.shape[1]])
+        _, logits, state, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, tokens))
     return tokens.stack(), logits, state
+
+
+_choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
+
+
+@tf.function(autograph=False)
+def _go_on(
+    model: Any,
+    sampler: Sampler,
+    by_xla: bool,
+    logits: tf.Tensor,
+    state: State,
+    seed: tf.Tensor,
+    section: tf.Tensor,
+    begin: tf.Tensor,
+    end: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor, State]:
+    """Tokens number `begin` to `end` of a section, int32 [end - begin, B], with the logits and the state after them.
+
+    A section's random numbers are drawn together, outside of what XLA compiles, which would draw others.
+    """
+    rows = logits.shape[0]
+    uniform = tf.random.stateless_uniform([SECTION, rows], tf.stack([seed, section]))
+    choose_and_read = _choose_and_read_by_xla if by_xla else _choose_and_read
+    chains = runtime.num_chains(rows)
+    parts = zip(tf.split(logits, chains), split_rows(state, chains), tf.split(uniform, chains, 1), strict=True)
+    results = [choose_and_read(model, sampler, *part, begin, end) for part in parts]
+    tokens, logits_after, states = zip(*results, strict=True)
+    return tf.concat(tokens, 1)[begin:end], tf.concat(logits_after, 0), join_rows(list(states))
+
+
+def _section(
+    model: Any, sampler: Sampler, by_xla: bool, logits: tf.Tensor, state: State, seed: int, first: int, last: int
+) -> tuple[tf.Tensor, tf.Tensor, State]:
+    """Tokens number `first` to `last` of the continuation, which are in one section."""
+    section = first // SECTION
+    numbers = [tf.constant(n) for n in (seed, section, first - section * SECTION, last - section * SECTION)]
+    try:
+        return _go_on(model, sampler, by_xla, logits, state, *numbers)
+    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+        if not by_xla:
+            raise
+        return _go_on(model, sampler, False, logits, state, *numbers)  # a cell of operations that XLA does not know
 
 
 def _start(
@@ -95,8 +146,14 @@ def generate_many(
 ) -> list[str]:
     """As `generate`, with several samples in one call."""
     logits, state = _start(model, vocabulary, prefix, length, num_samples, unknown)
-    tokens, _, _ = _go_on(model, sampler, logits, state, tf.constant(0), tf.constant(length), tf.constant(seed))
-    return [prefix + _gap(vocabulary, prefix) + vocabulary.decode(row) for row in tokens.numpy().T]
+    by_xla = runtime.jit_by_default() or (num_samples < runtime.FEWEST_ROWS and length >= BY_XLA_FROM)
+    sections = [np.zeros([0, num_samples], np.int32)]
+    for first in range(0, length, SECTION):
+        last = min(first + SECTION, length)
+        tokens, logits, state = _section(model, sampler, by_xla, logits, state, seed, first, last)
+        sections.append(tokens.numpy())
+    continued = prefix + _gap(vocabulary, prefix)
+    return [continued + vocabulary.decode(row) for row in np.concatenate(sections).T]
 
 
 def generate(
@@ -136,9 +193,7 @@ def stream(
     """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives."""
     logits, state = _start(model, vocabulary, prefix, length, 1, unknown)
     for i in range(length):
-        tokens, logits, state = _go_on(
-            model, sampler, logits, state, tf.constant(i), tf.constant(1), tf.constant(seed)
-        )  # fmt: skip
+        tokens, logits, state = _section(model, sampler, False, logits, state, seed, i, i + 1)
         yield _gap(vocabulary, "" if i else prefix) + vocabulary.decode(tokens.numpy()[:, 0])
 
 

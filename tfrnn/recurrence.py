@@ -7,7 +7,9 @@ autodiff through a cell's own steps, and it is all that this module is for: resu
 Letters: T steps, B batch_size, D inputs' size, H units, G gates. Lists are of T tensors.
 """
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -177,9 +179,7 @@ def run(cell: Any, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
     Returns:
       the outputs [T, B, H] and the state after the last step.
     """
-    recurrence, parts = _recurrence_of(cell)
-    kernels, us = parts(cell.kernel), parts(cell.recurrent_kernel)
-    biases, state_bias = _biases(cell, parts)
+    recurrence, kernels, us, biases, state_bias = _read.get().get(id(cell)) or _weights(cell)
     x = [_projected(inputs, kernel, bias) for kernel, bias in zip(kernels, biases, strict=True)]  # [T, B, n] each
     num = len(x)
 
@@ -199,6 +199,26 @@ def run(cell: Any, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
         return outputs, tuple(new_state)
 
     return over_blocks(block, x, state, cell.units)
+
+
+@contextlib.contextmanager
+def weights_read_once(known_cells: list) -> Iterator[None]:
+    """While it lasts, `run` takes these cells' weights as they are read and cut into parts here: for a loop in the
+    graph that runs the cells step by step, and would cut them up at each."""
+    token = _read.set({id(cell): _weights(cell) for cell in known_cells})
+    try:
+        yield
+    finally:
+        _read.reset(token)
+
+
+_read: contextvars.ContextVar[dict[int, tuple]] = contextvars.ContextVar("weights_read_once", default={})  # noqa: B039
+
+
+def _weights(cell: Any) -> tuple[Callable, list, list, list, tf.Tensor]:
+    """The cell's recurrence, and by its parts: kernels, recurrent kernels, biases; and the state's bias."""
+    recurrence, parts = _recurrence_of(cell)
+    return recurrence, parts(cell.kernel), parts(cell.recurrent_kernel), *_biases(cell, parts)
 
 
 def _biases(cell: Any, parts: Callable) -> tuple[list, tf.Tensor]:

@@ -5,7 +5,8 @@ The state is always a tuple with one entry per layer, each a tuple of tensors [B
 the GRU, two (hidden, memory cell) for the LSTM. It goes in with a call and comes out of it; the layer keeps none.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -88,6 +89,13 @@ class RNN(keras.layers.Layer):
             return tuple(tf.zeros((batch_size, size), self.compute_dtype) for size in _state_sizes(cell))
 
         return tuple(sum((of_cell(cell) for cell in cells), ()) for cells in self.cells_of_layers)
+
+    @contextlib.contextmanager
+    def weights_read_once(self) -> Iterator[None]:
+        """While it lasts, calls without training take the weights as they are here; for a loop of calls in a graph."""
+        cells = [cell for cells in self.cells_of_layers for cell in cells]
+        with recurrence.weights_read_once([cell for cell in cells if recurrence.knows(cell, training=False)]):
+            yield
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> Any:
         if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
@@ -206,6 +214,17 @@ class Bidirectional(RNN):
     def get_config(self) -> dict[str, Any]:
         backward = [keras.saving.serialize_keras_object(cell) for cell in self.backward_cells]
         return {**super().get_config(), "backward_cell": backward}
+
+
+def split_rows(state: State, number: int) -> list[State]:
+    """The state of so many equal parts of the rows."""
+    parts = zip(*[tf.split(tensor, number, 0) for tensor in tf.nest.flatten(state)], strict=True)
+    return [tf.nest.pack_sequence_as(state, list(part)) for part in parts]
+
+
+def join_rows(states: list[State]) -> State:
+    """What split_rows has split."""
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *states)
 
 
 def _checked_cells(cell: Any) -> list:

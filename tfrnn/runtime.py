@@ -62,6 +62,12 @@ def set_threads() -> None:
         pass
 
 
+def jit_by_default() -> bool:
+    """Whether XLA should compile what runs long: on a GPU, where the small operations of a step cost more than their
+    arithmetic. On a CPU it made a training step no faster, or slower, and takes seconds to compile."""
+    return device_name() != "/CPU:0"
+
+
 def num_chains(batch_size: int) -> int:
     """Into how many equal slices, computed side by side, a step should cut a batch: on a GPU one.
 
@@ -69,7 +75,7 @@ def num_chains(batch_size: int) -> int:
     cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four gave no more
     than two beyond the noise, and take longer to trace.
     """
-    if device_name() != "/CPU:0":
+    if jit_by_default():
         return 1
     most = min(num_cores(), batch_size // FEWEST_ROWS)
     return max([chains for chains in range(1, most + 1) if batch_size % chains == 0], default=1)

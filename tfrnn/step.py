@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfrnn import config
 from tfrnn.batches import Batch
-from tfrnn.rnn import State
+from tfrnn.rnn import State, join_rows, split_rows
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (outputs, targets) -> the sum of the losses, a scalar
 
@@ -97,7 +97,7 @@ def train_step(
     gradients = [tf.add_n(g) for g in zip(*gradients_of_chains, strict=True)]
     loss = tf.add_n(losses)
     mean = loss / tf.cast(tokens, loss.dtype)
-    new_state = _joined(states)
+    new_state = join_rows(states)
     gradients, norm = clip(gradients, clip_norm)
     # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
     finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
@@ -119,7 +119,7 @@ def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums,
         outputs, new_state = model(part.inputs, part_state, training=False)
         losses.append(loss_fn(outputs, part.targets))
         states.append(new_state)
-    return _joined(states), sums.add(tf.add_n(losses), tf.size(batch.targets))
+    return join_rows(states), sums.add(tf.add_n(losses), tf.size(batch.targets))
 
 
 def train_steps(
@@ -168,17 +168,10 @@ def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]
     """The rows of a batch and its state in so many equal parts."""
     if chains == 1:
         return [(batch, state)]
-    flat = [tf.split(t, chains, 0) for t in tf.nest.flatten(state)]
-    states = [tf.nest.pack_sequence_as(state, list(part)) for part in zip(*flat, strict=True)]
     parts = zip(
         tf.split(batch.inputs, chains, 1),
         tf.split(batch.targets, chains, 1),
         tf.split(batch.reset, chains),
         strict=True,
     )
-    return [(Batch(*part), s) for part, s in zip(parts, states, strict=True)]
-
-
-def _joined(states: list[State]) -> State:
-    """The states of the slices as one of the whole batch."""
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *states)
+    return [(Batch(*part), s) for part, s in zip(parts, split_rows(state, chains), strict=True)]
