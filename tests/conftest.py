@@ -3,6 +3,7 @@ from absl import flags
 from tfrnn import runtime
 
 runtime.import_tensorflow_quietly()
+runtime.set_threads()
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from there
 
 

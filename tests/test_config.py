@@ -33,6 +33,7 @@ WRONG = {
     "clip_norm": [-1, float("nan")],
     "epochs": [0, -5, 1.5],
     "chains": [-1, 1.5],
+    "jit_compile": ["yes", True],
     "seed": [-1, 2**31],
     "deterministic": ["sometimes"],
     "device": ["gpu", "gpu:", "gpu:x", "tpu:0", "CPU"],
@@ -90,7 +91,7 @@ def test_the_names_of_classes_are_there():
 
 def test_what_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
-    assert changeable == {"epochs", "chains", "device", "strategy", "prefix", "show_every"}
+    assert changeable == {"epochs", "chains", "jit_compile", "device", "strategy", "prefix", "show_every"}
 
 
 @given(

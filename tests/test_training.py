@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import runtime, step
+from tfrnn import recurrence, runtime, step
 from tfrnn.batches import Batch
 from tfrnn.config import OPTIMIZERS, Training
 from tfrnn.errors import DivergedError, UserError
@@ -35,13 +35,13 @@ def language_model(cell=tfrnn.RNNCell, layers=1, dropout=0.0, **kwargs):
     return model
 
 
-def trainer_of(optimizer=None, clip_norm=1.0, seed=0, chains=0, **kwargs):
+def trainer_of(optimizer=None, clip_norm=1.0, seed=0, chains=0, jit_compile=None, **kwargs):
     keras.utils.set_random_seed(seed)
     strategy = runtime.one_device()
     with strategy.scope():
         model = language_model(**kwargs)
         optimizer = optimizer or keras.optimizers.SGD(1.0)
-    return tfrnn.Trainer(model, optimizer, clip_norm, strategy, chains=chains)
+    return tfrnn.Trainer(model, optimizer, clip_norm, strategy, chains=chains, jit_compile=jit_compile)
 
 
 def one_batch(seed=0, reset=(True,) * B):
@@ -227,6 +227,37 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             trainer.fit(tfrnn.sequential_batches(IDS, 6, T), 2)
             results.append([trainer.model.get_weights(), trainer.model.history.history["loss"]])
         self.assertAllClose(*results, 1e-5, 1e-5)
+
+    @parameterized.product(cell=list(CELLS), steps=[T, 9])
+    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 8)
+    @mock.patch.object(recurrence, "BLOCK", 4)
+    def test_xla_gives_the_same_weights(self, cell, steps):
+        results = []
+        for jit_compile in (False, True):
+            trainer = trainer_of(cell=CELLS[cell], jit_compile=jit_compile)
+            batches = tfrnn.sequential_batches(IDS, B, steps)
+            history = trainer.fit(batches, 2, validation=batches).history
+            results.append([trainer.model.get_weights(), history["loss"], history["val_loss"]])
+        self.assertAllClose(*results, 1e-4, 1e-5)
+
+    def test_a_gpu_has_one_chain_and_xla(self):
+        gpu = mock.Mock(tf.distribute.OneDeviceStrategy)
+        gpu.extended.worker_devices = ("/job:localhost/replica:0/task:0/device:GPU:0",)
+        for strategy, compiled, chains in ((gpu, True, 1), (runtime.one_device(), False, 2), (None, False, 2)):
+            with mock.patch.object(runtime, "num_cores", return_value=2):
+                self.assertEqual(runtime.jit_by_default(strategy), compiled)
+                self.assertEqual(runtime.num_chains(32, strategy), chains)
+
+    def test_says_once_what_tensorflows_own_threads_cost(self):
+        with mock.patch.object(runtime, "num_cores", return_value=2):
+            runtime.remark_on_threads(runtime.one_device())  # set by conftest.py
+            threading = "tensorflow.config.threading"
+            with (
+                mock.patch(f"{threading}.get_intra_op_parallelism_threads", return_value=0),
+                mock.patch(f"{threading}.get_inter_op_parallelism_threads", return_value=0),
+                self.assertWarnsRegex(UserWarning, r"restart and call tfrnn.set_threads\(\)"),
+            ):
+                trainer_of().fit(tfrnn.sequential_batches(IDS, B, T), 1)
 
     def test_a_batch_is_cut_into_equal_chains_alone(self):
         with self.assertRaisesRegex(UserError, "--batch_size=3 cannot be cut into --chains=2"):

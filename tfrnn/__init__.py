@@ -19,6 +19,7 @@ _MODULES = {
     "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
     "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
+    "runtime": ["set_threads"],
     "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],
     "transfer": ["transfer_weights"],

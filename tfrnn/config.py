@@ -148,8 +148,19 @@ class Training(Section):
         maximum=2**10,
         may_change=True,
     )
+    jit_compile: str = setting(
+        "auto",
+        "whether XLA compiles a step: auto (on a GPU), on or off",
+        choices=("auto", "on", "off"),
+        may_change=True,
+    )
     seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
     deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit; slower")
+
+    @property
+    def jit(self) -> bool | None:
+        """jit_compile as the trainer takes it; None for auto."""
+        return {"auto": None, "on": True, "off": False}[self.jit_compile]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,7 @@ Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
 import collections
+import contextlib
 import math
 import random
 import time
@@ -259,6 +260,9 @@ class _TimeMajor:
     @property
     def trainable_variables(self) -> list:
         return self._net.trainable_variables
+
+    def weights_read_once(self) -> contextlib.AbstractContextManager:
+        return contextlib.nullcontext()
 
     def initial_state(self, batch_size: int) -> tuple:
         return tuple(tf.nest.flatten(self._net.begin_state(batch_size=batch_size)))

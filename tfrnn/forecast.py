@@ -112,7 +112,7 @@ def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     with strategy.scope():
         model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
         optimizer = step.make_optimizer(training, decay_steps=training.epochs * batches.num_batches(0))
-    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error, training.chains)
+    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error, training.chains, training.jit)
     trainer.fit(batches, training.epochs, callbacks=[callbacks.Progress(list, 0, "loss")])
     return model
 

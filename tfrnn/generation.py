@@ -73,7 +73,7 @@ def _choose_and_read(
         new_logits, state = model(token[None], state, training=False)
         return i + 1, new_logits[0], state, tokens.write(i, token)
 
-    with model.rnn.weights_read_once():
+    with model.weights_read_once():
         tokens = tf.TensorArray(tf.int32, SECTION, element_shape=[uniform.shape[1]])
         _, logits, state, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, tokens))
     return tokens.stack(), logits, state

@@ -4,6 +4,7 @@ Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, D va
 """
 
 import abc
+import contextlib
 from typing import Any
 
 import keras
@@ -35,6 +36,10 @@ class _RecurrentModel(keras.Model):
     def initial_state(self, batch_size: int) -> State:
         """The state before the first step, of B rows."""
         return self.rnn.initial_state(batch_size)
+
+    def weights_read_once(self) -> contextlib.AbstractContextManager:
+        """As RNN.weights_read_once."""
+        return self.rnn.weights_read_once()
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
         outputs, state = self.rnn(self._vectors(inputs), state, training=training)  # [T, B, H]

@@ -276,17 +276,20 @@ def over_blocks(block: Callable, x: list, state: tuple, output_size: int) -> tup
 
 def _loop(block: Callable, x: list, count: Any, size: int, state: tuple, output_size: int) -> tuple[tf.Tensor, tuple]:
     """The block over `count` parts of `size` steps each."""
-    dtype = state[0].dtype
-    outputs = tf.TensorArray(dtype, count, element_shape=[size, x[0].shape[1], output_size])
+    parts = [tf.reshape(p, tf.concat([[count, size], tf.shape(p)[1:]], 0)) for p in x]
+    outputs = tf.TensorArray(state[0].dtype, count, element_shape=[size, x[0].shape[1], output_size])
 
     def body(i: tf.Tensor, state: tuple, outputs: tf.TensorArray) -> tuple:
-        part = [tf.ensure_shape(p[i * size : (i + 1) * size], [size, *p.shape[1:]]) for p in x]
+        part = [tf.ensure_shape(p[i], [size, *whole.shape[1:]]) for p, whole in zip(parts, x, strict=True)]
         output, new_state = block(part, state)
         for new, old in zip(new_state, state, strict=True):
             new.set_shape(old.shape)
         return i + 1, new_state, outputs.write(i, output)
 
-    _, state, outputs = tf.while_loop(lambda i, *_: i < count, body, (0, state, outputs))
+    # The number of iterations is said apart for XLA.
+    _, state, outputs = tf.while_loop(
+        lambda i, *_: i < count, body, (0, state, outputs), maximum_iterations=count
+    )  # fmt: skip
     return tf.reshape(outputs.stack(), [count * size, tf.shape(x[0])[1], output_size]), state
 
 

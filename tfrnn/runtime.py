@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from tfrnn.errors import UserError
 
@@ -50,8 +52,8 @@ def set_threads() -> None:
     """One thread for an operation, and as many operations side by side as there are cores.
 
     The products of a small recurrent layer are too small to be divided between threads; the chains that a batch is cut
-    into run side by side (see num_chains). Nothing is changed once TensorFlow has started its threads, with the first
-    tensor.
+    into run side by side (see num_chains). The commands call this; in a notebook it is to be called before anything
+    else of TensorFlow. Nothing is changed once TensorFlow has started its threads, with the first tensor.
     """
     import tensorflow as tf
 
@@ -62,20 +64,37 @@ def set_threads() -> None:
         pass
 
 
-def jit_by_default() -> bool:
+def remark_on_threads(strategy: Any = None) -> None:
+    """Warns where training on a CPU has TensorFlow's own threads, nobody having set any."""
+    import tensorflow as tf
+
+    threading = tf.config.threading
+    own = not (threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads())
+    if own and num_cores() > 1 and not jit_by_default(strategy):
+        warnings.warn(
+            "TensorFlow started with its own threads, with which small layers train at half to nine tenths of the "
+            "speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
+            stacklevel=3,
+        )
+
+
+def jit_by_default(strategy: Any = None) -> bool:
     """Whether XLA should compile what runs long: on a GPU, where the small operations of a step cost more than their
     arithmetic. On a CPU it made a training step no faster, or slower, and takes seconds to compile."""
-    return device_name() != "/CPU:0"
+    import tensorflow as tf
+
+    one_device = isinstance(strategy, tf.distribute.OneDeviceStrategy)  # the default strategy names no devices
+    return "GPU" in (strategy.extended.worker_devices[0] if one_device else device_name())
 
 
-def num_chains(batch_size: int) -> int:
+def num_chains(batch_size: int, strategy: Any = None) -> int:
     """Into how many equal slices, computed side by side, a step should cut a batch: on a GPU one.
 
     On a CPU one for each core, as far as that divides the batch into slices of FEWEST_ROWS at least. Two chains on two
     cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four gave no more
     than two beyond the noise, and take longer to trace.
     """
-    if jit_by_default():
+    if jit_by_default(strategy):
         return 1
     most = min(num_cores(), batch_size // FEWEST_ROWS)
     return max([chains for chains in range(1, most + 1) if batch_size % chains == 0], default=1)

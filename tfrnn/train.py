@@ -140,7 +140,14 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
         optimizer = step.make_optimizer(config.training)
-    trainer = Trainer(model, optimizer, config.training.clip_norm, strategy, chains=config.training.chains)
+    trainer = Trainer(
+        model,
+        optimizer,
+        config.training.clip_norm,
+        strategy,
+        chains=config.training.chains,
+        jit_compile=config.training.jit,
+    )
     manager = run.manager(trainer.checkpoint)
     trainer.restore(manager)
     left = config.training.epochs - trainer.epoch

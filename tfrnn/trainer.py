@@ -28,6 +28,7 @@ class Trainer:
       loss_fn: (outputs, targets) -> the sum of the losses.
       chains: slices of a batch that a step computes side by side, adding their gradients up; 0: runtime.num_chains.
         Results do not depend on it but for rounding and, with dropout, for what is dropped.
+      jit_compile: whether XLA compiles a step, of one chain by default; None: runtime.jit_by_default.
 
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
@@ -43,6 +44,7 @@ class Trainer:
         strategy: tf.distribute.Strategy | None = None,
         loss_fn: step.Loss = step.cross_entropy,
         chains: int = 0,
+        jit_compile: bool | None = None,
     ):
         self.model, self._clip_norm, self._chains = model, clip_norm, chains
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
@@ -90,13 +92,25 @@ class Trainer:
                 state=self._saved_state,
             )
 
+        if jit_compile is None:
+            jit_compile = runtime.jit_by_default(self.strategy)
+
+        def num_chains(rows: int) -> int:
+            if chains and rows % chains == 0:  # validation batches may be of another size
+                return chains
+            return 1 if jit_compile else runtime.num_chains(rows, self.strategy)
+
         def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            number = chains or runtime.num_chains(batch.reset.shape[0])
-            return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums, number)
+            return step.train_step(
+                model, optimizer, loss_fn, clip_norm, batch, state, sums, num_chains(batch.reset.shape[0])
+            )
 
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            number = runtime.num_chains(batch.reset.shape[0])  # validation batches may be of another size
-            return step.eval_step(model, loss_fn, batch, state, sums, number)
+            return step.eval_step(model, loss_fn, batch, state, sums, num_chains(batch.reset.shape[0]))
+
+        if jit_compile:
+            train_step = tf.function(train_step, autograph=False, jit_compile=True)
+            eval_step = tf.function(eval_step, autograph=False, jit_compile=True)
 
         @tf.function(autograph=False)
         def train_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
@@ -131,6 +145,7 @@ class Trainer:
             raise UserError(
                 f"--batch_size={batches.batch_size} cannot be cut into --chains={self._chains} equal slices"
             )
+        runtime.remark_on_threads(self.strategy)
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)
