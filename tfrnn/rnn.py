@@ -254,15 +254,24 @@ def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -
         cell.get_dropout_mask(inputs[0])
         cell.get_recurrent_dropout_mask(state[0])
 
-    def steps(inputs: list, state: tuple) -> tuple[tf.Tensor, tuple]:
+    def block(inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
         outputs = []
-        for step_inputs in tf.unstack(inputs[0]):
+        for step_inputs in tf.unstack(inputs):
             output, new_state = cell(step_inputs, list(state), **takes_training)
             outputs.append(output)
             state = _as_tuple(new_state)
         return tf.stack(outputs), state
 
-    result = recurrence.over_blocks(steps, [inputs], state, _output_size(cell))
+    def blocks(inputs: tf.Tensor, count: Any, size: int, state: tuple) -> tuple[tf.Tensor, tuple]:
+        def one(parts: list, state: tuple) -> tuple[list, tuple]:
+            outputs, state = block(parts[0], state)
+            return [outputs], state
+
+        shape = [size, inputs.shape[1], _output_size(cell)]
+        (outputs,), state = recurrence.loop(one, recurrence.in_blocks([inputs], count, size), count, state, [shape])
+        return outputs, state
+
+    result = recurrence.over_blocks(block, blocks, inputs, state)
     if training and hasattr(cell, "reset_dropout_mask"):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()

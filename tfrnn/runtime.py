@@ -72,8 +72,8 @@ def remark_on_threads(strategy: Any = None) -> None:
     own = not (threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads())
     if own and num_cores() > 1 and not jit_by_default(strategy):
         warnings.warn(
-            "TensorFlow started with its own threads, with which small layers train at half to nine tenths of the "
-            "speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
+            "TensorFlow started with its own threads, with which small layers train at three quarters to nine "
+            "tenths of the speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
             stacklevel=3,
         )
 
