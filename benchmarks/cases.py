@@ -36,6 +36,12 @@ TRAINING = (
     Case("rnn", corpus="jay_lyrics"),
     Case("lstm", corpus="jay_lyrics"),
 )
+GENERATION = (
+    Case("rnn", batch_size=1),
+    Case("rnn", batch_size=64),
+    Case("lstm", batch_size=1),
+    Case("lstm", batch_size=64),
+)
 TOKENS = 10_000  # the book's, where that is enough for four batches
 
 

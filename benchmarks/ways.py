@@ -283,11 +283,12 @@ def main() -> None:
     way, task, case = sys.argv[1], sys.argv[2], Case(**json.loads(sys.argv[3]))
     start = time.perf_counter()
     work = WAYS[task][way](case)
-    ready = {"ready": time.perf_counter() - start, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-    print(json.dumps(ready), flush=True)
+    print(json.dumps({"ready": time.perf_counter() - start}), flush=True)
     if work:
         for line in sys.stdin:
-            print(json.dumps(work(float(line))), flush=True)
+            done = work(float(line))
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # in KiB, on Linux
+            print(json.dumps({**done, "peak_mb": peak_mb}), flush=True)
 
 
 if __name__ == "__main__":

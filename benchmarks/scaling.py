@@ -1,0 +1,92 @@
+"""What training costs against each size, by the exponent of its growth: `python -m benchmarks.scaling`.
+
+Each point is a process of its own, so that its peak memory and the time to its first epoch's end are its own. The
+exponent is that of the seconds of a training step, between a point and the one before it: 1 where twice the size takes
+twice as long.
+"""
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+from benchmarks.cases import Case, tokens
+from benchmarks.speed import Worker
+from tfrnn.recurrence import BLOCK, LONGEST_UNROLLED
+
+BASE = Case("lstm")
+AXES = {
+    "num_steps": (35, 64, 128, 256, 1000),
+    "units": (64, 128, 256, 512, 1024),
+    "num_layers": (1, 2, 4),
+    "vocab_size": (28, 100, 1000, 4000),
+    "batch_size": (16, 32, 64, 128, 256),
+}
+LARGE = Case("lstm", 1024, 3, batch_size=256)
+TENSORFLOW_MB = 590  # after importing TensorFlow and Keras
+
+
+def predicted_mb(case: Case, vocab_size: int) -> float:
+    """Megabytes (10^6 bytes) at the peak of training an LSTM.
+
+    In float32 values, for each token and layer: the projected inputs (4 H), the gates and what is cut out of them (7 H),
+    the cell, its tanh and the output (4 H), the gradients of the projected inputs, one by one and together (8 H), and of
+    the outputs (1 H). Of a long sequence that is kept for one block, and for all steps two outputs (2 H). Logits are
+    there three times; weights eight times (themselves; in each of two chains their parts and gradients; the gradients'
+    sum, scaled; the best weights for the checkpoint).
+    """
+    steps = case.num_steps if case.num_steps <= LONGEST_UNROLLED else BLOCK
+    rows, units = case.batch_size, case.units
+    values = rows * units * case.num_layers * (24 * steps + 2 * (case.num_steps - steps))
+    values += 3 * rows * case.num_steps * vocab_size
+    weights = 4 * units * (vocab_size + (2 * case.num_layers - 1) * units) + units * vocab_size
+    return TENSORFLOW_MB + 4e-6 * (values + 8 * weights)
+
+
+def measure(case: Case, seconds: float) -> dict[str, float]:
+    worker = Worker("tfrnn", "train", case)
+    done = worker.work(seconds)
+    worker.close()
+    speed = done["tokens_per_sec"]
+    return {
+        "tokens_per_sec": speed,
+        "step_ms": 1000 * case.batch_size * case.num_steps / speed,
+        "first_epoch": worker.ready["ready"],
+        "peak_mb": done["peak_mb"],
+        "predicted_mb": predicted_mb(case, tokens(case)[1]),
+    }
+
+
+def row(axis: str, size: int, found: dict[str, float], exponent: float | None) -> str:
+    return (
+        f"| {axis} | {size:,} | {found['tokens_per_sec']:,.0f} | {found['step_ms']:.1f} | "
+        f"{'' if exponent is None else f'{exponent:.2f}'} | {found['first_epoch']:.1f} | {found['peak_mb']:,.0f} | "
+        f"{found['predicted_mb']:,.0f} |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of training at each point")
+    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    options = parser.parse_args()
+    result = {}
+    print("| size | | tokens/sec | ms a step | exponent | s to the first epoch's end | peak MB | predicted MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for axis, sizes in AXES.items():
+        before: tuple[int, float] | None = None
+        for size in sizes:
+            found = measure(BASE._replace(**{axis: size}), options.seconds)
+            step_ms = found["step_ms"]
+            exponent = math.log(step_ms / before[1]) / math.log(size / before[0]) if before else None
+            before = size, step_ms
+            result[f"{axis} {size}"] = {**found, "exponent": exponent}
+            print(row(axis, size, found, exponent), flush=True)
+    found = result["large"] = measure(LARGE, options.seconds)
+    print(row("1,024 units, 3 layers, batch", LARGE.batch_size, found, None))
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
