@@ -16,6 +16,7 @@ class Case(NamedTuple):
     vocab_size: int = 0  # for tokens drawn at random, in place of a corpus
     batch_size: int = 32
     num_steps: int = 35
+    chains: int = 0  # of tfrnn; 0: by its rule
 
     @property
     def name(self) -> str:

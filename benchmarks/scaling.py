@@ -21,6 +21,7 @@ AXES = {
     "num_layers": (1, 2, 4),
     "vocab_size": (28, 100, 1000, 4000),
     "batch_size": (16, 32, 64, 128, 256),
+    "chains": (1, 2, 4),
 }
 LARGE = Case("lstm", 1024, 3, batch_size=256)
 TENSORFLOW_MB = 590  # after importing TensorFlow and Keras
@@ -29,17 +30,16 @@ TENSORFLOW_MB = 590  # after importing TensorFlow and Keras
 def predicted_mb(case: Case, vocab_size: int) -> float:
     """Megabytes (10^6 bytes) at the peak of training an LSTM.
 
-    In float32 values, for each token and layer: the projected inputs (4 H), the gates and what is cut out of them (7 H),
-    the cell, its tanh and the output (4 H), the gradients of the projected inputs, one by one and together (8 H), and of
-    the outputs (1 H). Of a long sequence that is kept for one block, and for all steps two outputs (2 H). Logits are
-    there three times; weights eight times (themselves; in each of two chains their parts and gradients; the gradients'
-    sum, scaled; the best weights for the checkpoint).
+    In float32 values, for each token and layer: the projected inputs (4 H), the gates and what is cut out of them
+    (7 H), the cell, its tanh and the output (4 H), the gradients of the projected inputs, one by one and together
+    (8 H), and of the outputs (1 H). Of a long sequence that is there for one block of one layer, and for all steps and
+    layers the outputs and their gradients (2 H). Logits are there three times; weights eight times (themselves, their
+    parts, those transposed, gradients of two chains, their sum, scaled, and the best weights for the checkpoint).
     """
-    steps = case.num_steps if case.num_steps <= LONGEST_UNROLLED else BLOCK
-    rows, units = case.batch_size, case.units
-    values = rows * units * case.num_layers * (24 * steps + 2 * (case.num_steps - steps))
-    values += 3 * rows * case.num_steps * vocab_size
-    weights = 4 * units * (vocab_size + (2 * case.num_layers - 1) * units) + units * vocab_size
+    rows, units, steps, layers = case.batch_size, case.units, case.num_steps, case.num_layers
+    values = rows * units * (24 * steps * layers if steps <= LONGEST_UNROLLED else 24 * BLOCK + 2 * steps * layers)
+    values += 3 * rows * steps * vocab_size
+    weights = 4 * units * (vocab_size + (2 * layers - 1) * units) + units * vocab_size
     return TENSORFLOW_MB + 4e-6 * (values + 8 * weights)
 
 
@@ -68,12 +68,15 @@ def row(axis: str, size: int, found: dict[str, float], exponent: float | None) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=2.0, help="of training at each point")
+    parser.add_argument("--only", default="", help="of the sizes, the one whose name contains this")
     parser.add_argument("--json", type=Path, help="a file for all that was measured")
     options = parser.parse_args()
     result = {}
     print("| size | | tokens/sec | ms a step | exponent | s to the first epoch's end | peak MB | predicted MB |")
     print("|---|---|---|---|---|---|---|---|")
     for axis, sizes in AXES.items():
+        if options.only not in axis:
+            continue
         before: tuple[int, float] | None = None
         for size in sizes:
             found = measure(BASE._replace(**{axis: size}), options.seconds)
@@ -82,8 +85,9 @@ def main() -> None:
             before = size, step_ms
             result[f"{axis} {size}"] = {**found, "exponent": exponent}
             print(row(axis, size, found, exponent), flush=True)
-    found = result["large"] = measure(LARGE, options.seconds)
-    print(row("1,024 units, 3 layers, batch", LARGE.batch_size, found, None))
+    if not options.only:
+        found = result["large"] = measure(LARGE, options.seconds)
+        print(row("1,024 units, 3 layers, batch", LARGE.batch_size, found, None))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ median. Where PyTorch is not installed, or torch.compile does not work, that way
 import argparse
 import contextlib
 import datetime
+import importlib.metadata
 import importlib.util
 import json
 import platform
@@ -20,9 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.cases import GENERATION, TRAINING, Case
+from tfrnn import runtime
 
 TORCH = ("torch_1", "torch_2", "torch_compile")
-Rounds = dict[str, list[float]]  # of each way, what each round gave
+Rounds = dict[str, list[dict[str, float]]]  # of each way, what each round gave
 
 
 class Worker:
@@ -30,8 +32,9 @@ class Worker:
 
     def __init__(self, way: str, task: str, case: Case):
         command = [sys.executable, "-m", "benchmarks.ways", way, task, json.dumps(case._asdict())]
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8"
         )
         self.ready = self._answer()
 
@@ -46,7 +49,10 @@ class Worker:
     def _answer(self) -> dict[str, float]:
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(self._process.communicate()[1].strip().splitlines()[-1])
+            self._process.wait()
+            self._errors.seek(0)
+            lines = self._errors.read().strip().splitlines() or [f"ended with {self._process.returncode}"]
+            raise RuntimeError(lines[-1])
         return json.loads(line)
 
 
@@ -62,9 +68,9 @@ def measure(task: str, case: Case, ways: list[str], rounds: int, seconds: float)
         found: Rounds = {way: [] for way in workers}
         for number in range(rounds + 1):
             for way, worker in workers.items():
-                speed = worker.work(seconds)["tokens_per_sec"]
+                answer = worker.work(seconds)
                 if number:  # the first round warms up
-                    found[way].append(speed)
+                    found[way].append(answer)
         return found
     finally:
         for worker in workers.values():
@@ -72,7 +78,8 @@ def measure(task: str, case: Case, ways: list[str], rounds: int, seconds: float)
 
 
 def whole_command(rounds: int) -> Rounds:
-    """Seconds of the default run on time_machine, and of as many epochs in PyTorch, each a process from start to end."""
+    """Seconds from a process's start to its end: the default run on time_machine; as many epochs in PyTorch, which is
+    fastest with two threads there."""
     with tempfile.TemporaryDirectory() as folder:
         commands: dict[str, Callable[[int], list[str]]] = {
             "tfrnn": lambda i: ["-m", "tfrnn.train", "--corpus=time_machine", f"--run_dir={folder}/{i}"]
@@ -84,31 +91,46 @@ def whole_command(rounds: int) -> Rounds:
             for way, command in commands.items():
                 start = time.perf_counter()
                 subprocess.run([sys.executable, *command(i)], check=True, capture_output=True)
-                found[way].append(time.perf_counter() - start)
+                found[way].append({"seconds": time.perf_counter() - start})
     return found
 
 
-def ratio(found: Rounds, way: str, to: str | None, inverse: bool = False) -> str:
+def values(found: Rounds, way: str, name: str = "tokens_per_sec") -> list[float]:
+    return [answer[name] for answer in found[way]]
+
+
+def ratio(found: Rounds, way: str, to: str | None, name: str = "tokens_per_sec") -> str:
     """How `way` stands to another, round by round."""
-    if to not in found:
+    if way not in found or to not in found:
         return "-"
-    ratios = [b / a if inverse else a / b for a, b in zip(found[way], found[to], strict=True)]
+    ratios = [a / b for a, b in zip(values(found, way, name), values(found, to, name), strict=True)]
     return f"{statistics.median(ratios):.2f} [{min(ratios):.2f} to {max(ratios):.2f}]"
 
 
 def best_of_torch(found: Rounds) -> str | None:
-    return max((way for way in TORCH if way in found), key=lambda way: statistics.median(found[way]), default=None)
+    return max(
+        (way for way in TORCH if way in found), key=lambda way: statistics.median(values(found, way)), default=None
+    )
 
 
 def row(name: str, found: Rounds, columns: list[str]) -> str:
     torch = best_of_torch(found)
     cells = [ratio(found, "tfrnn", torch if column == "torch" else column) for column in columns]
-    return f"| {name} | {statistics.median(found['tfrnn']):,.0f} | {' | '.join(cells)} | {torch or '-'} |"
+    return f"| {name} | {statistics.median(values(found, 'tfrnn')):,.0f} | {' | '.join(cells)} | {torch or '-'} |"
 
 
 def header(unit: str, columns: list[str]) -> str:
     names = ["case", unit, *(f"to {column}" for column in columns), "best PyTorch"]
     return f"| {' | '.join(names)} |\n|{'---|' * len(names)}"
+
+
+def machine() -> str:
+    """Processor, cores, and versions."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
+    packages = [name for name in ("tensorflow", "keras", "torch") if importlib.util.find_spec(name)]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    return f"{model}, {runtime.num_cores()} cores, Python {platform.python_version()}, {versions}"
 
 
 def main() -> None:
@@ -119,10 +141,8 @@ def main() -> None:
     parser.add_argument("--parts", default="training,generation,command", help="what to measure")
     parser.add_argument("--json", type=Path, help="a file for all that was measured")
     options = parser.parse_args()
-    result: dict = {
-        "date": datetime.date.today().isoformat(),
-        "machine": f"{platform.processor() or platform.machine()}, Python {platform.python_version()}",
-    }
+    result: dict = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    print(f"{result['date']}, {result['machine']}\n")
     with_torch = importlib.util.find_spec("torch") is not None
     parts = options.parts.split(",")
     if "training" in parts:
@@ -144,8 +164,9 @@ def main() -> None:
     if "command" in parts:
         found = result["command"] = whole_command(options.rounds)
         print("\n| start to end | seconds | PyTorch's to tfrnn's |\n|---|---|---|")
-        seconds = statistics.median(found["tfrnn"])
-        print(f"| train --corpus=time_machine | {seconds:.1f} | {ratio(found, 'tfrnn', 'torch_2', inverse=True)} |")
+        seconds = statistics.median(values(found, "tfrnn", "seconds"))
+        slower = ratio(found, "torch_2", "tfrnn", "seconds")
+        print(f"| train --corpus=time_machine | {seconds:.1f} | {slower} |")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

@@ -22,18 +22,21 @@ Work = Callable[[float], dict[str, float]]  # seconds -> what was done
 GENERATED = 10_000  # characters of each sample in one go
 
 
-def _repeated(once: Callable[[], tuple[int, float]]) -> Work:
-    """Repeats what gives a number of tokens and a mean loss, until the time is over."""
+def _repeated(once: Callable[[], int], measures: Callable[[], dict[str, float]] = dict) -> Work:
+    """Repeats what gives a number of tokens until the time is over; a first time before any is timed."""
 
     def work(seconds: float) -> dict[str, float]:
-        start, done, loss = time.perf_counter(), 0, 0.0
+        start, done = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
-            number, loss = once()
-            done += number
-        return {"tokens_per_sec": done / (time.perf_counter() - start), "perplexity": math.exp(min(loss, 700))}
+            done += once()
+        return {"tokens_per_sec": done / (time.perf_counter() - start), **measures()}
 
-    work(0.0)
+    once()
     return work
+
+
+def _perplexity(loss: float) -> dict[str, float]:
+    return {"perplexity": math.exp(min(loss, 700))}
 
 
 def _tfrnn_model(case: Case, vocab_size: int) -> Any:
@@ -55,30 +58,36 @@ def train_tfrnn(case: Case) -> Work:
 
     import tfrnn
 
-    class Timed(keras.callbacks.Callback):
-        """Stops after so many seconds from the first epoch's beginning."""
-
-        seconds, start, end = 0.0, 0.0, 0.0
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.start = self.start or time.perf_counter()
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.end = time.perf_counter()
-            self.model.stop_training = self.end - self.start >= self.seconds
-
-    trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0))
+    trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0), chains=case.chains)
     cut = tfrnn.sequential_batches(ids, case.batch_size, case.num_steps)
 
     def work(seconds: float) -> dict[str, float]:
-        timed, first = Timed(), trainer.epoch
-        timed.seconds = seconds
+        timed, first = _timed(seconds), trainer.epoch
         history = trainer.fit(cut, 10**6, callbacks=[timed]).history
         done = sum(cut.num_batches(epoch) for epoch in range(first, trainer.epoch)) * case.batch_size * case.num_steps
-        return {"tokens_per_sec": done / (timed.end - timed.start), "perplexity": history["perplexity"][-1]}
+        return {"tokens_per_sec": done / timed.passed, "perplexity": history["perplexity"][-1]}
 
-    work(0.0)
+    work(0.0)  # an epoch
     return work
+
+
+def _timed(seconds: float, at_beginning: Callable[[], None] = lambda: None) -> Any:
+    """A callback that stops training at the first epoch's end after so many seconds, counted from the first epoch's
+    beginning; each epoch begins with `at_beginning`."""
+    import keras
+
+    class Timed(keras.callbacks.Callback):
+        start, passed = 0.0, 0.0
+
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.start = self.start or time.perf_counter()
+            at_beginning()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            self.passed = time.perf_counter() - self.start
+            self.model.stop_training = self.passed >= seconds
+
+    return Timed()
 
 
 def train_keras_fit(case: Case) -> Work:
@@ -101,12 +110,17 @@ def train_keras_fit(case: Case) -> Work:
     )
     data = tf.data.Dataset.from_tensor_slices((inputs, targets)).prefetch(2)
 
-    def epoch() -> tuple[int, float]:
-        for one in recurrent:
-            one.reset_state()
-        return targets.size, model.fit(data, verbose=0).history["loss"][-1]
+    def reset() -> None:
+        for layer in recurrent:
+            layer.reset_state()
 
-    return _repeated(epoch)
+    def work(seconds: float) -> dict[str, float]:
+        timed = _timed(seconds, reset)
+        losses = model.fit(data, epochs=10**6, verbose=0, callbacks=[timed]).history["loss"]
+        return {"tokens_per_sec": targets.size * len(losses) / timed.passed, **_perplexity(losses[-1])}
+
+    work(0.0)
+    return work
 
 
 def train_book(case: Case) -> Work:
@@ -117,13 +131,14 @@ def train_book(case: Case) -> Work:
     ids, vocab_size = tokens(case)
     inputs, targets = (a.transpose(0, 2, 1) for a in batches(case, ids))
     kinds = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}
-    rnn = keras.layers.RNN(
-        [kinds[case.cell](case.units) for _ in range(case.num_layers)], return_sequences=True, return_state=True
-    )
+    cells = [kinds[case.cell](case.units) for _ in range(case.num_layers)]
+    rnn = keras.layers.RNN(cells if len(cells) > 1 else cells[0], return_sequences=True, return_state=True)
     dense = keras.layers.Dense(vocab_size)
     optimizer, loss_fn = keras.optimizers.SGD(1.0), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
-    def epoch() -> tuple[int, float]:
+    measured = {}
+
+    def epoch() -> int:
         state, total = None, 0.0
         for x, y in zip(inputs, targets, strict=True):
             with tf.GradientTape(persistent=True) as tape:
@@ -137,9 +152,10 @@ def train_book(case: Case) -> Work:
                 gradients = [gradient / norm for gradient in gradients]
             optimizer.apply_gradients(zip(gradients, variables, strict=True))
             total += float(loss)
-        return targets.size, total / len(targets)
+        measured.update(_perplexity(total / len(targets)))
+        return targets.size
 
-    return _repeated(epoch)
+    return _repeated(epoch, lambda: measured)
 
 
 def _torch_model(case: Case, vocab_size: int, threads: int) -> Any:
@@ -158,7 +174,7 @@ def _torch_model(case: Case, vocab_size: int, threads: int) -> Any:
             outputs, state = self.rnn(torch.nn.functional.one_hot(ids, vocab_size).float(), state)
             return self.dense(outputs), state
 
-    return Model()
+    return Model().to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 0) -> Work | None:
@@ -166,13 +182,15 @@ def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 
     import torch
 
     ids, vocab_size = tokens(case)
-    inputs, targets = (torch.from_numpy(a) for a in batches(case, ids))
     model = _torch_model(case, vocab_size, threads)
+    inputs, targets = (torch.from_numpy(a).to(model.dense.weight.device) for a in batches(case, ids))
     forward = torch.compile(model) if compiled else model
     optimizer, loss_fn = torch.optim.SGD(model.parameters(), 1.0), torch.nn.CrossEntropyLoss()
 
-    def epoch() -> tuple[int, float]:
-        state, total = None, torch.zeros([])
+    measured = {}
+
+    def epoch() -> int:
+        state, total = None, 0.0
         for x, y in zip(inputs, targets, strict=True):
             logits, state = forward(x, state)
             loss = loss_fn(logits.flatten(0, 1), y.flatten())
@@ -182,11 +200,12 @@ def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             total += loss.detach()
-        return targets.numel(), float(total) / len(targets)
+        measured.update(_perplexity(float(total) / len(targets)))
+        return targets.numel()
 
     for _ in range(epochs):
         epoch()
-    return None if epochs else _repeated(epoch)
+    return None if epochs else _repeated(epoch, lambda: measured)
 
 
 def generate_tfrnn(case: Case) -> Work:
@@ -199,9 +218,8 @@ def generate_tfrnn(case: Case) -> Work:
     model = _tfrnn_model(case, len(vocabulary))
     model.build()
 
-    def once() -> tuple[int, float]:
-        texts = generate_many(model, vocabulary, text[:20], GENERATED, case.batch_size)
-        return GENERATED * len(texts), 0.0
+    def once() -> int:
+        return GENERATED * len(generate_many(model, vocabulary, text[:20], GENERATED, case.batch_size))
 
     return _repeated(once)
 
@@ -213,15 +231,16 @@ def generate_torch(case: Case, threads: int) -> Work:
     ids, vocab_size = tokens(case)
     model = _torch_model(case, vocab_size, threads)
     prefix = torch.from_numpy(ids[:20].astype(np.int64))[:, None].repeat(1, case.batch_size)
+    prefix = prefix.to(model.dense.weight.device)
 
     @torch.inference_mode()
-    def once() -> tuple[int, float]:
+    def once() -> int:
         logits, state = model(prefix, None)
         chosen = []
         for _ in range(GENERATED):
             chosen.append(logits[-1:].argmax(-1))
             logits, state = model(chosen[-1], state)
-        return torch.cat(chosen).numel(), 0.0
+        return torch.cat(chosen).numel()
 
     return _repeated(once)
 
@@ -238,7 +257,7 @@ def sgemm_tensorflow(case: Case) -> Work:
     import tensorflow as tf
 
     matrix = tf.random.uniform((1024, 1024))
-    product = tf.function(lambda a: tf.matmul(a, a))
+    product = tf.function(lambda a: tf.matmul(a, a)[0, 0])
     return _product_rate(case, lambda: product(matrix).numpy())
 
 

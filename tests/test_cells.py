@@ -297,6 +297,62 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
 
             self.assertAllClose(run(tf.constant(ids)), run(tf.one_hot(ids, D)), 1e-5, 1e-5)
 
+    @parameterized.named_parameters(*CELLS)
+    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(recurrence, "BLOCK", 3)
+    def test_so_it_is_without_bias_and_for_token_ids_and_unknown_lengths(self, cell):
+        layer = RNN([cell(H, use_bias=False) if "use_bias" in cell(H).get_config() else cell(H), cell(H)])
+        layer.build((None, None, D))
+        layer.set_weights([0.5 * normal(*weight.shape) for weight in layer.weights])
+        ids = tf.constant(np.random.default_rng(0).integers(0, D, [8, B]), tf.int32)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, B], tf.int32)], autograph=False)
+        def of_unknown_length(ids):
+            return gradients(ids)
+
+        def gradients(ids):
+            with tf.GradientTape() as tape:
+                outputs, state = layer(ids, random_state(layer))
+                loss = tf.add_n([tf.reduce_sum(tf.sin(t)) for t in tf.nest.flatten((outputs, state))])
+            return [loss, *(tf.convert_to_tensor(g) for g in tape.gradient(loss, layer.trainable_variables))]
+
+        with mock.patch.object(recurrence, "knows", return_value=False):
+            by_autodiff = gradients(ids)
+        self.assertAllClose(gradients(ids), by_autodiff, 1e-4, 1e-4)
+        self.assertAllClose(of_unknown_length(ids), by_autodiff, 1e-4, 1e-4)
+
+    def test_the_graph_does_not_grow_with_the_number_of_steps(self):
+        layer = RNN(LSTMCell(H))
+        layer.build((None, None, D))
+
+        @tf.function(autograph=False)
+        def gradients(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(layer(x)[0])
+            return tape.gradient(loss, layer.trainable_variables)
+
+        def size(steps):
+            graph = gradients.get_concrete_function(tf.TensorSpec([steps, B, D])).graph.as_graph_def()
+            return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
+
+        self.assertEqual(size(128), size(1024))
+        self.assertLess(size(1024), 2.5 * size(recurrence.LONGEST_UNROLLED))
+
+    def test_weights_read_once_are_those_of_the_calls_inside(self):
+        layer = RNN([GRUCell(H), LSTMCell(H)])
+        x = normal(T, B, D)
+        expected, _ = layer(x)
+        with tf.GradientTape() as tape, layer.weights_read_once():
+            loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
+        with tf.GradientTape() as plain:
+            plain_loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
+        weights = layer.trainable_variables
+        self.assertAllClose(tape.gradient(loss, weights), plain.gradient(plain_loss, weights), 1e-5, 1e-5)
+        with layer.weights_read_once():
+            layer.set_weights([2 * weight for weight in layer.get_weights()])
+            self.assertAllClose(layer(x)[0], expected)
+        self.assertNotAllClose(layer(x)[0], expected)
+
     def test_a_cell_that_may_do_something_else_is_not_known(self):
         class Mine(GRUCell):
             pass

@@ -68,6 +68,12 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             chosen = sampler.choose(many, tf.constant(np.random.default_rng(0).random(20_000, "f"))).numpy()
             self.assertAllClose(np.bincount(chosen, minlength=5) / 20_000, expected, 0, 0.015)
 
+    @parameterized.parameters("float16", "float64")
+    def test_logits_may_be_of_any_precision(self, dtype):
+        logits = tf.constant([[0.0, 1.0, 2.0]], dtype)
+        for sampler in (Sampler(), Sampler(1.0), Sampler(0.5, 2, 0.9)):
+            self.assertIn(int(sampler.choose(logits, tf.constant([0.5]))[0]), (1, 2))
+
     def test_at_the_ends_of_the_draw_too(self):
         logits = tf.math.log([[0.5, 0.25, 0.25, 0.0]])
         for uniform, expected in ((0.0, 1), (np.nextafter(np.float32(1), np.float32(0)), 2)):

@@ -251,6 +251,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
     def test_says_once_what_tensorflows_own_threads_cost(self):
         with mock.patch.object(runtime, "num_cores", return_value=2):
             runtime.remark_on_threads(runtime.one_device())  # set by conftest.py
+            self.enter_context(mock.patch.object(runtime, "_remarked", False))
             threading = "tensorflow.config.threading"
             with (
                 mock.patch(f"{threading}.get_intra_op_parallelism_threads", return_value=0),
@@ -258,6 +259,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertWarnsRegex(UserWarning, r"restart and call tfrnn.set_threads\(\)"),
             ):
                 trainer_of().fit(tfrnn.sequential_batches(IDS, B, T), 1)
+            self.assertTrue(runtime._remarked)
 
     def test_a_batch_is_cut_into_equal_chains_alone(self):
         with self.assertRaisesRegex(UserError, "--batch_size=3 cannot be cut into --chains=2"):
@@ -271,7 +273,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             (1, 32, 1),
             (2, 8, 1),
             (3, 24, 3),
-            (64, 1024, 64),
+            (64, 1024, 8),
         ):
             with mock.patch.object(runtime, "num_cores", lambda cores=cores: cores):
                 self.assertEqual(runtime.num_chains(rows), chains)

@@ -36,6 +36,7 @@ class Sampler(NamedTuple):
 
         `<unk>` (id 0) is never chosen.
         """
+        logits = tf.cast(logits, tf.float32)
         greedy = self.temperature < COLDEST
         logits = logits if greedy else logits / self.temperature
         logits = tf.concat([tf.fill([tf.shape(logits)[0], 1], logits.dtype.min), logits[:, 1:]], 1)
@@ -64,17 +65,24 @@ def _read(model: Any, ids: tf.Tensor) -> tuple[tf.Tensor, State]:
 
 
 def _choose_and_read(
-    model: Any, sampler: Sampler, logits: tf.Tensor, state: State, uniform: tf.Tensor, begin: tf.Tensor, end: tf.Tensor
+    model: Any,
+    sampler: Sampler,
+    logits: tf.Tensor,
+    state: State,
+    uniform: tf.Tensor,
+    begin: tf.Tensor,
+    end: tf.Tensor,
+    slots: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Tokens number `begin` to `end` of a section, in their places in [SECTION, B], and what comes with the last."""
+    """Tokens number `begin` to `end` of a section, the first of [slots, B], and what comes with the last."""
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, tokens: tf.TensorArray) -> tuple:
         token = sampler.choose(logits, uniform[i])
         new_logits, state = model(token[None], state, training=False)
-        return i + 1, new_logits[0], state, tokens.write(i, token)
+        return i + 1, new_logits[0], state, tokens.write(i - begin, token)
 
     with model.weights_read_once():
-        tokens = tf.TensorArray(tf.int32, SECTION, element_shape=[uniform.shape[1]])
+        tokens = tf.TensorArray(tf.int32, slots, element_shape=[uniform.shape[1]])
         _, logits, state, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, tokens))
     return tokens.stack(), logits, state
 
@@ -100,12 +108,12 @@ def _go_on(
     """
     rows = logits.shape[0]
     uniform = tf.random.stateless_uniform([SECTION, rows], tf.stack([seed, section]))
-    choose_and_read = _choose_and_read_by_xla if by_xla else _choose_and_read
+    choose_and_read, slots = (_choose_and_read_by_xla, SECTION) if by_xla else (_choose_and_read, end - begin)
     chains = runtime.num_chains(rows)
     parts = zip(tf.split(logits, chains), split_rows(state, chains), tf.split(uniform, chains, 1), strict=True)
-    results = [choose_and_read(model, sampler, *part, begin, end) for part in parts]
+    results = [choose_and_read(model, sampler, *part, begin, end, slots) for part in parts]
     tokens, logits_after, states = zip(*results, strict=True)
-    return tf.concat(tokens, 1)[begin:end], tf.concat(logits_after, 0), join_rows(list(states))
+    return tf.concat(tokens, 1)[: end - begin], tf.concat(logits_after, 0), join_rows(list(states))
 
 
 def _section(
@@ -190,7 +198,10 @@ def stream(
     seed: int = 0,
     unknown: str = "error",
 ) -> Iterator[str]:
-    """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives."""
+    """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives.
+
+    (Up to rounding, where that is long enough to be compiled by XLA.)
+    """
     logits, state = _start(model, vocabulary, prefix, length, 1, unknown)
     for i in range(length):
         tokens, logits, state = _section(model, sampler, False, logits, state, seed, i, i + 1)

@@ -46,14 +46,15 @@ def _rnn(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gra
 
 def _gru(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
     """Z, R = sigmoid(X + H U), C = tanh(X + (R * H) U), H' = Z * H + (1 - Z) * C."""
-    (u_zr, u_c), hs, zrs, cs, rhs = u, [h], [], [], []
+    (u_zr, u_c), hs, zrs, cs, h_minus_cs, rhs = u, [h], [], [], [], []
     for x_zr, x_c in zip(*x, strict=True):
         h = hs[-1]
         zrs.append(tf.split(tf.sigmoid(x_zr + tf.matmul(h, u_zr)), 2, 1))
         z, r = zrs[-1]
         rhs.append(r * h)
         cs.append(tf.tanh(x_c + tf.matmul(rhs[-1], u_c)))
-        hs.append(cs[-1] + z * (h - cs[-1]))
+        h_minus_cs.append(h - cs[-1])
+        hs.append(cs[-1] + z * h_minus_cs[-1])
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
         d_zrs, d_cs, (d_h,) = [], [], d_state
@@ -64,7 +65,7 @@ def _gru(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gra
             kept = z * d_h
             d_cs.append(_tanh_gradient(c, d_h - kept))
             d_rh = tf.matmul(d_cs[-1], u_c_t)
-            d_z = _sigmoid_gradient(z, d_h * (h - c))
+            d_z = _sigmoid_gradient(z, d_h * h_minus_cs[t])
             d_zrs.append(tf.concat([d_z, _sigmoid_gradient(r, d_rh * h)], 1))
             d_h = kept + d_rh * r + tf.matmul(d_zrs[-1], u_zr_t)
         d_x = [tf.stack(d_zrs[::-1]), tf.stack(d_cs[::-1])]
@@ -75,25 +76,26 @@ def _gru(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gra
 
 def _gru_reset_after(x: list, u: list, b: tf.Tensor, h: tf.Tensor) -> tuple[list, tuple, Gradients]:
     """As _gru, but C = tanh(X + R * (H U + b))."""
-    (u_zr, u_c), hs, zrs, cs, h_cs = u, [h], [], [], []
+    (u_zr, u_c), hs, zrs, cs, h_minus_cs, h_cs = u, [h], [], [], [], []
     for x_zr, x_c in zip(*x, strict=True):
         h = hs[-1]
         h_cs.append(tf.matmul(h, u_c) + b)
         zrs.append(tf.split(tf.sigmoid(x_zr + tf.matmul(h, u_zr)), 2, 1))
         z, r = zrs[-1]
         cs.append(tf.tanh(x_c + r * h_cs[-1]))
-        hs.append(cs[-1] + z * (h - cs[-1]))
+        h_minus_cs.append(h - cs[-1])
+        hs.append(cs[-1] + z * h_minus_cs[-1])
 
     def gradients(d_outputs: list, d_state: tuple) -> tuple:
         d_zrs, d_cs, d_h_cs, (d_h,) = [], [], [], d_state
         u_zr_t, u_c_t = _transposed(u_zr), _transposed(u_c)
         for t in reversed(range(len(zrs))):
-            h, c, (z, r) = hs[t], cs[t], zrs[t]
+            c, (z, r) = cs[t], zrs[t]
             d_h = d_outputs[t] + d_h
             kept = z * d_h
             d_cs.append(_tanh_gradient(c, d_h - kept))
             d_h_cs.append(d_cs[-1] * r)
-            d_z = _sigmoid_gradient(z, d_h * (h - c))
+            d_z = _sigmoid_gradient(z, d_h * h_minus_cs[t])
             d_zrs.append(tf.concat([d_z, _sigmoid_gradient(r, d_cs[-1] * h_cs[t])], 1))
             d_h = kept + tf.matmul(d_h_cs[-1], u_c_t) + tf.matmul(d_zrs[-1], u_zr_t)
         d_x, d_h_c = [tf.stack(d_zrs[::-1]), tf.stack(d_cs[::-1])], tf.stack(d_h_cs[::-1])
@@ -177,7 +179,7 @@ def run(cell: Any, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
     Returns:
       the outputs [T, B, H] and the state after the last step.
     """
-    recurrence, *weights = _read.get().get(id(cell)) or _weights(cell)
+    recurrence, *weights = _weights_once.get().get(id(cell)) or _weights(cell)
 
     def block(inputs: tf.Tensor, state: tuple, weights: list = weights) -> tuple[tf.Tensor, tuple]:
         kernels, us, biases, state_bias = weights
@@ -264,16 +266,17 @@ def _blocks(
 
 @contextlib.contextmanager
 def weights_read_once(known_cells: list) -> Iterator[None]:
-    """While it lasts, `run` takes these cells' weights as they are read and cut into parts here: for a loop in the
-    graph that runs the cells step by step, and would cut them up at each."""
-    token = _read.set({id(cell): _weights(cell) for cell in known_cells})
+    """While it lasts, `run` takes these cells' weights as they are read and cut into parts here: for several calls in
+    one graph, or a loop in it that runs the cells step by step, which would each cut them up again. To be opened inside
+    the tape where gradients are wanted."""
+    token = _weights_once.set({id(cell): _weights(cell) for cell in known_cells})
     try:
         yield
     finally:
-        _read.reset(token)
+        _weights_once.reset(token)
 
 
-_read: contextvars.ContextVar[dict[int, tuple]] = contextvars.ContextVar("weights_read_once", default={})  # noqa: B039
+_weights_once: contextvars.ContextVar[dict[int, tuple]] = contextvars.ContextVar("weights_once", default={})  # noqa: B039
 
 
 def _weights(cell: Any) -> tuple[Callable, list, list, list, tf.Tensor]:
@@ -284,9 +287,9 @@ def _weights(cell: Any) -> tuple[Callable, list, list, list, tf.Tensor]:
 
 def _biases(cell: Any, parts: Callable) -> tuple[list, tf.Tensor]:
     """What is added to the projected inputs, by parts, and what the recurrence adds to the product with the state."""
-    none = tf.zeros([], cell.compute_dtype)
+    none = tf.zeros([cell.units], cell.compute_dtype)
     if cell.bias is None:
-        return [none for _ in parts(cell.recurrent_kernel)], none
+        return [tf.zeros([], none.dtype) for _ in parts(cell.recurrent_kernel)], none
     if len(cell.bias.shape) == 1:
         return parts(cell.bias), none
     (zr, zr_of_state), (c, c_of_state) = (tf.unstack(part) for part in parts(cell.bias))

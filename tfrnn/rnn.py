@@ -92,7 +92,8 @@ class RNN(keras.layers.Layer):
 
     @contextlib.contextmanager
     def weights_read_once(self) -> Iterator[None]:
-        """While it lasts, calls without training take the weights as they are here; for a loop of calls in a graph."""
+        """While it lasts, calls take the known cells' weights as they are read here: for many calls in one graph. To be
+        opened inside the tape where gradients are wanted."""
         cells = [cell for cells in self.cells_of_layers for cell in cells]
         with recurrence.weights_read_once([cell for cell in cells if recurrence.knows(cell, training=False)]):
             yield

@@ -1,4 +1,4 @@
-"""Device, strategy, seeds and log noise: what is set once, before a model is made."""
+"""Device, strategy, threads, chains, seeds and log noise: what is set once, before a model is made."""
 
 import contextlib
 import os
@@ -9,6 +9,7 @@ from typing import Any
 from tfrnn.errors import UserError
 
 FEWEST_ROWS = 8  # of a chain's slice of a batch
+MOST_CHAINS = 8  # each is traced, and makes the graph larger
 
 
 @contextlib.contextmanager
@@ -64,13 +65,18 @@ def set_threads() -> None:
         pass
 
 
+_remarked = False
+
+
 def remark_on_threads(strategy: Any = None) -> None:
-    """Warns where training on a CPU has TensorFlow's own threads, nobody having set any."""
+    """Warns once where training on a CPU has TensorFlow's own threads, nobody having set any."""
+    global _remarked
     import tensorflow as tf
 
     threading = tf.config.threading
     own = not (threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads())
-    if own and num_cores() > 1 and not jit_by_default(strategy):
+    if own and num_cores() > 1 and not jit_by_default(strategy) and not _remarked:
+        _remarked = True
         warnings.warn(
             "TensorFlow started with its own threads, with which small layers train at three quarters to nine "
             "tenths of the speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
@@ -96,7 +102,7 @@ def num_chains(batch_size: int, strategy: Any = None) -> int:
     """
     if jit_by_default(strategy):
         return 1
-    most = min(num_cores(), batch_size // FEWEST_ROWS)
+    most = min(num_cores(), batch_size // FEWEST_ROWS, MOST_CHAINS)
     return max([chains for chains in range(1, most + 1) if batch_size % chains == 0], default=1)
 
 

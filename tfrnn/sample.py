@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> None:
 def sample(settings: Sample) -> None:
     """Prints the samples."""
     runtime.import_tensorflow_quietly()
+    runtime.set_threads()
     from tfrnn.generation import Sampler, generate_many, stream
     from tfrnn.run_dir import load_run
 

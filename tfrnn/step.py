@@ -5,6 +5,7 @@ A step is a function of a batch and a state: the state comes out of one step and
 ends where the step begins.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -83,21 +84,18 @@ def train_step(
     """
     variables = model.trainable_variables
     tokens = tf.size(batch.targets)
-    losses, states, gradients_of_chains = [], [], []
-    for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
-        with tf.GradientTape() as tape:
+    losses, states = [], []
+    with tf.GradientTape() as tape, _weights_read_once(model):
+        for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
             outputs, new_state = model(part.inputs, part_state, training=True)
-            loss = loss_fn(outputs, part.targets)
-            mean = loss / tf.cast(tokens, loss.dtype)
-        # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
-        pairs = zip(tape.gradient(mean, variables), variables, strict=True)
-        gradients_of_chains.append([tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs])
-        losses.append(loss)
-        states.append(new_state)
-    gradients = [tf.add_n(g) for g in zip(*gradients_of_chains, strict=True)]
-    loss = tf.add_n(losses)
-    mean = loss / tf.cast(tokens, loss.dtype)
+            losses.append(loss_fn(outputs, part.targets))
+            states.append(new_state)
+        loss = tf.add_n(losses)
+        mean = loss / tf.cast(tokens, loss.dtype)
     new_state = join_rows(states)
+    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
+    pairs = zip(tape.gradient(mean, variables), variables, strict=True)
+    gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
     gradients, norm = clip(gradients, clip_norm)
     # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
     finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
@@ -115,10 +113,11 @@ def train_step(
 def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:
     """Forward alone; chains as in train_step."""
     losses, states = [], []
-    for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
-        outputs, new_state = model(part.inputs, part_state, training=False)
-        losses.append(loss_fn(outputs, part.targets))
-        states.append(new_state)
+    with _weights_read_once(model):
+        for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+            outputs, new_state = model(part.inputs, part_state, training=False)
+            losses.append(loss_fn(outputs, part.targets))
+            states.append(new_state)
     return join_rows(states), sums.add(tf.add_n(losses), tf.size(batch.targets))
 
 
@@ -162,6 +161,11 @@ def _reset(model: Any, state: State, reset: tf.Tensor) -> State:
     """The state with the named rows [B] started anew."""
     fresh = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), fresh, state)
+
+
+def _weights_read_once(model: Any) -> contextlib.AbstractContextManager:
+    """The model's own, for the chains to share; a user's model need not have it."""
+    return getattr(model, "weights_read_once", contextlib.nullcontext)()
 
 
 def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:

@@ -28,7 +28,8 @@ class Trainer:
       loss_fn: (outputs, targets) -> the sum of the losses.
       chains: slices of a batch that a step computes side by side, adding their gradients up; 0: runtime.num_chains.
         Results do not depend on it but for rounding and, with dropout, for what is dropped.
-      jit_compile: whether XLA compiles a step, of one chain by default; None: runtime.jit_by_default.
+      jit_compile: whether XLA compiles a step, of one chain by default; None: runtime.jit_by_default. A cell of
+        operations that XLA does not know needs False. Dropout drops other values with it.
 
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
@@ -95,7 +96,9 @@ class Trainer:
         if jit_compile is None:
             jit_compile = runtime.jit_by_default(self.strategy)
 
-        def num_chains(rows: int) -> int:
+        def num_chains(rows: int | None) -> int:
+            if rows is None:
+                return 1
             if chains and rows % chains == 0:  # validation batches may be of another size
                 return chains
             return 1 if jit_compile else runtime.num_chains(rows, self.strategy)

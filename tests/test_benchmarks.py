@@ -1,0 +1,37 @@
+"""The benchmarks run; what they measure is for whoever runs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_beside_the_peers(tmp_path):
+    file = tmp_path / "found.json"
+    flags = ["--rounds=1", "--seconds=0.1", "--only=RNN 256", "--parts=training,generation", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed", *flags], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    assert "| RNN 256 |" in done.stdout, done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    for part in ("training", "generation"):
+        for ways in found[part].values():
+            assert all(answer["tokens_per_sec"] > 0 for answers in ways.values() for answer in answers)
+
+
+@pytest.mark.slow
+def test_scaling(tmp_path):
+    flags = ["--seconds=0.1", "--only=num_layers", f"--json={tmp_path / 'found.json'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout.count("| num_layers |") == 3, done.stdout + done.stderr
