@@ -51,7 +51,7 @@ class Sampler(NamedTuple):
             kept = tf.where(reached_before < max(self.top_p, COLDEST), largest_first, logits.dtype.max)
             logits = tf.where(logits < tf.reduce_min(kept, 1, keepdims=True), logits.dtype.min, logits)
         reached = tf.cumsum(tf.nn.softmax(logits), 1)
-        return tf.reduce_sum(tf.cast(reached <= uniform[:, None] * reached[:, -1:], tf.int32), 1)
+        return tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
 
 
 GREEDY = Sampler()
@@ -97,15 +97,14 @@ def _go_on(
     by_xla: bool,
     logits: tf.Tensor,
     state: State,
-    seed: tf.Tensor,
-    section: tf.Tensor,
-    begin: tf.Tensor,
-    end: tf.Tensor,
+    numbers: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Tokens number `begin` to `end` of a section, int32 [end - begin, B], with the logits and the state after them.
+    """For the numbers seed, section, begin and end, the tokens number `begin` to `end` of the section, int32
+    [end - begin, B], with the logits and the state after them.
 
     A section's random numbers are drawn together, outside of what XLA compiles, which would draw others.
     """
+    seed, section, begin, end = tf.unstack(numbers)
     rows = logits.shape[0]
     uniform = tf.random.stateless_uniform([SECTION, rows], tf.stack([seed, section]))
     choose_and_read, slots = (_choose_and_read_by_xla, SECTION) if by_xla else (_choose_and_read, end - begin)
@@ -121,13 +120,13 @@ def _section(
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
     """Tokens number `first` to `last` of the continuation, which are in one section."""
     section = first // SECTION
-    numbers = [tf.constant(n) for n in (seed, section, first - section * SECTION, last - section * SECTION)]
+    numbers = tf.constant([seed, section, first - section * SECTION, last - section * SECTION])
     try:
-        return _go_on(model, sampler, by_xla, logits, state, *numbers)
+        return _go_on(model, sampler, by_xla, logits, state, numbers)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         if not by_xla:
             raise
-        return _go_on(model, sampler, False, logits, state, *numbers)  # a cell of operations that XLA does not know
+        return _go_on(model, sampler, False, logits, state, numbers)  # a cell of operations that XLA does not know
 
 
 def _start(

@@ -187,6 +187,8 @@ def run(cell: Any, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
         return _steps(recurrence, x, us, state_bias, state)
 
     def blocks(inputs: tf.Tensor, count: Any, size: int, state: tuple) -> tuple[tf.Tensor, tuple]:
+        if size == 1:  # of unknown number; little would be kept between them
+            return loop_over_blocks(block, inputs, state, count, size, cell.units)
         return _blocks(block, inputs, weights, state, count, size)
 
     return over_blocks(block, blocks, inputs, state)
@@ -336,6 +338,20 @@ def over_blocks(block: Callable, blocks: Callable, inputs: tf.Tensor, state: tup
         return outputs, state
     last, state = block(inputs[whole:], state)
     return tf.concat([outputs, last], 0), state
+
+
+def loop_over_blocks(
+    block: Callable, inputs: tf.Tensor, state: tuple, count: Any, size: int, output_size: int
+) -> tuple[tf.Tensor, tuple]:
+    """`block`, (inputs, state) -> (outputs, state), over `count` blocks of `size` steps, its gradient by autodiff."""
+
+    def one(parts: list, state: tuple) -> tuple[list, tuple]:
+        outputs, state = block(parts[0], state)
+        return [outputs], state
+
+    shape = [size, inputs.shape[1], output_size]
+    (outputs,), state = loop(one, in_blocks([inputs], count, size), count, state, [shape])
+    return outputs, state
 
 
 def in_blocks(x: list, count: Any, size: int) -> list[tf.TensorArray]:

@@ -264,13 +264,7 @@ def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -
         return tf.stack(outputs), state
 
     def blocks(inputs: tf.Tensor, count: Any, size: int, state: tuple) -> tuple[tf.Tensor, tuple]:
-        def one(parts: list, state: tuple) -> tuple[list, tuple]:
-            outputs, state = block(parts[0], state)
-            return [outputs], state
-
-        shape = [size, inputs.shape[1], _output_size(cell)]
-        (outputs,), state = recurrence.loop(one, recurrence.in_blocks([inputs], count, size), count, state, [shape])
-        return outputs, state
+        return recurrence.loop_over_blocks(block, inputs, state, count, size, _output_size(cell))
 
     result = recurrence.over_blocks(block, blocks, inputs, state)
     if training and hasattr(cell, "reset_dropout_mask"):
