@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import recurrence
+from tfrnn import blocks, recurrence
 from tfrnn.cells import GRUCell, LSTMCell, RNNCell
 from tfrnn.rnn import RNN, Bidirectional
 
@@ -115,7 +115,7 @@ class CellOfLayers(keras.layers.Layer):
 
 
 class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(steps=[1, 2, T, recurrence.LONGEST_UNROLLED + 1], compiled=[False, True])
+    @parameterized.product(steps=[1, 2, T, blocks.LONGEST_UNROLLED + 1], compiled=[False, True])
     def test_agrees_with_numpy(self, steps, compiled):
         layer = RNN(RNNCell(H))
         layer.build((None, None, D))
@@ -244,8 +244,8 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             (9, False),
         ],  # one block, one, a loop of two and a rest, a loop of three
     )
-    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 4)
-    @mock.patch.object(recurrence, "BLOCK", 3)
+    @mock.patch.object(blocks, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(blocks, "BLOCK", 3)
     def test_equals_the_cells_own_steps(self, cell, case):
         steps, compiled = case
         layer = RNN([cell(H), cell(H)])
@@ -259,8 +259,8 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(by_hand, by_autodiff, 1e-4, 1e-4)
 
     @parameterized.named_parameters(*CELLS)
-    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 2)
-    @mock.patch.object(recurrence, "BLOCK", 2)
+    @mock.patch.object(blocks, "LONGEST_UNROLLED", 2)
+    @mock.patch.object(blocks, "BLOCK", 2)
     def test_gradient_is_the_finite_difference(self, cell):
         layer = RNN(cell(2, dtype="float64"), dtype="float64")
         layer.build((None, None, 2))
@@ -298,8 +298,8 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(run(tf.constant(ids)), run(tf.one_hot(ids, D)), 1e-5, 1e-5)
 
     @parameterized.named_parameters(*CELLS)
-    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 4)
-    @mock.patch.object(recurrence, "BLOCK", 3)
+    @mock.patch.object(blocks, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(blocks, "BLOCK", 3)
     def test_so_it_is_without_bias_and_for_token_ids_and_unknown_lengths(self, cell):
         layer = RNN([cell(H, use_bias=False) if "use_bias" in cell(H).get_config() else cell(H), cell(H)])
         layer.build((None, None, D))
@@ -336,7 +336,7 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
         self.assertEqual(size(128), size(1024))
-        self.assertLess(size(1024), 2.5 * size(recurrence.LONGEST_UNROLLED))
+        self.assertLess(size(1024), 2.5 * size(blocks.LONGEST_UNROLLED))
 
     def test_weights_read_once_are_those_of_the_calls_inside(self):
         layer = RNN([GRUCell(H), LSTMCell(H)])

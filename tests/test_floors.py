@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
     ["errors", "config", "vocabulary", "text_rules"],
-    ["cells", "batches", "corpora", "runtime"],
+    ["cells", "batches", "blocks", "corpora", "runtime"],
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import recurrence, runtime, step
+from tfrnn import blocks, runtime, step
 from tfrnn.batches import Batch
 from tfrnn.config import OPTIMIZERS, Training
 from tfrnn.errors import DivergedError, UserError
@@ -229,8 +229,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(*results, 1e-5, 1e-5)
 
     @parameterized.product(cell=list(CELLS), steps=[T, 9])
-    @mock.patch.object(recurrence, "LONGEST_UNROLLED", 8)
-    @mock.patch.object(recurrence, "BLOCK", 4)
+    @mock.patch.object(blocks, "LONGEST_UNROLLED", 8)
+    @mock.patch.object(blocks, "BLOCK", 4)
     def test_xla_gives_the_same_weights(self, cell, steps):
         results = []
         for jit_compile in (False, True):

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrnn import blocks as blocks_lib
 from tfrnn import recurrence
 
 State = tuple[tuple[tf.Tensor, ...], ...]  # L entries of [B, H] each
@@ -264,9 +265,9 @@ def unroll(cell: Any, inputs: tf.Tensor, state: tuple, training: bool = False) -
         return tf.stack(outputs), state
 
     def blocks(inputs: tf.Tensor, count: Any, size: int, state: tuple) -> tuple[tf.Tensor, tuple]:
-        return recurrence.loop_over_blocks(block, inputs, state, count, size, _output_size(cell))
+        return blocks_lib.loop_over_blocks(block, inputs, state, count, size, _output_size(cell))
 
-    result = recurrence.over_blocks(block, blocks, inputs, state)
+    result = blocks_lib.over_blocks(block, blocks, inputs, state)
     if training and hasattr(cell, "reset_dropout_mask"):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
