@@ -10,8 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
-    ["errors", "config", "vocabulary", "text_rules"],
-    ["cells", "batches", "blocks", "corpora", "runtime"],
+    ["errors", "config", "durable", "vocabulary", "text_rules"],
+    ["cells", "batches", "blocks", "checkpoints", "corpora", "runtime"],
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],

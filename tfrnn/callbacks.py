@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,19 +13,10 @@ from typing import Any
 import keras
 from tqdm import tqdm
 
-from tfrnn.run_dir import RunDir
+from tfrnn.errors import RunWarning, UserError
+from tfrnn.run_dir import METRICS_OF_EPOCH, RunDir
 
-SECONDS_BETWEEN_SAVES = 30.0
 SECONDS_BETWEEN_LINES = 30.0
-METRICS_OF_EPOCH = (
-    "perplexity",
-    "bits_per_char",
-    "val_perplexity",
-    "val_bits_per_char",
-    "tokens_per_sec",
-    "learning_rate",
-    "seconds",
-)
 
 
 class Timed(keras.callbacks.Callback):
@@ -103,29 +95,57 @@ class Progress(Timed):
 class SaveRun(Timed):
     """Adds each finished epoch to metrics.jsonl and saves a checkpoint from time to time and at the end.
 
+    Where that fails on the way, on a full disk say, a warning says so and training goes on; the next save tries again.
+
     Args:
       run: the run directory.
       save: writes a checkpoint of where training stands.
+      save_every: seconds between checkpoints.
+
+    Raises (at the end of training):
+      UserError: it cannot be saved.
     """
 
-    def __init__(self, run: RunDir, save: Callable[[], None]):
+    def __init__(self, run: RunDir, save: Callable[[], None], save_every: float):
         super().__init__()
-        self._run, self._save = run, save
+        self._run, self._save, self._save_every = run, save, save_every
         self._saved = time.perf_counter()
+        self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        with self.timed():
-            self._run.add_metrics({"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}})
+        row = {"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}}
+        self._try(lambda: self._run.add_metrics(row))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if time.perf_counter() - self._saved > SECONDS_BETWEEN_SAVES:
-            with self.timed():
-                self._save()
+        if time.perf_counter() - self._saved > self._save_every:
+            self._try(self._save)
             self._saved = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
         with self.timed():
-            self._save()
+            try:
+                self._save()
+            except OSError as error:
+                raise UserError(
+                    f"--run_dir {self._run.path}: the end of training cannot be saved ({error.strerror}); what was "
+                    "saved before is whole. Make room, and the same command goes on from there"
+                ) from None
+
+    def _try(self, write: Callable[[], None]) -> None:
+        with self.timed():
+            try:
+                write()
+            except OSError as error:
+                if not self._warned:
+                    warnings.warn(
+                        f"--run_dir {self._run.path}: cannot be written now ({error.strerror}); what was saved before "
+                        "is whole, training goes on, and the next save tries again",
+                        RunWarning,
+                        stacklevel=2,
+                    )
+                self._warned = True
+            else:
+                self._warned = False
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -3,13 +3,14 @@
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from tfrnn import config as config_lib
-from tfrnn.errors import UserError
+from tfrnn.errors import RunWarning, UserError
 
 
 class _SettingParser(flags.ArgumentParser):
@@ -102,7 +103,10 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
     try:
-        main(sys.argv)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", RunWarning)
+            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            main(sys.argv)
     except UserError as error:
         print(f"tfrnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         sys.exit(2)
@@ -112,6 +116,16 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+_show_others = warnings.showwarning
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    if issubclass(category, RunWarning):
+        note(f"tfrnn: warning: {' '.join(str(message).splitlines())}")
+    else:
+        _show_others(message, category, *rest)
 
 
 def python_module(command: str) -> list[str]:

@@ -19,6 +19,7 @@ CELLS = {
     "gru": {"scratch": "GRUCell", "keras": "GRUCell"},
     "lstm": {"scratch": "LSTMCell", "keras": "LSTMCell"},
 }
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}  # a candidate, and what gates it: blocks of H columns in a cell's kernels
 # Classes of keras.optimizers with the arguments that differ from their defaults.
 OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sgd": ("SGD", {}),
@@ -132,6 +133,21 @@ class Model(Section):
                 f"{self.embedding_dim} and {self.units}"
             )
 
+    def weight_shapes(self, vocab_size: int) -> list[tuple[int, ...]]:
+        """The shapes of a language model's weights in their order, known before any of them takes memory."""
+        columns = GATES[self.cell] * self.units
+        resets_after = (self.cell, self.implementation) == ("gru", "keras")  # which has two biases
+        shapes: list[tuple[int, ...]] = []
+        for layer in range(self.num_layers):
+            inputs = self.units if layer else self.embedding_dim or vocab_size
+            shapes += [(inputs, columns), (self.units, columns), (2, columns) if resets_after else (columns,)]
+        embedding = [(vocab_size, self.embedding_dim)] if self.embedding_dim else []
+        return [*shapes, *embedding, *([] if self.tie_weights else [(self.units, vocab_size), (vocab_size,)])]
+
+    def weight_bytes(self, vocab_size: int) -> int:
+        """What they take as float32."""
+        return 4 * sum(map(math.prod, self.weight_shapes(vocab_size)))
+
 
 @dataclasses.dataclass(frozen=True)
 class Training(Section):
@@ -175,6 +191,9 @@ class Run(Section):
     )  # fmt: skip
     prefix: TEXTS = setting((), "text to continue (may be repeated); by default the corpus's own", may_change=True)
     show_every: int = setting(50, "epochs between predictions shown; 0: none", minimum=0, may_change=True)
+    save_every: float = setting(
+        30.0, "seconds between checkpoints", minimum=0, maximum=1e9, may_change=True
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +222,12 @@ class Config:
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """What config.json holds: sections of settings."""
         return {name: dict(vars(section)) for name, section in vars(self).items()}
+
+    def least_bytes(self, vocab_size: int) -> int:
+        """What training takes at the least: of the weights also their parts, gradients, the sum of these, and the best;
+        logits with their softmax and gradient; outputs of the layers."""
+        of_token = 3 * vocab_size + self.model.num_layers * self.model.units
+        return 5 * self.model.weight_bytes(vocab_size) + 4 * self.data.batch_size * self.data.num_steps * of_token
 
     @classmethod
     def from_dict(cls, data: Any) -> "Config":

@@ -14,3 +14,7 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class DivergedError(UserError, ArithmeticError):
     """The loss or the gradient norm became NaN or infinite; the weights are those before that step."""
+
+
+class RunWarning(UserWarning):
+    """Something is wrong with a run that can be gone on with; a command prints it as `tfrnn: warning: ...`."""

@@ -4,12 +4,14 @@ import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+Target = str | os.PathLike | BinaryIO  # where a picture is saved
 
-def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, title: str = "") -> None:
+
+def plot_perplexity(rows: Sequence[Mapping[str, Any]], target: Target, title: str = "") -> None:
     """Saves the training and validation perplexity over the epochs as a PNG; rows as in metrics.jsonl."""
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
     from matplotlib.ticker import LogLocator, NullLocator
@@ -31,14 +33,14 @@ def plot_perplexity(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike, 
     axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    _save(figure, path)
+    _save(figure, target)
 
 
 def plot_forecasts(
     values: np.ndarray,
     predictions: Mapping[str, np.ndarray],
     train_steps: int,
-    path: str | os.PathLike,
+    target: Target,
     title: str = "",
 ) -> None:
     """Saves a series [N] with its predictions [N], NaN where there is none, as a PNG: a panel for each label.
@@ -59,10 +61,10 @@ def plot_forecasts(
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     panels[0].set_title(f"{title}; trained up to step {train_steps}", parse_math=False)
     panels[-1].set(xlabel="step")
-    _save(figure, path)
+    _save(figure, target)
 
 
-def _save(figure: Any, path: str | os.PathLike) -> None:
+def _save(figure: Any, target: Target) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter that the font lacks, or of values beyond the axes
-        figure.savefig(path, dpi=120, format="png")
+        figure.savefig(target, dpi=120, format="png")

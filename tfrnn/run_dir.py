@@ -1,75 +1,109 @@
 """A run on disk: config.json, vocabulary.json, metrics.jsonl, checkpoints/ and perplexity.png.
 
-A run directory is enough to sample from: load_run needs nothing else. config.json has a closed schema and the
-weights are plain arrays, so that loading a run executes nothing of it.
+A run directory is enough to sample from: load_run needs nothing else. It may come from a stranger: what it holds is
+JSON of a closed schema and arrays whose shapes are known beforehand, no path in it is followed, and no link.
 """
 
 import json
-import logging
+import math
 import os
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
+import numpy as np
 
+from tfrnn import checkpoints, durable
 from tfrnn import config as config_lib
+from tfrnn.checkpoints import Arrays, Checkpoint, Layout
 from tfrnn.config import Config
-from tfrnn.errors import MissingFileError, UserError
+from tfrnn.errors import MissingFileError, RunWarning, UserError
 from tfrnn.model import LanguageModel, build_language_model
 from tfrnn.vocabulary import Vocabulary
 
 CONFIG, VOCABULARY, METRICS, CHECKPOINTS = "config.json", "vocabulary.json", "metrics.jsonl", "checkpoints"
 PLOT = "perplexity.png"
-_OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", ".new")}
-CHECKPOINTS_KEPT = 2
+_OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
+_LARGEST = {CONFIG: 2**24, VOCABULARY: 2**28, METRICS: 2**30}  # bytes that are read
+# What an epoch's row has beside its number; the None of those that may be unknown.
+METRICS_OF_EPOCH = {
+    "perplexity": (float,),
+    "bits_per_char": (float,),
+    "val_perplexity": (float, None),
+    "val_bits_per_char": (float, None),
+    "tokens_per_sec": (float, None),
+    "learning_rate": (float,),
+    "seconds": (float,),
+}
 
 
 class RunDir:
     """A run directory, new or begun. Nothing is written before `create`.
 
-    Raises:
-      UserError: there is to be written, but the path is a file or a folder that holds something else than a run.
+    Within `with` it is held by this process, from the beginning or, where it is new, from `create` on.
+
+    Raises (on entering):
+      UserError: the path is a file or a folder of something else than a run, or another process holds it.
     """
 
-    def __init__(self, path: str | os.PathLike, writing: bool = True):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        try:
-            begun = (self.path / CONFIG).is_file()
-            names = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"--run_dir {path}: expected a folder for the run, but it cannot be read ({error})"
-            ) from None
-        if writing and self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--run_dir {path}: expected a folder, but it is a file; name another")
-        if writing and not begun and names - _OWN:  # our own names alone: a run that was cut off as it began
-            raise UserError(
-                f"--run_dir {path}: expected a new, empty or begun run, but it holds other files; name another"
-            )
-        self.begun = begun
+        self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
+        self._held: durable.Hold | None = None
+        self._lines: list[str] = []  # of metrics.jsonl
+        self._lines_in_file: int | None = None  # None: not known, so it is to be written anew
+
+    def __enter__(self) -> "RunDir":
+        names = self._names()
+        if names is not None:
+            self._hold()
+        if not self.begun and names and names - _OWN:
+            raise self._error("a new, empty or begun run, but it holds other files; name another")
+        # Our own names alone: a run that was cut off as it began, unless it went on to checkpoints.
+        if not self.begun and (self.metrics() or self._checkpoints.files()):
+            raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._held:
+            self._held.release()
+            self._held = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run."""
+        return self._exists(CONFIG)
 
     def create(self, config: Config, vocabulary: Vocabulary) -> None:
         """Writes the settings and the vocabulary, over those of a begun run where these may change."""
+        begun = self.begun
         try:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            self._write(VOCABULARY, vocabulary.to_json())
-            self._write(CONFIG, json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n")
+            self._hold()
+            if self.begun != begun:
+                raise self._error("a new run, but another process has just begun one there; name another")
+            durable.write(self.path / VOCABULARY, vocabulary.to_json().encode())
+            written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
+            durable.write(self.path / CONFIG, written.encode())
         except OSError as error:
-            raise UserError(
-                f"--run_dir {self.path}: expected a folder that can be written, but {error.strerror}; name another"
-            ) from None
+            raise self._error(f"a folder that can be written, but {error.strerror}; name another") from None
 
     def config(self) -> Config:
         """The settings. Raises UserError where config.json is not one of ours."""
         try:
             return Config.from_dict(json.loads(self._read(CONFIG)))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise UserError(f"{self.path / CONFIG}: expected JSON, but it cannot be read ({error})") from None
 
     def vocabulary(self, tokens: str) -> Vocabulary:
         """The vocabulary. Raises UserError where vocabulary.json is not one."""
-        return Vocabulary.from_json(self._read(VOCABULARY), tokens)
+        try:
+            return Vocabulary.from_json(self._read(VOCABULARY), tokens)
+        except UserError as error:
+            if isinstance(error, MissingFileError):
+                raise
+            raise UserError(f"{self.path / VOCABULARY}: {error}") from None
 
     def check_same(self, config: Config, vocabulary: Vocabulary) -> None:
         """Raises UserError where a begun run has another setting or vocabulary than this."""
@@ -81,98 +115,165 @@ class RunDir:
                     f"give --{name}={begun[name]} to go on, or another --run_dir for a new run"
                 )
         if self.vocabulary(config.data.tokens).id_to_token != vocabulary.id_to_token:
-            raise UserError(
-                f"--run_dir {self.path}: the corpus {config.data.corpus} has changed since the run began, its "
-                "vocabulary is another; bring the old text back, or give another --run_dir for a new run"
-            )
+            raise self.changed(f"the text of --corpus={config.data.corpus}")
+
+    def changed(self, what: str) -> UserError:
+        """What is said where something is not as it was when the run began."""
+        return UserError(
+            f"--run_dir {self.path}: {what} has changed since the run began; bring the old one back, or give another "
+            "--run_dir for a new run"
+        )
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The finished epochs, one row each; what follows a torn line is left out."""
-        path, rows = self.path / METRICS, []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if not isinstance(row, dict) or not {"epoch", "perplexity", "tokens_per_sec", "seconds"} <= set(row):
-                break
-            rows.append(row)
+        """The finished epochs, one row each, by their numbers; a line that is none, torn as it was written say, is
+        left out."""
+        if not self._exists(METRICS):
+            return []
+        rows: list[dict[str, Any]] = []
+        for line in self._read(METRICS, errors="replace").split("\n"):
+            row = _row(line)
+            if row and row["epoch"] > (rows[-1]["epoch"] if rows else 0):
+                rows.append(row)
         return rows
 
-    def add_metrics(self, row: dict[str, Any]) -> None:
-        with (self.path / METRICS).open("a") as file:
-            file.write(json.dumps(row) + "\n")
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Adds an epoch's row. Raises OSError where it cannot be written; `save` then tries again."""
+        self._lines.append(_line(row))
+        self._write_metrics()
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drops the rows of epochs after the checkpoint, which will come again."""
-        if (self.path / METRICS).exists():
-            rows = [row for row in self.metrics() if row["epoch"] <= epochs]
-            self._write(METRICS, "".join(json.dumps(row) + "\n" for row in rows))
-
-    def manager(self, checkpoint: tf.train.Checkpoint) -> tf.train.CheckpointManager:
-        return tf.train.CheckpointManager(checkpoint, str(self.path / CHECKPOINTS), CHECKPOINTS_KEPT)
-
-    def check_restorable(self) -> None:
-        """Raises UserError where epochs are finished, but no checkpoint is left to go on from."""
-        if self.metrics() and tf.train.latest_checkpoint(str(self.path / CHECKPOINTS)) is None:
-            raise UserError(
-                f"--run_dir {self.path}: expected a checkpoint of the {len(self.metrics())} finished epochs, but "
-                f"{CHECKPOINTS} holds none; bring it back, or give another --run_dir for a new run"
+        """Drops the rows of epochs after the checkpoint, which will come again, and what is torn."""
+        rows = [row for row in self.metrics() if row["epoch"] <= epochs]
+        if len(rows) < epochs:
+            warnings.warn(
+                f"{self.path / METRICS} has {len(rows)} whole rows of {epochs} finished epochs; going on without the "
+                "others",
+                RunWarning,
+                stacklevel=2,
             )
+        self._lines, self._lines_in_file = [_line(row) for row in rows], None
+        self._write_metrics()
 
-    def latest_checkpoint(self) -> str:
-        latest = tf.train.latest_checkpoint(str(self.path / CHECKPOINTS))
-        if latest is None:
+    def save(self, position: tuple[int, int], arrays: Arrays) -> None:
+        """Writes a checkpoint of so many epochs and batches. Raises OSError; what was there is then still there."""
+        self._write_metrics()
+        durable.flush(self.path / METRICS)  # a checkpoint is never newer than the rows of its epochs
+        self._checkpoints.save(position, arrays)
+
+    def save_plot(self, png: bytes) -> None:
+        """Writes perplexity.png. Raises OSError."""
+        durable.write(self.path / PLOT, png)
+
+    def load(self, expected: Mapping[str, Layout]) -> dict[str, np.ndarray] | None:
+        """The arrays of the newest whole checkpoint; None where the run has none.
+
+        Raises:
+          UserError: there are checkpoints, but none is whole and as expected; or there are none of finished epochs.
+        """
+
+        def use(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
+            checkpoints.check(checkpoint.layouts, expected)
+            return checkpoint.read(expected)
+
+        arrays = self._checkpoints.newest(use)
+        if arrays is None and (rows := self.metrics()):
+            raise self._error(
+                f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
+                "give another --run_dir for a new run"
+            )
+        return arrays
+
+    def load_weights(self, config: Config, vocab_size: int, which: str) -> list[np.ndarray]:
+        """The model's weights of the newest whole checkpoint, `best` or `last`.
+
+        Raises:
+          MissingFileError: there is no checkpoint.
+          UserError: none is whole, or of the model that the config describes.
+        """
+
+        shapes = config.model.weight_shapes(vocab_size)
+
+        def use(checkpoint: Checkpoint) -> list[np.ndarray]:
+            best_epoch = checkpoint.read({"best_epoch": Layout((), "<i8")})["best_epoch"]
+            group = "best_weights" if which == "best" and best_epoch > 0 else "weights"
+            arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
+            return list(arrays.values())
+
+        weights = self._checkpoints.newest(use)
+        if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
-        return latest
+        return weights
 
-    def _read(self, name: str) -> str:
+    def _names(self) -> set[str] | None:
+        """What is in the folder; None where there is no such folder yet."""
+        try:
+            if self.path.exists() and not self.path.is_dir():
+                raise self._error("a folder, but it is a file; name another")
+            return {path.name for path in self.path.iterdir()} if self.path.exists() else None
+        except (OSError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise self._error(f"a folder for the run, but it cannot be read ({error}); name another") from None
+
+    def _hold(self) -> None:
+        if self._held:
+            return
+        try:
+            self._held = durable.Hold(self.path)
+        except BlockingIOError:
+            other = "a run that no other process is training, but one is; wait for it, or name another"
+            raise self._error(other) from None
+
+    def _exists(self, name: str) -> bool:
+        try:
+            return os.path.lexists(self.path / name)
+        except ValueError:  # a NUL in the path
+            return False
+
+    def _read(self, name: str, errors: str = "strict") -> str:
         path = self.path / name
         try:
-            return path.read_text(encoding="utf-8")
+            return durable.read(path, _LARGEST[name]).decode(errors=errors)
         except FileNotFoundError:
             raise MissingFileError(f"--run_dir {self.path}: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: expected JSON, but it cannot be read ({error})") from None
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"{path}: expected JSON, but it cannot be read ({reason})") from None
 
-    def _write(self, name: str, text: str) -> None:
-        """Whole or not at all."""
-        new = self.path / (name + ".new")
-        with new.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self.path / name)
+    def _write_metrics(self) -> None:
+        """What of the rows is not in the file yet; all of it, where what is there is not known or went wrong."""
+        known, self._lines_in_file = self._lines_in_file, None
+        if known is None:
+            durable.write(self.path / METRICS, "".join(self._lines).encode())
+        elif known < len(self._lines):
+            durable.append(self.path / METRICS, "".join(self._lines[known:]).encode())
+        self._lines_in_file = len(self._lines)
 
-
-def make_checkpoint(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer, **variables: list[tf.Variable] | tf.Variable
-) -> tf.train.Checkpoint:
-    """All that training goes on from: weights and optimizer by their position, and what the trainer adds."""
-    return tf.train.Checkpoint(
-        weights=[weight.value for weight in model.weights],
-        # What is a variable and no weight: the states of the generators that dropout draws from.
-        generators=[v.value for v in model.variables if not any(v is weight for weight in model.weights)],
-        optimizer=[variable.value for variable in optimizer.variables],
-        **variables,
-    )
+    def _error(self, text: str) -> UserError:
+        return UserError(f"--run_dir {self.path}: expected {text}")
 
 
-# What TensorFlow raises where a checkpoint is damaged or is one of another model.
-CHECKPOINT_ERRORS = (tf.errors.OpError, AssertionError, ValueError, IndexError, RuntimeError)
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row) + "\n"
 
 
-def unreadable(checkpoint: str, error: Exception) -> UserError:
-    """What is said of such a checkpoint."""
-    reason = " ".join(str(error).split())[:200]
-    return UserError(
-        f"{checkpoint}: expected a checkpoint of the model that {CONFIG} describes, but it cannot be read ({reason}); "
-        "bring the right files back, or train a new run"
-    )
+def _row(line: str) -> dict[str, Any] | None:
+    """An epoch's row, if the line is one."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or row.keys() != {"epoch", *METRICS_OF_EPOCH} or type(row["epoch"]) is not int:
+        return None
+    for name, kinds in METRICS_OF_EPOCH.items():
+        value = row[name]
+        if not (None in kinds if value is None else type(value) in (int, float) and 0 <= value < math.inf):
+            return None
+    return row
 
 
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
-    """A trained model with its vocabulary and settings. Python's own log of TensorFlow is quiet from then on.
+    """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
 
     Args:
       run_dir: what `python -m tfrnn.train` wrote.
@@ -180,24 +281,17 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
         there were no such tokens), or `last`.
     Raises:
       MissingFileError: there is no such run, or it has no checkpoint yet.
-      UserError: it is no run of tfrnn.
+      UserError: it is no run of tfrnn, or none of its checkpoints is whole.
     """
     if checkpoint not in ("best", "last"):
         raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
-    run = RunDir(run_dir, writing=False)
+    run = RunDir(run_dir)
     if not run.begun:
         raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
     config = run.config()
     vocabulary = run.vocabulary(config.data.tokens)
-    tf.get_logger().setLevel(logging.CRITICAL)  # what is wrong with a checkpoint is said in our own line
-    latest = run.latest_checkpoint()
+    weights = run.load_weights(config, len(vocabulary), checkpoint)
     model = build_language_model(config.model, len(vocabulary))
     model.build()
-    try:
-        has_best = float(tf.train.load_variable(latest, "best_epoch/.ATTRIBUTES/VARIABLE_VALUE")) > 0
-        name = "best_weights" if checkpoint == "best" and has_best else "weights"
-        reader = tf.train.Checkpoint(**{name: [weight.value for weight in model.weights]})
-        reader.restore(latest).assert_existing_objects_matched().expect_partial()
-    except CHECKPOINT_ERRORS as error:
-        raise unreadable(latest, error) from None
+    model.set_weights(weights)
     return model, vocabulary, config

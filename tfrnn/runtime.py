@@ -4,6 +4,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tfrnn.errors import UserError
@@ -47,6 +48,25 @@ def import_tensorflow_quietly() -> None:
 def num_cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_bytes() -> int | None:
+    """What this process may use: the machine's memory, or what a container has of it; None where that is unknown."""
+    found = []
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ValueError, OSError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # or "max"
+    return min(found, default=None)
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raises UserError where `what` needs more bytes than there are."""
+    there = memory_bytes()
+    if there is not None and needed > there:
+        raise UserError(
+            f"{what} needs {needed / 1e9:,.1f} GB at the least, and this machine has {there / 1e9:,.1f} GB; take less"
+        )
 
 
 def set_threads() -> None:

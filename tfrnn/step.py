@@ -147,14 +147,15 @@ def eval_steps(
     iterator: Iterator[Batch],
     num_steps: tf.Tensor,
     state: State,
-) -> Sums:
+    sums: Sums,
+) -> tuple[State, Sums]:
     """So many evaluation steps."""
-    _, _, sums = tf.while_loop(
+    _, state, sums = tf.while_loop(
         lambda done, *_: done < num_steps,
         lambda done, state, sums: (done + 1, *strategy.run(step, (next(iterator), state, sums))),
-        (0, state, Sums.zero()),
+        (0, state, sums),
     )
-    return sums
+    return state, sums
 
 
 def _reset(model: Any, state: State, reset: tf.Tensor) -> State:

@@ -1,10 +1,13 @@
 """Trains a language model on a text: `python -m tfrnn.train --help`."""
 
 import dataclasses
+import hashlib
+import io
 import itertools
 import shlex
 import statistics
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,9 @@ import numpy as np
 
 from tfrnn import command_line, corpora, runtime, text_rules
 from tfrnn import config as config_lib
+from tfrnn.checkpoints import Layout
 from tfrnn.config import Config
-from tfrnn.errors import DivergedError, UserError
+from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.vocabulary import Vocabulary
 
 ABOUT = """Trains a recurrent language model on a text, saves it, and continues the text's prefixes.
@@ -70,6 +74,7 @@ class Text:
     vocabulary: Vocabulary
     training: np.ndarray
     validation: np.ndarray
+    sha256: str  # of the whole cleaned text in UTF-8
 
 
 def read(config: Config) -> tuple[Config, Text]:
@@ -93,7 +98,9 @@ def read(config: Config) -> tuple[Config, Text]:
     prefixes = text_rules.clean_prefixes(prefixes, rule, data.tokens)
     for prefix in prefixes:
         vocabulary.encode_prefix(prefix)  # an unknown character is an error, and now is the time to say so
-    return config.replace(text_rule=rule, prefix=prefixes), Text(vocabulary, vocabulary.encode(parts[0]), validation)
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    read = Text(vocabulary, vocabulary.encode(parts[0]), validation, sha256)
+    return config.replace(text_rule=rule, prefix=prefixes), read
 
 
 def make_batches(config: Config, text: Text) -> tuple[Any, Any]:
@@ -119,20 +126,29 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
       again: the command to show to someone who interrupts.
     """
     config, text = read(config)
-    # From here on TensorFlow is needed; what is wrong with flags and texts has been said before it loads.
+    # What is wrong with flags and texts is said before TensorFlow loads and before memory is taken.
+    runtime.check_memory(
+        config.least_bytes(len(text.vocabulary)),
+        f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
+        f"{config.data.batch_size}, --num_steps={config.data.num_steps} and {len(text.vocabulary):,} different tokens",
+    )
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
+    from tfrnn.run_dir import RunDir
+
+    with RunDir(run_dir) as run:
+        if run.begun:
+            run.check_same(config, text.vocabulary)
+        _train(config, text, run, again)
+
+
+def _train(config: Config, text: Text, run: Any, again: str) -> None:
+    """As `train`, with the text read and the run directory held."""
     from tfrnn import callbacks, step
     from tfrnn.generation import generate
     from tfrnn.model import build_language_model
-    from tfrnn.plots import plot_perplexity
-    from tfrnn.run_dir import PLOT, RunDir
     from tfrnn.trainer import Trainer
 
-    run = RunDir(run_dir)
-    if run.begun:
-        run.check_same(config, text.vocabulary)
-        run.check_restorable()
     batches, validation = make_batches(config, text)
     device = runtime.device_name(config.run.device)
     runtime.set_seed(config.training.seed, config.training.deterministic)
@@ -148,54 +164,74 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         chains=config.training.chains,
         jit_compile=config.training.jit,
     )
-    manager = run.manager(trainer.checkpoint)
-    trainer.restore(manager)
-    left = config.training.epochs - trainer.epoch
-    if left > 0:
-        run.create(config, text.vocabulary)
-        run.keep_metrics(trainer.epoch)
-        if manager.latest_checkpoint is None:
-            trainer.save(manager)  # so that a run can be gone on with from its first second
-    command_line.note(f"run directory: {run_dir}")
+    identity: dict[str, np.ndarray] = {
+        "seed": np.array(config.training.seed, np.int64),
+        "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
+    }
 
     def predict() -> list[str]:
         return [generate(model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
 
-    if left > 0:
-        if run.begun:
-            command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
-        progress = callbacks.Progress(predict, config.run.show_every)
-        saving = callbacks.SaveRun(run, lambda: trainer.save(manager))
-        signals = callbacks.StopOnSignal()
-        try:
-            with signals:
+    def save() -> None:
+        run.save(trainer.position, {**trainer.snapshot(), **identity})
+
+    resuming = run.begun
+    with callbacks.StopOnSignal() as signals:
+        saved = run.load({**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}})
+        if saved is not None:
+            for name, array in identity.items():
+                if not np.array_equal(saved.pop(name), array):
+                    raise run.changed(f"the text of --corpus={config.data.corpus}" if name != "seed" else "--seed")
+            trainer.restore(saved)
+        left = config.training.epochs - trainer.epoch
+        if left > 0:
+            run.create(config, text.vocabulary)
+            run.keep_metrics(trainer.epoch)
+            if saved is None:
+                save()  # so that a run can be gone on with from its first second
+        command_line.note(f"run directory: {run.path}")
+        if left > 0:
+            if resuming:
+                command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
+            progress = callbacks.Progress(predict, config.run.show_every)
+            saving = callbacks.SaveRun(run, save, config.run.save_every)
+            try:
                 trainer.fit(batches, left, validation, [saving, progress, signals])
-        except DivergedError as error:
-            raise DivergedError(f"{error}; the run up to there is in {run_dir}") from None
-        finally:
-            if rows := run.metrics():
-                plot_perplexity(
-                    rows, run.path / PLOT, f"{config.data.corpus}, {config.model.cell} {config.model.units}"
-                )
-        apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
-        command_line.note(
-            "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
-        )
-        if trainer.epoch < config.training.epochs and signals.stopped:
-            where = f"{trainer.epoch} epochs and {trainer.batch} batches"
-            command_line.note(f"interrupted after {where}; saved. To go on: {again}")
-            return
-    else:
+            except DivergedError as error:
+                raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
+            finally:
+                _save_plot(run, f"{config.data.corpus}, {config.model.cell} {config.model.units}")
+            apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
+            command_line.note(
+                "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
+            )
+    if trainer.epoch < config.training.epochs:
+        where = f"{trainer.epoch} epochs and {trainer.batch} batches"
+        command_line.note(f"interrupted after {where}; saved. To go on: {again}")
+        return
+    if left <= 0:
         command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
     rows = run.metrics()
     if not rows:
-        raise UserError(f"--run_dir {run_dir}: expected a row for each finished epoch in metrics.jsonl; there is none")
+        raise UserError(f"--run_dir {run.path}: expected a row for each finished epoch in metrics.jsonl; there is none")
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(predict()))
-    sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run_dir}", "--checkpoint=last"])
+    sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run.path}", "--checkpoint=last"])
     command_line.note(f"to read more: {sampling}")
+
+
+def _save_plot(run: Any, title: str) -> None:
+    from tfrnn.plots import plot_perplexity
+
+    if rows := run.metrics():
+        png = io.BytesIO()
+        plot_perplexity(rows, png, title)
+        try:
+            run.save_plot(png.getvalue())
+        except OSError as error:
+            warnings.warn(f"the picture cannot be written ({error.strerror})", RunWarning, stacklevel=2)
 
 
 def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:

@@ -1,17 +1,19 @@
 """Trainer: the loop over epochs, batches and calls, with the state carried and Keras's callbacks served."""
 
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from tfrnn import runtime, step
+from tfrnn import checkpoints, runtime, step
 from tfrnn.batches import Batch, Batches
+from tfrnn.checkpoints import Arrays, Layout
 from tfrnn.errors import DivergedError, UserError
-from tfrnn.run_dir import CHECKPOINT_ERRORS, make_checkpoint, unreadable
 
 CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
 
@@ -34,7 +36,6 @@ class Trainer:
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
-      checkpoint: a tf.train.Checkpoint of all that training goes on from, for `save` and `restore`.
     """
 
     def __init__(
@@ -59,8 +60,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
-        self._state: Any = None
-        self._steps_per_call = 1
+        self._steps_per_call = self._eval_steps_per_call = 1
         with self.strategy.scope():
             if not model.built:
                 model.build()
@@ -71,27 +71,9 @@ class Trainer:
             optimizer.build(model.trainable_variables)
             self.optimizer = optimizer
             model.compile(optimizer=optimizer)  # callbacks look for the optimizer there
-            # What a checkpoint holds beside weights and optimizer. Lowest loss and its epoch, with the weights then:
-            self._best_loss = tf.Variable(math.inf, dtype=tf.float64)
-            self._best_epoch = tf.Variable(0, dtype=tf.int64)
-            self._best_weights = [tf.Variable(weight) for weight in model.weights]
-            # Copies of the position, of the sums of the epoch under way, and of the state, of any number of rows:
-            self._saved_position = tf.Variable([0, 0], dtype=tf.int64)
-            self._saved_sums = tf.Variable([0, 0], dtype=tf.float64)
-            self._saved_state = [
-                tf.Variable(tensor, shape=(None, *tensor.shape[1:]))
-                for tensor in tf.nest.flatten(model.initial_state(0))
-            ]
-            self.checkpoint = make_checkpoint(
-                model,
-                optimizer,
-                best_loss=self._best_loss,
-                best_epoch=self._best_epoch,
-                best_weights=self._best_weights,
-                position=self._saved_position,
-                sums=self._saved_sums,
-                state=self._saved_state,
-            )
+        self._state = model.initial_state(0)  # of as many rows as the batches, once there are some
+        # The lowest loss on the validation batches, the epoch it came with (0: none yet), and the weights then.
+        self._best_loss, self._best_epoch, self._best_weights = sys.float_info.max, 0, model.get_weights()
 
         if jit_compile is None:
             jit_compile = runtime.jit_by_default(self.strategy)
@@ -120,8 +102,8 @@ class Trainer:
             return step.train_steps(self.strategy, train_step, iterator, num_steps, state, sums)
 
         @tf.function(autograph=False)
-        def eval_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any) -> step.Sums:
-            return step.eval_steps(self.strategy, eval_step, iterator, num_steps, state)
+        def eval_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
+            return step.eval_steps(self.strategy, eval_step, iterator, num_steps, state, sums)
 
         self._train_steps, self._eval_steps = train_steps, eval_steps
 
@@ -159,6 +141,8 @@ class Trainer:
         validation_iterator = self._iterator(validation, self.epoch, 0) if validation else None
         if self.batch == 0:
             self._state = self.model.initial_state(batches.batch_size)
+        elif (rows := tf.nest.flatten(self._state)[0].shape[0]) != batches.batch_size:
+            raise UserError(f"expected batches of {rows} rows, as in the epoch under way; got {batches.batch_size}")
         served.on_train_begin()
         try:
             while self.epoch < last and not self.model.stop_training:
@@ -167,16 +151,20 @@ class Trainer:
                 speed = self._train_to_end_of_epoch(iterator, batches, served)
                 if self.batch < batches.num_batches(self.epoch):
                     break  # stopped on the way; position, state and sums are kept
-                logs = {**_measures(self._sums), "tokens_per_sec": speed, "learning_rate": self._learning_rate()}
+                logs: dict[str, Any] = {
+                    **_measures(self._sums),
+                    "tokens_per_sec": speed,
+                    "learning_rate": self._learning_rate(),
+                }
                 if validation and validation_iterator:
-                    sums = self._evaluate(validation, validation_iterator)
+                    sums = self._evaluate(validation, validation_iterator, self.epoch, lambda: self.model.stop_training)
+                    if sums is None:
+                        break  # the epoch's validation is begun again when training goes on
                     logs.update({f"val_{name}": value for name, value in _measures(sums).items()})
                 self.epoch, self.batch, self._sums = self.epoch + 1, 0, step.Sums.zero()
                 if logs.get("val_loss", math.inf) < self._best_loss:
-                    self._best_loss.assign(logs["val_loss"])
-                    self._best_epoch.assign(self.epoch)
-                    for best, weight in zip(self._best_weights, self.model.weights, strict=True):
-                        best.assign(weight.value)
+                    self._best_loss, self._best_epoch = logs["val_loss"], self.epoch
+                    self._best_weights = self.model.get_weights()
                 logs["seconds"] = time.perf_counter() - start
                 served.on_epoch_end(self.epoch - 1, logs)
         except DivergedError:
@@ -187,34 +175,66 @@ class Trainer:
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""
-        return _measures(self._evaluate(batches, self._iterator(batches, 0, 0), epoch=0))
+        sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
+        assert sums is not None
+        return _measures(sums)
 
-    def save(self, manager: tf.train.CheckpointManager) -> None:
-        """Writes a checkpoint of where the trainer stands."""
-        self._saved_position.assign([self.epoch, self.batch])
-        self._saved_sums.assign(tf.stack(self._sums))
-        if self._state is not None:
-            for saved, tensor in zip(self._saved_state, tf.nest.flatten(self._state), strict=True):
-                saved.assign(tensor)
-        manager.save()
+    @property
+    def position(self) -> tuple[int, int]:
+        """Finished epochs, and finished batches of the epoch under way."""
+        return self.epoch, self.batch
 
-    def restore(self, manager: tf.train.CheckpointManager) -> None:
-        """Goes back to where the last checkpoint stands; to the beginning where there is none.
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that training goes on from, by name: weights, optimizer, generators of dropout, state, position, sums of
+        the epoch under way, and the best weights by validation."""
+        groups = {
+            "weights": self.model.get_weights(),
+            "generators": [_array(variable) for variable in self._generators],
+            "optimizer": [_array(variable) for variable in self.optimizer.variables],
+            "state": [tensor.numpy() for tensor in tf.nest.flatten(self._state)],
+            "best_weights": self._best_weights,
+        }
+        return {f"{group}.{i}": array for group, arrays in groups.items() for i, array in enumerate(arrays)} | {
+            "position": np.array(self.position, np.int64),
+            "sums": np.array([float(value) for value in self._sums], np.float64),
+            "best_loss": np.array(self._best_loss, np.float64),
+            "best_epoch": np.array(self._best_epoch, np.int64),
+        }
 
-        Raises:
-          UserError: the checkpoint is damaged or of another model.
-        """
-        latest = manager.latest_checkpoint
-        if latest is None:
-            return
+    @property
+    def layouts(self) -> dict[str, Layout]:
+        """What a snapshot of this trainer holds; the state may have any number of rows."""
+        found = {name: Layout.of(array) for name, array in self.snapshot().items()}
+        return {
+            name: Layout((None, *layout.shape[1:]), layout.dtype) if name.startswith("state.") else layout
+            for name, layout in found.items()
+        }
+
+    def restore(self, snapshot: Arrays) -> None:
+        """Goes back to where the snapshot was taken. Raises UserError where it is one of another model."""
         try:
-            self.checkpoint.restore(latest).assert_consumed()
-        except CHECKPOINT_ERRORS as error:
-            raise unreadable(latest, error) from None
-        self.epoch, self.batch = (int(n) for n in self._saved_position.numpy())
-        self._sums = step.Sums(*tf.unstack(self._saved_sums))
-        structure = self.model.initial_state(1)
-        self._state = tf.nest.pack_sequence_as(structure, [saved.value() for saved in self._saved_state])
+            checkpoints.check({name: Layout.of(array) for name, array in snapshot.items()}, self.layouts)
+        except checkpoints.UnusableError as error:
+            raise UserError(f"expected a snapshot of this model and optimizer, but {error}") from None
+
+        def group(name: str) -> list[np.ndarray]:
+            return [snapshot[f"{name}.{i}"] for i in range(sum(key.startswith(f"{name}.") for key in snapshot))]
+
+        self.model.set_weights(group("weights"))
+        for variables, name in ((self._generators, "generators"), (self.optimizer.variables, "optimizer")):
+            for variable, array in zip(variables, group(name), strict=True):
+                variable.assign(array)
+        self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(array) for array in group("state")])
+        self._best_weights = group("best_weights")
+        self.epoch, self.batch = map(int, snapshot["position"])
+        self._sums = step.Sums(*map(tf.constant, snapshot["sums"]))
+        self._best_loss, self._best_epoch = float(snapshot["best_loss"]), int(snapshot["best_epoch"])
+
+    @property
+    def _generators(self) -> list[Any]:
+        """What is a variable of the model and no weight: the states of the generators that dropout draws from."""
+        weights = {id(weight) for weight in self.model.weights}
+        return [variable for variable in self.model.variables if id(variable) not in weights]
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
         # One device has nothing to distribute, and a distributed iterator would wrap the dataset into another with a
@@ -255,12 +275,23 @@ class Trainer:
             f"Try a new run with a smaller {smaller}"
         )
 
-    def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int | None = None) -> step.Sums:
-        start = time.perf_counter()
-        num_batches = tf.constant(batches.num_batches(self.epoch if epoch is None else epoch))
-        sums = self._eval_steps(iterator, num_batches, self.model.initial_state(batches.batch_size))
+    def _evaluate(
+        self, batches: Batches, iterator: Iterator, epoch: int, stop: Callable[[], bool] = lambda: False
+    ) -> step.Sums | None:
+        """The sums over the batches of an epoch, in calls as in training; None where `stop` has ended it before."""
+        start, done, num_batches = time.perf_counter(), 0, batches.num_batches(epoch)
+        state, sums = self.model.initial_state(batches.batch_size), step.Sums.zero()
+        while done < num_batches and not (done and stop()):
+            traces, call_start = self._eval_steps.experimental_get_tracing_count(), time.perf_counter()
+            num_steps = min(self._eval_steps_per_call, num_batches - done)
+            state, sums = self._eval_steps(iterator, tf.constant(num_steps), state, sums)
+            float(sums.loss)  # waits for it
+            done += num_steps
+            if self._eval_steps.experimental_get_tracing_count() == traces:
+                seconds = time.perf_counter() - call_start
+                self._eval_steps_per_call = max(1, int(CALL_SECONDS * num_steps / seconds))
         self.seconds_apart["validation"] += time.perf_counter() - start
-        return sums
+        return sums if done == num_batches else None
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
@@ -273,3 +304,7 @@ def _strategy_of(model: Any) -> tf.distribute.Strategy:
 def _measures(sums: step.Sums) -> dict[str, float]:
     loss = float(sums.loss) / float(sums.tokens)
     return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_char": loss / math.log(2)}
+
+
+def _array(variable: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(variable))

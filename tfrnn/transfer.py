@@ -18,7 +18,6 @@ KINDS = {
     kind: (getattr(cells, names["scratch"]), getattr(keras.layers, names["keras"]))
     for kind, names in config.CELLS.items()
 }
-GATES = {kind: ours.gates for kind, (ours, _) in KINDS.items()}
 # Where each block of our columns stands among PyTorch's: r, z, n for its GRU; i, f, g, o for its LSTM.
 PYTORCH_ORDER = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
 
@@ -120,12 +119,12 @@ def _from_pytorch_cell(arrays: Mapping[str, np.ndarray], prefix: str, suffix: st
     w_x, w_h = array("weight_ih"), array("weight_hh")
     if w_x is None or w_h is None or w_x.ndim != 2 or w_h.ndim != 2 or w_x.shape[0] != w_h.shape[0]:
         raise UserError(f"expected weight_ih_{suffix} and weight_hh_{suffix} with equally many rows in the state dict")
-    kind = {gates: kind for kind, gates in GATES.items()}.get(w_h.shape[0] / w_h.shape[1])
+    kind = {gates: kind for kind, gates in config.GATES.items()}.get(w_h.shape[0] / w_h.shape[1])
     if kind is None:
         raise UserError(f"expected weight_hh_{suffix} of H, 3H or 4H rows and H columns; got shape {w_h.shape}")
 
     def in_our_order(rows: np.ndarray) -> np.ndarray:
-        blocks = np.split(rows, GATES[kind])
+        blocks = np.split(rows, config.GATES[kind])
         return np.concatenate([blocks[i] for i in PYTORCH_ORDER[kind]])
 
     bias, state_bias = (

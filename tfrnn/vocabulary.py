@@ -1,7 +1,9 @@
 """Vocabulary: tokens to ids and back."""
 
 import collections
+import functools
 import json
+import sys
 from collections.abc import Iterable
 
 import numpy as np
@@ -32,7 +34,7 @@ class Vocabulary:
     @classmethod
     def from_text(cls, text: str, tokens: str = "char") -> "Vocabulary":
         """The vocabulary of a cleaned text."""
-        counts = collections.Counter(text_rules.split(text, tokens))
+        counts = collections.Counter(text.split() if tokens == "word" else text)
         del counts[UNKNOWN]  # a text of words may hold it
         return cls([UNKNOWN, *(token for token, _ in counts.most_common())], tokens)
 
@@ -58,17 +60,31 @@ class Vocabulary:
         """
         if unknown not in UNKNOWN_POLICIES:
             raise UserError(f"unknown must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
-        if unknown == "error" and (strangers := self.unknown(text)):
+        if self.tokens == "char":
+            ids = self._id_of_code_point[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
+            known = ids > 0
+        else:
+            words = text_rules.split(text, self.tokens)
+            ids = np.array([self.id_of(word) for word in words], np.int32)
+            known = np.array([word in self._token_to_id for word in words], bool)
+        if unknown == "error" and not known.all():
+            strangers = self.unknown(text)
             shown = ", ".join(map(repr, strangers[:10])) + (", ..." if len(strangers) > 10 else "")
-            known = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
+            there = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
                 f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
-                f"vocabulary ({known}); leave them out, or sample with --unknown=skip"
+                f"vocabulary ({there}); leave them out, or sample with --unknown=skip"
             )
-        tokens = text_rules.split(text, self.tokens)
-        if unknown == "skip":
-            tokens = [token for token in tokens if token in self._token_to_id]
-        return np.array([self.id_of(token) for token in tokens], np.int32)
+        return ids[known] if unknown == "skip" else ids
+
+    @functools.cached_property
+    def _id_of_code_point(self) -> np.ndarray:
+        """int32, 0 for what is unknown."""
+        table = np.zeros(sys.maxunicode + 1, np.int32)
+        for i, token in enumerate(self.id_to_token):
+            if len(token) == 1:
+                table[ord(token)] = i
+        return table
 
     def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
         """As encode, for a text to go on from. Raises UserError where no token is left to read."""
@@ -89,13 +105,17 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, text: str, tokens: str = "char") -> "Vocabulary":
-        """The inverse of to_json. Raises UserError on anything but a list of distinct texts."""
+        """The inverse of to_json. Raises UserError on anything but a list of distinct tokens, `<unk>` first."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"a vocabulary must be a JSON list of tokens; it cannot be parsed ({error})") from None
         if not isinstance(data, list) or not all(isinstance(token, str) for token in data):
             raise UserError("a vocabulary must be a JSON list of tokens; got something else")
+        for token in data[1:]:
+            # A surrogate alone is no character, but JSON can hold it.
+            if any("\ud800" <= c <= "\udfff" for c in token) or text_rules.split(token, tokens) != [token]:
+                raise UserError(f"a vocabulary of {NOUNS[tokens]}s must hold one in each place; got {token[:40]!r}")
         return cls(data, tokens)
 
 
