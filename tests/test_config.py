@@ -40,6 +40,7 @@ WRONG = {
     "strategy": ["mirrors"],
     "prefix": ["bare", (1,)],
     "show_every": [-1],
+    "save_every": [-1, float("inf")],
 }
 
 
@@ -91,7 +92,7 @@ def test_the_names_of_classes_are_there():
 
 def test_what_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
-    assert changeable == {"epochs", "chains", "jit_compile", "device", "strategy", "prefix", "show_every"}
+    assert changeable == {"epochs", "chains", "jit_compile", "device", "strategy", "prefix", "show_every", "save_every"}
 
 
 @given(
