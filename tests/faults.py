@@ -182,7 +182,7 @@ def kill_often(arguments: list[str], kills: int, seed: int, folder: Path) -> int
 class Fault:
     """Which operation on files fails, counted from 0, and how.
 
-    error: with this errno; for a write, after half of it. None: the process is killed there.
+    error: with this errno; for a write, after half of it. None: the process dies there.
     lasting: all operations that need room fail from there on, as on a full disk.
     """
 
@@ -191,14 +191,26 @@ class Fault:
     lasting: bool = False
 
 
+class Dead(BaseException):
+    """In place of SIGKILL, in a process that is to live on: from then on no operation does anything."""
+
+
+def die() -> None:
+    raise Dead
+
+
+def die_indeed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Operations:
     """Counts the operations on files below a folder, and lets them fail.
 
     An operation is to open for writing, to write, to flush to the disk, to rename, to remove, or to make a folder.
     """
 
-    def __init__(self, folder: Path, fault: Fault | None = None):
-        self.folder, self.fault = os.path.abspath(folder), fault
+    def __init__(self, folder: Path, fault: Fault | None = None, die: Callable[[], None] = die):
+        self.folder, self.fault, self.die = os.path.abspath(folder), fault, die
         self.made: list[str] = []
 
     @contextlib.contextmanager
@@ -243,13 +255,15 @@ class Operations:
         now = len(self.made)
         self.made.append(f"{name} {os.path.basename(path)}")
         fault = self.fault
-        if fault is None or now < fault.at or (now > fault.at and not fault.lasting):
+        if fault is None or now < fault.at:
             return
-        if fault.lasting and name == "unlink":  # needs no room
+        if fault.error is None:
+            if now == fault.at:
+                cut()
+            self.die()
+        elif now > fault.at and not (fault.lasting and name != "unlink"):  # to remove needs no room
             return
         cut()
-        if fault.error is None:
-            os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(fault.error, os.strerror(fault.error or 0), str(path))
 
 
@@ -310,7 +324,9 @@ def child(operation: int, flags: list[str]) -> None:
     sys.argv = ["train", *flags]
     with (
         mock.patch.object(trainer, "CALL_SECONDS", 0),
-        Operations(Path(run_dir), Fault(operation, None)).counted() as operations,
+        Operations(
+            Path(run_dir), Fault(operation, None) if operation >= 0 else None, die_indeed
+        ).counted() as operations,
     ):
         command_line.run(train.main)
     print(json.dumps(operations.made), file=sys.stderr)

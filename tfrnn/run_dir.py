@@ -51,6 +51,7 @@ class RunDir:
         self.path = Path(path)
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
         self._held: durable.Hold | None = None
+        self._begun_before = False
         self._lines: list[str] = []  # of metrics.jsonl
         self._lines_in_file: int | None = None  # None: not known, so it is to be written anew
 
@@ -63,6 +64,7 @@ class RunDir:
         # Our own names alone: a run that was cut off as it began, unless it went on to checkpoints.
         if not self.begun and (self.metrics() or self._checkpoints.files()):
             raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
+        self._begun_before = self.begun
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -77,11 +79,10 @@ class RunDir:
 
     def create(self, config: Config, vocabulary: Vocabulary) -> None:
         """Writes the settings and the vocabulary, over those of a begun run where these may change."""
-        begun = self.begun
         try:
             (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
             self._hold()
-            if self.begun != begun:
+            if self.begun and not self._begun_before:
                 raise self._error("a new run, but another process has just begun one there; name another")
             durable.write(self.path / VOCABULARY, vocabulary.to_json().encode())
             written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
