@@ -59,6 +59,7 @@ def outcome(run_dir: Path) -> dict[str, Any]:
         "vocabulary": (run_dir / "vocabulary.json").read_text(),
         # Weights, optimizer, state, generators and the best weights, bit for bit.
         "checkpoint": max((run_dir / "checkpoints").glob("*.npz")).read_bytes(),
+        "picture": (run_dir / "perplexity.png").read_bytes()[:8],
         "leftovers": sorted(str(path.relative_to(run_dir)) for path in run_dir.rglob("*.new")),
     }
 

@@ -16,34 +16,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from entry_points import SMALL, command, metrics, run, without_timings
 
 import tfrnn
-from tfrnn import command_line, durable, sample, train
+from tfrnn import durable, sample, train
 from tfrnn.errors import UserError
-
-SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
-
-
-def run(main, *arguments):
-    """A command in this process: exit status, stdout, stderr."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        mock.patch.object(sys, "argv", ["command", *arguments]),
-    ):
-        try:
-            command_line.run(main)
-        except SystemExit as error:
-            status = error.code
-    return status, out.getvalue(), err.getvalue()
-
-
-def command(*arguments, **kwargs):
-    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=-1, stderr=-1, text=True, env=environment, **kwargs
-    )
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +29,6 @@ def trained():
         status, out, err = run(train.main, *SMALL, f"--run_dir={folder}/run", "--show_every=1")
         assert status == 0, err
         yield Path(folder) / "run", out, err
-
-
-def metrics(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def without_timings(rows):
-    return [{k: v for k, v in row.items() if k not in ("tokens_per_sec", "seconds")} for row in rows]
 
 
 def test_the_closing_lines_are_the_books(trained):
@@ -328,94 +297,6 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
     assert re.search(r"tfrnn: error: training diverged: .* epoch 1, batch \d+.*--learning_rate", err)
     model, _, _ = tfrnn.load_run(tmp_path / "run")
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-
-
-@pytest.fixture(scope="module")
-def files():
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        (folder / "empty").write_bytes(b"")
-        (folder / "binary").write_bytes(b"MZ\0\1\2")
-        (folder / "latin").write_bytes("Müll und Abfall".encode("latin-1"))
-        (folder / "digits").write_text("0123 4567\n" * 500)
-        (folder / "short").write_text("too short")
-        (folder / "no_run").mkdir()
-        (folder / "no_run" / "thesis.txt").write_text("all my work")
-        (folder / "broken").mkdir()
-        (folder / "broken" / "config.json").write_text('{"data": ')
-        (folder / "other").mkdir()
-        (folder / "other" / "config.json").write_text('{"learning": true}')
-        yield folder
-
-
-TRAINING = {
-    "--unit=3": "Did you mean: units",
-    "--units=0": "--units must be a whole number at least 1 and at most 16384; got 0",
-    "--units=many": "got 'many'",
-    "--learning_rate=-1": "above 0 and at most 1000000000.0; got -1.0",
-    "--learning_rate=1e39": "at most",
-    "--clip_norm=1e39": "at most",
-    "--units=3000000": "at most 16384",
-    "--corpus=a\udcff": "in UTF-8",
-    "--dropout=1": "below 1",
-    "--cell=transformer": "one of rnn, gru, lstm",
-    "--preset=gpt": "one of rnn_scratch",
-    "--random_offset=perhaps": "true or false; got 'perhaps'",
-    "--epochs": "epochs",
-    "extra": "expected flags alone",
-    "--device=gpu:7": "0 GPUs",
-    "--corpus=nowhere.txt": "there is no file 'nowhere.txt'",
-    "--corpus={}/empty": "empty",
-    "--corpus={}/binary": "byte 2 is NUL",
-    "--corpus={}/latin": "byte 1 is 0xfc",
-    "--corpus={}/no_run": "directory",
-    "--corpus={}/short": "9 tokens, but batches of 32 rows of 35 steps need",
-    "--corpus={}/digits --text_rule=book": "leaves nothing",
-    "--max_tokens=100": "100 tokens",
-    "--corpus={}/short --max_tokens=0": "leaves nothing to train on",
-    "--prefix=Ünknown --text_rule=spaces": "unknown characters 'Ü'",
-    "--prefix=123": "--prefix '123'",
-    "--run_dir={}/short": "is a file",
-    "--run_dir={}/short/run": "not a directory",
-    "--run_dir=/proc/none": "expected a folder that can be written",
-    "--run_dir={}/no_run": "holds other files",
-    "--run_dir={}/broken": "cannot be read",
-    "--run_dir={}/other": "unknown keys [learning]",
-}
-SAMPLING = {
-    "": "--run_dir must name the folder",
-    "--run_dir={}/nowhere": "no config.json",
-    "--run_dir={}/no_run": "no config.json",
-    "--run_dir={}/short": "no config.json",
-    "--run_dir={}/broken": "cannot be read",
-    "--run_dir={}/other": "unknown keys",
-    "--run_dir={run} --length=0": "at least 1",
-    "--run_dir={run} --temperature=-1": "at least 0",
-    "--run_dir={run} --temperature=nan": "a number",
-    "--run_dir={run} --top_p=0": "above 0",
-    "--run_dir={run} --top_p=1.5": "at most 1",
-    "--run_dir={run} --top_k=-1": "at least 0",
-    "--run_dir={run} --prefix=42": "--prefix '42'",
-    "--run_dir={run} --unknown=guess": "one of error",
-    "--run_dir={run} --checkpoint=first": "one of best",
-    "--run_dir={run} --length=3000000000": "at most",
-    "--run_dir={run} --wat": "Unknown command line flag",
-}
-
-
-@pytest.mark.parametrize(
-    ("main", "flags", "message"),
-    [(train.main, *item) for item in TRAINING.items()] + [(sample.main, *item) for item in SAMPLING.items()],
-)
-def test_what_a_user_gets_wrong_is_one_line_with_status_2(main, flags, message, files, trained, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    before = sorted(files.rglob("*"))
-    status, out, err = run(main, *flags.replace("{run}", str(trained[0])).format(files).split())
-    assert (status, out) == (2, "")
-    assert re.fullmatch(r"tfrnn: error: [^\n]*\n", err)
-    assert message.lower() in err.lower()
-    assert sorted(files.rglob("*")) == before
-    assert not list(tmp_path.iterdir())  # nothing was begun
 
 
 def test_help_is_quick_to_read_and_names_every_flag():

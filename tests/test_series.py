@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
-from test_commands import run
+from entry_points import run
 
 import tfrnn
 from tfrnn import forecast, series

@@ -100,15 +100,16 @@ class SaveRun(Timed):
     Args:
       run: the run directory.
       save: writes a checkpoint of where training stands.
+      save_plot: makes the picture, before the last checkpoint, so that a finished run has it.
       save_every: seconds between checkpoints.
 
     Raises (at the end of training):
       UserError: it cannot be saved.
     """
 
-    def __init__(self, run: RunDir, save: Callable[[], None], save_every: float):
+    def __init__(self, run: RunDir, save: Callable[[], None], save_plot: Callable[[], None], save_every: float):
         super().__init__()
-        self._run, self._save, self._save_every = run, save, save_every
+        self._run, self._save, self._save_plot, self._save_every = run, save, save_plot, save_every
         self._saved = time.perf_counter()
         self._warned = False
 
@@ -122,6 +123,7 @@ class SaveRun(Timed):
             self._saved = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
+        self._save_plot()
         with self.timed():
             try:
                 self._save()

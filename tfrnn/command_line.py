@@ -108,7 +108,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             warnings.showwarning = _show_warning  # type: ignore[assignment]
             main(sys.argv)
     except UserError as error:
-        print(f"tfrnn: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"tfrnn: error: {_one_line(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("tfrnn: interrupted", file=sys.stderr)
@@ -118,12 +118,18 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         sys.exit(0)
 
 
+def _one_line(message: Any) -> str:
+    """Without the middle, where a name or value in it is very long."""
+    text = " ".join(str(message).splitlines())
+    return text if len(text) <= 1000 else f"{text[:350]} ... {text[-600:]}"
+
+
 _show_others = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
     if issubclass(category, RunWarning):
-        note(f"tfrnn: warning: {' '.join(str(message).splitlines())}")
+        note(f"tfrnn: warning: {_one_line(message)}")
     else:
         _show_others(message, category, *rest)
 

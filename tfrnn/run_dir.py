@@ -4,11 +4,12 @@ A run directory is enough to sample from: load_run needs nothing else. It may co
 JSON of a closed schema and arrays whose shapes are known beforehand, no path in it is followed, and no link.
 """
 
+import contextlib
 import json
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,15 @@ class RunDir:
 
     def __enter__(self) -> "RunDir":
         names = self._names()
+        self._begun_before = self.begun
+        if names and not self.begun:
+            if names - _OWN:
+                raise self._error("a new, empty or begun run, but it holds other files; name another")
+            # Our own names alone: a run that was cut off as it began, unless it went on to checkpoints.
+            if self.metrics() or self._checkpoints.files():
+                raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
         if names is not None:
             self._hold()
-        if not self.begun and names and names - _OWN:
-            raise self._error("a new, empty or begun run, but it holds other files; name another")
-        # Our own names alone: a run that was cut off as it began, unless it went on to checkpoints.
-        if not self.begun and (self.metrics() or self._checkpoints.files()):
-            raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
-        self._begun_before = self.begun
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -78,24 +80,32 @@ class RunDir:
         return self._exists(CONFIG)
 
     def create(self, config: Config, vocabulary: Vocabulary) -> None:
-        """Writes the settings and the vocabulary, over those of a begun run where these may change."""
+        """Writes the settings and the vocabulary, over those of a begun run where these may change. Raises OSError."""
+        (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        self._hold()
+        if self.begun and not self._begun_before:
+            raise self._error("a new run, but another process has just begun one there; name another")
+        durable.write(self.path / VOCABULARY, vocabulary.to_json().encode())
+        written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
+        durable.write(self.path / CONFIG, written.encode())
+
+    @contextlib.contextmanager
+    def must_write(self) -> Iterator[None]:
+        """Within it an OSError is a user's error."""
         try:
-            (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-            self._hold()
-            if self.begun and not self._begun_before:
-                raise self._error("a new run, but another process has just begun one there; name another")
-            durable.write(self.path / VOCABULARY, vocabulary.to_json().encode())
-            written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
-            durable.write(self.path / CONFIG, written.encode())
+            yield
         except OSError as error:
             raise self._error(f"a folder that can be written, but {error.strerror}; name another") from None
 
     def config(self) -> Config:
         """The settings. Raises UserError where config.json is not one of ours."""
         try:
-            return Config.from_dict(json.loads(self._read(CONFIG)))
-        except (json.JSONDecodeError, RecursionError) as error:
+            data = json.loads(self._read(CONFIG))
+        except UserError:
+            raise
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path / CONFIG}: expected JSON, but it cannot be read ({error})") from None
+        return Config.from_dict(data)
 
     def vocabulary(self, tokens: str) -> Vocabulary:
         """The vocabulary. Raises UserError where vocabulary.json is not one."""
@@ -143,7 +153,7 @@ class RunDir:
         self._write_metrics()
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drops the rows of epochs after the checkpoint, which will come again, and what is torn."""
+        """Drops the rows of epochs after the checkpoint, which will come again, and what is torn. Raises OSError."""
         rows = [row for row in self.metrics() if row["epoch"] <= epochs]
         if len(rows) < epochs:
             warnings.warn(
@@ -207,14 +217,15 @@ class RunDir:
 
     def _names(self) -> set[str] | None:
         """What is in the folder; None where there is no such folder yet."""
+        if "\0" in str(self.path):
+            raise self._error("the name of a folder, but it holds a NUL character; name another")
         try:
             if self.path.exists() and not self.path.is_dir():
                 raise self._error("a folder, but it is a file; name another")
             return {path.name for path in self.path.iterdir()} if self.path.exists() else None
-        except (OSError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise self._error(f"a folder for the run, but it cannot be read ({error}); name another") from None
+        except OSError as error:
+            reason = error.strerror
+            raise self._error(f"a folder for the run, but it cannot be read ({reason}); name another") from None
 
     def _hold(self) -> None:
         if self._held:

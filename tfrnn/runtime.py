@@ -126,6 +126,12 @@ def num_chains(batch_size: int, strategy: Any = None) -> int:
     return max([chains for chains in range(1, most + 1) if batch_size % chains == 0], default=1)
 
 
+def check_chains(chains: int, batch_size: int) -> None:
+    """Raises UserError where a batch cannot be cut into so many equal slices; 0 is num_chains' own choice."""
+    if chains and batch_size % chains:
+        raise UserError(f"--batch_size={batch_size} cannot be cut into --chains={chains} equal slices; give a divisor")
+
+
 def set_seed(seed: int, deterministic: bool = False) -> None:
     """Seeds Python, NumPy and TensorFlow; `deterministic` allows only operations that repeat bit for bit."""
     import keras

@@ -12,6 +12,7 @@ from tfrnn.vocabulary import UNKNOWN_POLICIES
 ABOUT = """Continues prefixes with a model that `python -m tfrnn.train` has trained.
 
   python -m tfrnn.sample --run_dir=runs/my_run --prefix="once upon" --length=200 --temperature=0.7"""
+MOST_TOKENS = 10**8  # for each prefix, which are held in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,11 @@ def main(argv: Sequence[str]) -> None:
     settings = Sample(**flags.parse(argv))
     if not settings.run_dir:
         raise UserError("--run_dir must name the folder of a trained run; got none")
+    if settings.num_samples * settings.length > MOST_TOKENS:
+        raise UserError(
+            f"--num_samples times --length must be at most {MOST_TOKENS:,} tokens; got {settings.num_samples} times "
+            f"{settings.length}; take less, or more than one command with another --seed"
+        )
     sample(settings)
 
 

@@ -43,7 +43,9 @@ def read_column(path: str | os.PathLike, column: str = "") -> np.ndarray:
             return np.array([_number(row, names, at, f"{path}, line {line}") for line, row in numbered])
     except FileNotFoundError:
         raise MissingFileError(f"{path}: expected a CSV file; there is none") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except UserError:
+        raise
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: of the encoding, or of a NUL in the path
         raise UserError(f"{path}: expected a CSV file in UTF-8; it cannot be read ({error})") from None
 
 

@@ -62,7 +62,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
 
 def default_run_dir(name: str, corpus: str) -> str:
     """runs/<name>-<corpus>-<time>, one that is not there yet."""
-    path = f"runs/{name}-{Path(corpus).stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path = f"runs/{name}-{Path(corpus).stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
@@ -150,6 +150,7 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
     from tfrnn.trainer import Trainer
 
     batches, validation = make_batches(config, text)
+    runtime.check_chains(config.training.chains, batches.batch_size)
     device = runtime.device_name(config.run.device)
     runtime.set_seed(config.training.seed, config.training.deterministic)
     strategy = runtime.one_device(config.run.device)
@@ -185,22 +186,22 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
             trainer.restore(saved)
         left = config.training.epochs - trainer.epoch
         if left > 0:
-            run.create(config, text.vocabulary)
-            run.keep_metrics(trainer.epoch)
-            if saved is None:
-                save()  # so that a run can be gone on with from its first second
+            with run.must_write():
+                run.create(config, text.vocabulary)
+                run.keep_metrics(trainer.epoch)
+                if saved is None:
+                    save()  # so that a run can be gone on with from its first second
         command_line.note(f"run directory: {run.path}")
         if left > 0:
             if resuming:
                 command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
             progress = callbacks.Progress(predict, config.run.show_every)
-            saving = callbacks.SaveRun(run, save, config.run.save_every)
+            title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
+            saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
             try:
                 trainer.fit(batches, left, validation, [saving, progress, signals])
             except DivergedError as error:
                 raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
-            finally:
-                _save_plot(run, f"{config.data.corpus}, {config.model.cell} {config.model.units}")
             apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
             command_line.note(
                 "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())

@@ -126,10 +126,7 @@ class Trainer:
         Raises:
           DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
         """
-        if self._chains and batches.batch_size % self._chains:
-            raise UserError(
-                f"--batch_size={batches.batch_size} cannot be cut into --chains={self._chains} equal slices"
-            )
+        runtime.check_chains(self._chains, batches.batch_size)
         runtime.remark_on_threads(self.strategy)
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(

@@ -61,7 +61,7 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
         text = fetch.fetch_text(name_or_path, CORPORA[name_or_path].builder)
     else:
         try:
-            text = read_text(name_or_path)
+            text = read_text(name_or_path or "no such file")  # an empty name would be this folder
         except FileNotFoundError:
             names = ", ".join(CORPORA)
             raise MissingFileError(

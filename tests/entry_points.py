@@ -1,0 +1,44 @@
+"""The commands, called as a user calls them."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from unittest import mock
+
+from tfrnn import command_line
+
+SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
+
+
+def run(main, *arguments):
+    """A command in this process: exit status, stdout, stderr."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        mock.patch.object(sys, "argv", ["command", *arguments]),
+    ):
+        try:
+            command_line.run(main)
+        except SystemExit as error:
+            status = error.code
+    return status, out.getvalue(), err.getvalue()
+
+
+def command(*arguments, **kwargs):
+    """A command in a process of its own."""
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], stdout=-1, stderr=-1, text=True, env=environment, **kwargs
+    )
+
+
+def metrics(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timings(rows):
+    return [{k: v for k, v in row.items() if k not in ("tokens_per_sec", "seconds")} for row in rows]

@@ -1,0 +1,254 @@
+"""Training that is killed, runs out of room, finds its files damaged or its corpus changed: the short form.
+
+The long form is `python tests/faults.py --kills=200 --operations`.
+"""
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+from unittest import mock
+
+import faults
+import pytest
+from entry_points import SMALL, command, metrics, run, without_timings
+
+from tfrnn import train, trainer
+from tfrnn.config import OPTIMIZERS
+from tfrnn.run_dir import RunDir
+
+FEW = [*faults.FEW, "--save_every=0", "--show_every=0"]
+
+
+@pytest.fixture
+def short_calls(monkeypatch):
+    """A call, and so a save, for every batch."""
+    monkeypatch.setattr(trainer, "CALL_SECONDS", 0)
+
+
+@pytest.fixture(scope="module")
+def twin(tmp_path_factory):
+    """The run that nothing happens to, with its number of operations on files."""
+    path = tmp_path_factory.mktemp("twin") / "run"
+    operations = faults.Operations(path)
+    with mock.patch.object(trainer, "CALL_SECONDS", 0), operations.counted():
+        assert run(train.main, *FEW, f"--run_dir={path}")[0] == 0
+    return path, operations.made
+
+
+def test_a_seed_fixes_every_byte_and_another_gives_another_run(twin, tmp_path):
+    """The calls, and so the saves, are others than the twin's."""
+    for name, seed in (("same", 0), ("other", 1)):
+        assert run(train.main, *FEW, f"--seed={seed}", f"--run_dir={tmp_path}/{name}")[0] == 0
+    assert faults.differences(tmp_path / "same", twin[0]) == []
+    assert {"metrics", "checkpoint"} <= set(faults.differences(tmp_path / "other", twin[0]))
+
+
+def test_operations_that_may_not_be_repeated_to_the_bit_are_not_used(tmp_path):
+    """--deterministic, in processes of their own, as TensorFlow cannot take it back."""
+    for name in ("one", "two"):
+        _, err = (
+            process := command("tfrnn.train", *FEW, "--deterministic", f"--run_dir={tmp_path}/{name}")
+        ).communicate()
+        assert process.returncode == 0, err
+    assert faults.differences(tmp_path / "one", tmp_path / "two") == []
+
+
+def tried(operations, every):
+    """Every so many of the operations, with the first and the last."""
+    return sorted({0, *range(0, len(operations), every), len(operations) - 1})
+
+
+def fail_at(at, fault, twin, folder):
+    """A run with a fault, gone on with: as its twin. Gives what it said when it failed."""
+    path, made = twin
+    said = []
+    with faults.Operations(folder / "run", fault).counted():
+        try:
+            status, out, err = run(train.main, *FEW, f"--run_dir={folder}/run")
+            said.append(err)
+            assert "Traceback" not in err
+            assert status in (0, 2), made[at]
+            assert (status == 2) == ("tfrnn: error: " in err)
+            assert not out or status == 0
+        except faults.Dead:
+            assert fault.error is None
+    if (folder / "run" / "checkpoints").exists():
+        faults.check_readable(folder / "run")
+    status, _, err = run(train.main, *FEW, f"--run_dir={folder}/run")
+    assert (status, "warning" in err) == (0, False), (made[at], err)
+    different = faults.differences(folder / "run", path)
+    assert different == [], made[at]
+    shutil.rmtree(folder / "run")
+    return said
+
+
+FAULTS = {
+    "a write error": {"error": errno.EIO},
+    "a full disk": {"error": errno.ENOSPC, "lasting": True},
+    "a read-only disk": {"error": errno.EROFS, "lasting": True},
+    "a kill": {"error": None},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_run_goes_on_after_an_operation_on_files_has_failed(name, twin, tmp_path, short_calls):
+    for at in tried(twin[1], 13):
+        fail_at(at, faults.Fault(at, **FAULTS[name]), twin, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_so_it_does_after_any(name, twin, tmp_path, short_calls):
+    for at in tried(twin[1], 1):
+        fail_at(at, faults.Fault(at, **FAULTS[name]), twin, tmp_path)
+
+
+def test_a_full_disk_is_told_once_and_at_the_end(twin, tmp_path, short_calls):
+    at = next(i for i, made in enumerate(twin[1]) if made.startswith("write 00000000-00000001"))
+    (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC, lasting=True), twin, tmp_path)
+    assert err.count("tfrnn: warning: ") == 1
+    assert "cannot be written now (No space left on device); what was saved before is whole" in err
+    assert err.splitlines()[-1].startswith("tfrnn: error: ")
+    assert "the end of training cannot be saved (No space left on device)" in err
+    (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC), twin, tmp_path)  # there is room again
+    assert err.count("tfrnn: warning: ") == 1
+    assert "error" not in err
+
+
+@pytest.mark.parametrize("i", [2, 5])
+def test_kills_at_random_moments(i, tmp_path):
+    """Real processes; two of the settings, of which the one has a state of two tensors, embeddings and two layers."""
+    fewer = [flag.replace("=800", "=200").replace("=400", "=100") for flag in faults.MIX[i]]
+    faults.kill_often(fewer, 2, 0, tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(twin, tmp_path):
+    for spoil in (lambda path: os.truncate(path, 1000), flip_a_bit, lambda path: path.write_bytes(b"")):
+        shutil.copytree(twin[0], tmp_path / "run")
+        last = max((tmp_path / "run" / "checkpoints").iterdir())
+        spoil(last)
+        status, _, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
+        assert status == 0
+        assert re.search(rf"tfrnn: warning: .*{last.name} cannot be used .*; going back to \d+-\d+.npz\n", err)
+        assert faults.differences(tmp_path / "run", twin[0]) == []
+        shutil.rmtree(tmp_path / "run")
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_with_every_optimizer_a_stop_changes_nothing(optimizer, tmp_path, short_calls):
+    """Stopped in the middle of each epoch, with the last checkpoint lost."""
+    flags = [*FEW, f"--optimizer={optimizer}", "--learning_rate=0.01", "--sampling=random"]
+    run(train.main, *flags, f"--run_dir={tmp_path}/twin")
+    for epochs in ("1", "2"):
+        run(train.main, *flags, f"--epochs={epochs}", f"--run_dir={tmp_path}/run")
+        max((tmp_path / "run" / "checkpoints").iterdir()).unlink()
+    assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
+    assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
+
+
+def test_a_corpus_that_has_changed_is_refused(tmp_path):
+    """Even by one character behind what is trained on, and with the same vocabulary."""
+    text, flags = tmp_path / "text", [*SMALL, "--max_tokens=300", f"--run_dir={tmp_path}/run"]
+    text.write_text("abc abd " * 200)
+    assert run(train.main, *flags, f"--corpus={text}")[0] == 0
+    text.write_text("abc abd " * 199 + "abd abc ")
+    status, out, err = run(train.main, *flags, f"--corpus={text}", "--epochs=9")
+    assert (status, out) == (2, "")
+    assert f"the text of --corpus={text} has changed since the run began; bring the old one back" in err
+    text.write_text("abc abd " * 200)
+    assert run(train.main, *flags, f"--corpus={text}", "--epochs=4")[0] == 0
+
+
+def test_a_checkpoint_of_another_seed_is_refused(twin, tmp_path):
+    shutil.copytree(twin[0], tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"seed": 0', '"seed": 5'))
+    status, _, err = run(train.main, *FEW, "--seed=5", "--epochs=3", f"--run_dir={tmp_path}/run")
+    assert (status, "--seed has changed since the run began" in err) == (2, True)
+
+
+def test_a_second_process_on_the_same_run_is_refused(tmp_path):
+    first = command("tfrnn.train", *SMALL, "--epochs=100000", f"--run_dir={tmp_path}/run")
+    try:
+        faults.wait_for(first, "run directory: ")
+        status, out, err = run(train.main, *SMALL, "--epochs=100000", f"--run_dir={tmp_path}/run")
+        assert (status, out) == (2, "")
+        assert "no other process is training, but one is" in err
+    finally:
+        first.send_signal(signal.SIGTERM)
+        _, err = first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert "To go on: " in err
+    assert run(train.main, *SMALL, "--epochs=1", f"--run_dir={tmp_path}/run")[0] == 0
+
+
+def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
+    """A signal while the first call of an epoch's validation is under way: training does not wait for the others."""
+    flags = [*FEW, "--validation_tokens=5000"]
+    run(train.main, *flags, f"--run_dir={tmp_path}/twin")
+    monkeypatch.setattr(trainer, "CALL_SECONDS", 0)
+    evaluate = trainer.Trainer._evaluate
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate(*arguments)
+
+    with mock.patch.object(trainer.Trainer, "_evaluate", interrupted):
+        status, out, err = run(train.main, *flags, f"--run_dir={tmp_path}/run")
+    assert (status, out) == (0, "")
+    assert re.search(r"interrupted after 0 epochs and \d batches; saved", err)
+    assert metrics(tmp_path / "run") == []
+    assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
+    assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
+
+
+def test_a_finished_run_that_cannot_be_written_is_still_read(twin, tmp_path):
+    with faults.Operations(twin[0], faults.Fault(0, errno.EROFS, lasting=True)).counted() as operations:
+        status, out, err = run(train.main, *FEW, f"--run_dir={twin[0]}")
+    assert (status, operations.made) == (0, [])
+    assert out.startswith("perplexity ")
+    assert "this run is finished" in err
+
+
+def test_metrics_that_are_lost_are_told_and_training_goes_on(twin, tmp_path):
+    shutil.copytree(twin[0], tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    status, _, err = run(train.main, *FEW, "--epochs=4", f"--run_dir={tmp_path}/run")
+    assert status == 0
+    assert "metrics.jsonl has 0 whole rows of 2 finished epochs; going on without" in err
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [3, 4]
+
+
+def test_rows_come_once_however_often_a_run_is_stopped(twin, tmp_path):
+    for epochs in (1, 2, 2):
+        run(train.main, *FEW, f"--epochs={epochs}", f"--run_dir={tmp_path}/run")
+    assert without_timings(metrics(tmp_path / "run")) == without_timings(metrics(twin[0]))
+
+
+def test_the_harness_finds_a_difference(twin, tmp_path):
+    shutil.copytree(twin[0], tmp_path / "run")
+    rows = metrics(tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    flip_a_bit(max((tmp_path / "run" / "checkpoints").iterdir()))
+    assert faults.differences(tmp_path / "run", twin[0]) == ["metrics", "checkpoint"]
+    with pytest.raises(Exception, match="checksum"):
+        faults.check_readable(tmp_path / "run")
+
+
+def test_a_run_is_left_to_others_after_an_error(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("x")
+    for _ in range(2):
+        assert "holds other files" in run(train.main, *FEW, f"--run_dir={tmp_path}/run")[2]
+    (tmp_path / "run" / "thesis.txt").unlink()
+    with RunDir(tmp_path / "run"):
+        pass

@@ -1,0 +1,349 @@
+"""What a user can get wrong, or a stranger can send: one line, exit status 2, nothing harmed.
+
+Each case goes through a command's entry point, with real files.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+
+import numpy as np
+import pytest
+from entry_points import SMALL, run
+
+from tfrnn import checkpoints, forecast, sample, train
+
+NUMBERS = "\n".join(map(str, range(300)))
+FILES = {
+    "empty": b"",
+    "binary": b"MZ\0\1\2",
+    "latin": "Müll und Abfall".encode("latin-1"),
+    "digits": b"0123 4567\n" * 500,
+    "short": b"too short",
+    "marks": b"\xef\xbb\xbf",
+    "blank": b" \n\t\r\n" * 900,
+    "half": "Zwölf Boxkämpfer".encode()[:3] + b"\n",
+    "surrogate": b"a\xed\xa0\x80b" * 500,
+    "overlong": b"\xc0\xaf" * 500,
+    "utf16": "words ".encode("utf-16") * 500,
+    "gzip": b"\x1f\x8b\x08\x00" + b"\0" * 40,
+    "zip": b"PK\x03\x04" + b"\0" * 40 + b"PK\x05\x06" + b"\0" * 18,
+    "good": b"the quick brown fox jumps over the lazy dog\n" * 100,
+    "numbers.csv": f"a\n{NUMBERS}".encode(),
+    "two.csv": b"a,b\n1,2\n",
+    "twice.csv": b"a,a\n1,2\n",
+    "nameless.csv": b"1\n2\n",
+    "gap.csv": b"a\n1\n\n2\n",
+    "comma.csv": b"v\n0,5\n",
+    "words.csv": b"a\n1\ntwo\n",
+    "nan.csv": b"a\n1\nnan\n",
+    "huge.csv": b"a\n1\n1e999\n",
+    "few.csv": b"a\n1\n2\n3\n",
+    "latin.csv": b"a\n\xff\xfe1\n",
+    "nul.csv": b"a\n1\0\n2\n",
+    "quote.csv": b'a\n"1\n2\n',
+    "wide.csv": b"a\n" + b"1" * 200_000 + b"\n",
+}
+
+
+def change_json(path, change):
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(change(data) or data))
+
+
+def rewrite(run_dir, change):
+    """Changes the arrays of every checkpoint, with a right checksum."""
+    for path in (run_dir / "checkpoints").iterdir():
+        with checkpoints.Checkpoint(path) as checkpoint:
+            arrays = checkpoint.read(checkpoint.layouts)
+        path.write_bytes(checkpoints.pack(change(arrays) or arrays))
+
+
+def in_model(**settings):
+    return lambda run: change_json(run / "config.json", lambda config: config["model"].update(settings))
+
+
+def each_array(change):
+    return lambda run: rewrite(run, lambda arrays: {name: change(array) for name, array in arrays.items()})
+
+
+def link(path, target):
+    path.unlink()
+    path.symlink_to(target)
+
+
+# What is done to a good run directory.
+RUNS = {
+    "no_config": lambda run: (run / "config.json").unlink(),
+    "torn_config": lambda run: (run / "config.json").write_text('{"data": '),
+    "list_config": lambda run: (run / "config.json").write_text("[1]"),
+    "deep_config": lambda run: (run / "config.json").write_text("[" * 10**6),
+    "long_number": lambda run: (run / "config.json").write_text("1" * 10**5),
+    "latin_config": lambda run: (run / "config.json").write_bytes(b'{"a": "\xff"}'),
+    "more_config": in_model(layer_class="os.system"),
+    "less_config": lambda run: change_json(run / "config.json", lambda c: c["model"].pop("cell") and None),
+    "cell_config": in_model(cell="os.system"),
+    "real_config": in_model(units=16.0),
+    "true_config": in_model(units=True),
+    "huge_config": in_model(units=2**60),
+    "large_config": in_model(units=2**14, num_layers=64),
+    "other_config": in_model(cell="gru"),
+    "surrogate_config": lambda run: change_json(run / "config.json", lambda c: c["run"].update(prefix=["\ud800"])),
+    "nan_config": lambda run: (run / "config.json").write_text(
+        (run / "config.json").read_text().replace('"learning_rate": 1.0', '"learning_rate": NaN')
+    ),
+    "big_config": lambda run: os.truncate(run / "config.json", 2**30),
+    "link_config": lambda run: link(run / "config.json", "/etc/hostname"),
+    "pipe_config": lambda run: ((run / "config.json").unlink(), os.mkfifo(run / "config.json")),
+    "folder_config": lambda run: ((run / "config.json").unlink(), (run / "config.json").mkdir()),
+    "no_vocabulary": lambda run: (run / "vocabulary.json").unlink(),
+    "torn_vocabulary": lambda run: (run / "vocabulary.json").write_text('["<unk>", "a'),
+    "other_vocabulary": lambda run: (run / "vocabulary.json").write_text('{"a": 1}'),
+    "number_vocabulary": lambda run: (run / "vocabulary.json").write_text('["<unk>", 1]'),
+    "twice_vocabulary": lambda run: (run / "vocabulary.json").write_text('["<unk>", "a", "a"]'),
+    "first_vocabulary": lambda run: (run / "vocabulary.json").write_text('["a", "<unk>"]'),
+    "long_vocabulary": lambda run: (run / "vocabulary.json").write_text('["<unk>", "ab"]'),
+    "surrogate_vocabulary": lambda run: (run / "vocabulary.json").write_text(r'["<unk>", "\ud800"]'),
+    "deep_vocabulary": lambda run: (run / "vocabulary.json").write_text("[" * 10**6),
+    "small_vocabulary": lambda run: (run / "vocabulary.json").write_text('["<unk>", "a"]'),
+    "no_checkpoints": lambda run: shutil.rmtree(run / "checkpoints"),
+    "link_checkpoints": lambda run: (
+        (run / "checkpoints").rename(run.parent / f"{run.name}_elsewhere"),
+        (run / "checkpoints").symlink_to(run.parent / f"{run.name}_elsewhere"),
+    ),
+    "file_checkpoints": lambda run: (shutil.rmtree(run / "checkpoints"), (run / "checkpoints").write_text("x")),
+    "torn_checkpoints": lambda run: [os.truncate(path, 5000) for path in (run / "checkpoints").iterdir()],
+    "empty_checkpoints": lambda run: [os.truncate(path, 0) for path in (run / "checkpoints").iterdir()],
+    "linked_checkpoint": lambda run: [link(path, "/dev/zero") for path in list((run / "checkpoints").iterdir())],
+    "nan_weights": each_array(lambda array: np.full_like(array, np.nan) if array.dtype == "f" else array),
+    "transposed_weights": each_array(lambda array: array.T.copy()),
+    "double_weights": each_array(lambda array: array.astype("f8") if array.dtype == "f" else array),
+    "fewer_weights": lambda run: rewrite(run, lambda a: a.pop("weights.0") is a.pop("best_weights.0")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wrong")
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    (folder / "no_run").mkdir()
+    (folder / "no_run" / "thesis.txt").write_text("all my work")
+    status, _, err = run(train.main, *SMALL, f"--run_dir={folder}/run")
+    assert status == 0, err
+    (folder / "unsaved").mkdir()
+    for name in ("config.json", "vocabulary.json"):
+        shutil.copy(folder / "run" / name, folder / "unsaved")
+    (folder / "unsaved" / "checkpoints").mkdir()
+    for name, spoil in RUNS.items():
+        shutil.copytree(folder / "run", folder / name)
+        spoil(folder / name)
+    return folder
+
+
+TRAINING = {
+    "--unit=3": "Did you mean: units",
+    "--units=0": "--units must be a whole number at least 1 and at most 16384; got 0",
+    "--units=many": "got 'many'",
+    "--units=1e3": "got '1e3'",
+    "--units=": "got ''",
+    "--units=３x": "got '３x'",
+    "--units=9" + "9" * 5000: "--units must be",
+    "--learning_rate=-1": "above 0 and at most 1000000000.0; got -1.0",
+    "--learning_rate=1e39": "at most",
+    "--learning_rate=nan": "a number",
+    "--clip_norm=1e39": "at most",
+    "--units=3000000": "at most 16384",
+    "--units=16384 --num_layers=64 --cell=lstm": "GB at the least, and this machine has",
+    "--corpus=a\udcff": "in UTF-8",
+    "--corpus=a\0b": "null byte",
+    "--corpus=": "there is no file ''",
+    "--corpus=" + "x" * 5000: "name too long",
+    "--corpus=/dev/fd/999": "there is no file",
+    "--dropout=1": "below 1",
+    "--cell=transformer": "one of rnn, gru, lstm",
+    "--preset=gpt": "one of rnn_scratch",
+    "--random_offset=perhaps": "true or false; got 'perhaps'",
+    "--epochs": "epochs",
+    "--save_every=-1": "at least 0",
+    "--save_every=inf": "a number",
+    "extra": "expected flags alone",
+    "--device=gpu:7": "0 GPUs",
+    "--tie_weights": "--tie_weights needs --embedding_dim equal to --units",
+    "--chains=3 --batch_size=4": "cannot be cut into --chains=3",
+    "--seed=2147483648": "below 2147483648",
+    "--seed=-1": "at least 0",
+    "--corpus=nowhere.txt": "there is no file 'nowhere.txt'",
+    "--corpus={}/empty": "empty",
+    "--corpus={}/binary": "byte 2 is NUL",
+    "--corpus={}/latin": "byte 1 is 0xfc",
+    "--corpus={}/no_run": "directory",
+    "--corpus={}/marks": "leaves nothing of its 0 characters",
+    "--corpus={}/blank": "leaves nothing",
+    "--corpus={}/half": "byte 2 is 0xc3",
+    "--corpus={}/surrogate": "byte 1 is 0xed",
+    "--corpus={}/overlong": "byte 0 is 0xc0",
+    "--corpus={}/utf16": "NUL",
+    "--corpus={}/gzip": "NUL",
+    "--corpus={}/zip": "zip",
+    "--corpus={}/short": "9 tokens, but batches of 32 rows of 35 steps need",
+    "--corpus={}/digits --text_rule=book": "leaves nothing",
+    "--corpus={}/good --batch_size=1048576": "GB at the least",
+    "--corpus={}/good --tokens=word --max_tokens=0 --validation_tokens=100000": "leaves nothing to train on",
+    "--max_tokens=100": "100 tokens",
+    "--max_tokens=-1": "at least 0",
+    "--corpus={}/short --max_tokens=0": "leaves nothing to train on",
+    "--prefix=Ünknown --text_rule=spaces": "unknown characters 'Ü'",
+    "--prefix=123": "--prefix '123'",
+    "--prefix=": "--prefix ''",
+    "--prefix=\udcff": "a list of texts",
+    "--run_dir={}/short": "is a file",
+    "--run_dir={}/short/run": "not a directory",
+    "--run_dir=/proc/none": "expected a folder that can be written",
+    "--run_dir=" + "x" * 5000: "name too long",
+    "--run_dir=a\0b": "NUL character",
+    "--run_dir={}/no_run": "holds other files",
+}
+SAMPLING = {
+    "": "--run_dir must name the folder",
+    "--run_dir={}/nowhere": "no config.json",
+    "--run_dir={}/no_run": "no config.json",
+    "--run_dir={}/short": "no config.json",
+    "--run_dir=a\0b": "no config.json",
+    "--run_dir={}/unsaved": "no checkpoint yet",
+    "--run_dir={}/run --length=0": "at least 1",
+    "--run_dir={}/run --temperature=-1": "at least 0",
+    "--run_dir={}/run --temperature=nan": "a number",
+    "--run_dir={}/run --top_p=0": "above 0",
+    "--run_dir={}/run --top_p=1.5": "at most 1",
+    "--run_dir={}/run --top_k=-1": "at least 0",
+    "--run_dir={}/run --prefix=42": "--prefix '42'",
+    "--run_dir={}/run --prefix=": "--prefix ''",
+    "--run_dir={}/run --prefix=\udcff": "must be a list of texts",
+    "--run_dir={}/run --unknown=guess": "one of error",
+    "--run_dir={}/run --checkpoint=first": "one of best",
+    "--run_dir={}/run --length=3000000000": "at most",
+    "--run_dir={}/run --num_samples=100000 --length=10000000": "at most",
+    "--run_dir={}/run --wat": "Unknown command line flag",
+}
+# Each of RUNS is refused, sampling from it and going on with it.
+SPOILT = {
+    "no_config": "config.json",
+    "torn_config": "cannot be read",
+    "list_config": "must be an object",
+    "deep_config": "cannot be read",
+    "long_number": "cannot be read",
+    "latin_config": "cannot be read",
+    "more_config": "unknown keys [layer_class]",
+    "less_config": "lacks [cell]",
+    "cell_config": "--cell must be one of",
+    "real_config": "--units must be a whole number",
+    "true_config": "--units must be a whole number",
+    "huge_config": "--units must be",
+    "surrogate_config": "--prefix must be",
+    "nan_config": "--learning_rate must be",
+    "big_config": "1,073,741,824 bytes, more than",
+    "link_config": "symbolic link",
+    "pipe_config": "no regular file",
+    "folder_config": "folder|regular",
+    "no_vocabulary": "no vocabulary.json",
+    "torn_vocabulary": "cannot be parsed",
+    "other_vocabulary": "something else",
+    "number_vocabulary": "something else",
+    "twice_vocabulary": "every token once",
+    "first_vocabulary": "got '<unk>'",
+    "long_vocabulary": "got 'ab'",
+    "surrogate_vocabulary": r"got '\ud800'",
+    "deep_vocabulary": "cannot be parsed",
+    "no_checkpoints": "checkpoint",
+    "link_checkpoints": "symbolic link",
+    "file_checkpoints": "expected a folder of checkpoints",
+    "torn_checkpoints": "checksum",
+    "empty_checkpoints": "checksum",
+    "linked_checkpoint": "symbolic link",
+    "nan_weights": "not finite",
+    "transposed_weights": "expected float32",
+    "double_weights": "expected float32",
+    "fewer_weights": "lacks the arrays",
+}
+ONLY_SAMPLING = {  # going on with them, the changed setting or text is named
+    "large_config": "expected float32 [28, 65536]|it lacks the arrays",
+    "other_config": "expected float32 [28, 48]",
+    "small_vocabulary": "expected float32 [2, 16]",
+}
+FORECASTING = {
+    "--csv={}/nowhere.csv": "there is none",
+    "--csv={}/no_run": "cannot be read",
+    "--csv={}/two.csv --column=c": "expected --column to name one of a, b; got 'c'",
+    "--csv={}/two.csv": "expected --column to name one of a, b; got ''",
+    "--csv={}/twice.csv --column=a": "expected --column to name one of a, a",
+    "--csv={}/empty": "expected the names of the columns",
+    "--csv={}/nameless.csv": "expected the names of the columns",
+    "--csv={}/gap.csv": "got nothing (a gap)",
+    "--csv={}/comma.csv": "expected 1 fields separated by commas; got 2",
+    "--csv={}/words.csv": "got 'two'",
+    "--csv={}/nan.csv": "got 'nan'",
+    "--csv={}/huge.csv": "got '1e999'",
+    "--csv={}/few.csv": "--k: expected at most 1",
+    "--csv={}/latin.csv": "expected a CSV file in UTF-8",
+    "--csv={}/nul.csv": "line 2",
+    "--csv={}/quote.csv": "cannot be read",
+    "--csv={}/wide.csv": "cannot be read",
+    "--csv=a\0b": "null byte",
+    "--csv={}/numbers.csv --num_steps=70": "series too short: 180 values",
+    "--csv={}/numbers.csv --plot=.": "expected a file that can be written",
+    "--csv={}/numbers.csv --plot=/no/such/folder/x.png": "in a folder that is there",
+    "--csv={}/numbers.csv --k=121": "--k: expected at most 120",
+    "--csv={}/numbers.csv --k=0": "whole numbers of at least 1",
+    "--csv={}/numbers.csv --k=1,,2": "whole numbers of at least 1",
+    "--csv={}/numbers.csv --train_fraction=1": "above 0 and below 1",
+    "--csv={}/numbers.csv --embedding_dim=3": "embedding_dim",
+    "--units=0": "--units must be",
+}
+FLAGS_OF_RUN = " ".join(SMALL)
+CASES = [
+    *((train.main, *item) for item in TRAINING.items()),
+    (train.main, f"{FLAGS_OF_RUN} --units=17 --run_dir={{}}/run", "was begun with --units=16, now it is 17"),
+    (train.main, f"{FLAGS_OF_RUN} --seed=1 --run_dir={{}}/run", "give --seed=0 to go on"),
+    (train.main, f"{FLAGS_OF_RUN} --corpus={{}}/good --run_dir={{}}/run", "--corpus=sample"),
+    *((sample.main, *item) for item in SAMPLING.items()),
+    *((sample.main, f"--run_dir={{}}/{name}", text) for name, text in {**SPOILT, **ONLY_SAMPLING}.items()),
+    *((train.main, f"{FLAGS_OF_RUN} --epochs=9 --run_dir={{}}/{name}", text) for name, text in SPOILT.items()),
+    *((forecast.main, *item) for item in FORECASTING.items()),
+]
+
+
+def state_of(folder):
+    """Every path below a folder with what it is and holds."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            found[path] = os.readlink(path)
+        elif path.is_file() and path.stat().st_size < 2**24:
+            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+        else:
+            found[path] = path.stat().st_mode
+    return found
+
+
+@pytest.mark.parametrize(
+    ("main", "flags", "message"), CASES, ids=lambda value: str(value)[:60].encode("ascii", "replace").decode()
+)
+def test_one_line_status_2_and_nothing_harmed(main, flags, message, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = state_of(folder)
+    flags = [flag.replace("{}", str(folder)) for flag in flags.split(" ") if flag]
+    status, out, err = run(main, *flags)
+    assert (status, out) == (2, "")
+    assert re.fullmatch(r"tfrnn: error: [^\n]*\n", err)
+    assert any(text.lower() in err.lower() for text in message.split("|"))
+    assert len(err) < 1500
+    assert state_of(folder) == before
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_there_are_many():
+    assert len(CASES) >= 180
+    assert set(RUNS) == {*SPOILT, *ONLY_SAMPLING}
