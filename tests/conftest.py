@@ -1,10 +1,15 @@
 from absl import flags
+from hypothesis import settings
 
 from tfrnn import runtime
 
 runtime.import_tensorflow_quietly()
 runtime.set_threads()
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from there
+# How long an example takes says nothing on a shared machine.
+settings.register_profile("short", deadline=None, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=1000)
+settings.load_profile("short")
 
 
 def pytest_collection_modifyitems(items):

@@ -177,7 +177,7 @@ def test_arrays_of_other_shapes_names_and_types_are_refused_unread(tmp_path):
             with pytest.raises(UnusableError, match="lacks the arrays"):
                 checkpoint.read({"weights.1": layout})
             opened.assert_not_called()
-        with pytest.raises(UnusableError, match="too much"):
+        with pytest.raises(UnusableError, match="has beside"):
             checkpoints.check(checkpoint.layouts, {"weights.0": layout})
 
 
@@ -191,8 +191,8 @@ class TestFolder:
         assert files == ["00000002-00000000.npz", "00000010-00000000.npz"]
         assert self.epoch(Folder(tmp_path)) == 10
         (tmp_path / files[1]).write_bytes(b"rotten")
+        again = Folder(tmp_path)
         with pytest.warns(RunWarning, match=r"00000010-\d+.npz cannot be used .*checksum.* going back to 00000002"):
-            again = Folder(tmp_path)
             assert self.epoch(again) == 2
         (tmp_path / "00000007-00000000.npz.new").write_bytes(b"of a process that was killed")
         (tmp_path / "notes.txt").write_text("not ours")

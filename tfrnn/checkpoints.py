@@ -62,7 +62,8 @@ def check(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
     """Raises UnusableError unless exactly the expected arrays are there, as expected."""
     if found.keys() != expected.keys():
         missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-        raise UnusableError(f"it lacks the arrays {missing[:5]} and has {more[:5]} too much")
+        what = [f"{name} {shown[:5]}" for name, shown in (("lacks the arrays", missing), ("has beside", more)) if shown]
+        raise UnusableError(f"it {' and '.join(what)}")
     for name, layout in expected.items():
         if not layout.fits(found[name]):
             raise UnusableError(f"array {name} is {found[name]}, expected {layout}")

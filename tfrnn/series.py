@@ -66,7 +66,7 @@ def _number(row: list[str], names: list[str], at: int, where: str) -> float:
         raise UserError(f"{where}: expected {len(names)} fields separated by commas; got {len(row)}")
     text = row[at].strip() if at < len(row) else ""
     number = float(text) if _is_number(text) else math.nan
-    if not abs(number) < np.finfo(np.float32).max:
+    if not abs(number) < float(np.finfo(np.float32).max):
         what = repr(text) if text else "nothing (a gap)"
         raise UserError(
             f"{where}, column {names[at]!r}: expected a finite number; got {what}. Fill or drop such rows first"

@@ -36,8 +36,9 @@ def prefixes_of(name_or_path: str, text: str, tokens: str = "char") -> tuple[str
     own = CORPORA[name_or_path].prefixes if name_or_path in CORPORA else ()
     if own and tokens == "char" and set("".join(own)) <= set(text):
         return own
-    beginning = text_rules.split(text[:1000], tokens)[: BEGINNING[tokens]]
-    return (text_rules.join(beginning, tokens),)
+    if tokens == "word":
+        return (" ".join(text.split(maxsplit=BEGINNING[tokens])[: BEGINNING[tokens]]),)
+    return (text[: BEGINNING[tokens]],)
 
 
 def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
