@@ -73,7 +73,7 @@ def open_file(path: Path, limit: int) -> BinaryIO:
 def read(path: Path, limit: int) -> bytes:
     """The content of such a file."""
     with open_file(path, limit) as file:
-        return file.read(limit)
+        return file.read()
 
 
 class Hold:
