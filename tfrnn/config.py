@@ -171,7 +171,7 @@ class Training(Section):
         may_change=True,
     )
     seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
-    deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit; slower")
+    deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit, also on a GPU")
 
     @property
     def jit(self) -> bool | None:
