@@ -33,12 +33,13 @@ ARRAYS = {
     "generators.0": np.array([1, 2**40], np.int64),
     "state.0": np.zeros([0, 3], np.float32),
     "best_epoch": np.array(3, np.int64),
+    "position": np.array([3, 0], np.int64),
 }
 LAYOUTS = {name: Layout.of(array) for name, array in ARRAYS.items()}
 
 
 def read(path):
-    with Checkpoint(path) as checkpoint:
+    with Checkpoint(path, 2**30) as checkpoint:
         return checkpoint.read(checkpoint.layouts)
 
 
@@ -88,7 +89,7 @@ def test_any_bytes_with_a_right_checksum_are_refused(content, ends_as_a_zip, tmp
     if ends_as_a_zip:
         content += bytes(pack({}))[:-64]
     path.write_bytes(content + hashlib.sha256(content).hexdigest().encode())
-    with pytest.raises(UnusableError), Checkpoint(path) as checkpoint:
+    with pytest.raises(UnusableError), Checkpoint(path, 2**30) as checkpoint:
         checkpoint.read(LAYOUTS)
 
 
@@ -167,7 +168,7 @@ def test_a_strangers_file_is_refused(content, tmp_path):
 def test_arrays_of_other_shapes_names_and_types_are_refused_unread(tmp_path):
     (tmp_path / "a.npz").write_bytes(pack(ARRAYS))
     layout = LAYOUTS["weights.0"]
-    with Checkpoint(tmp_path / "a.npz") as checkpoint:
+    with Checkpoint(tmp_path / "a.npz", 2**30) as checkpoint:
         checkpoints.check(checkpoint.layouts, LAYOUTS)
         checkpoints.check(checkpoint.layouts, {**LAYOUTS, "state.0": Layout((None, 3), "<f4")})
         with mock.patch.object(checkpoint._archive, "open") as opened:
@@ -184,7 +185,7 @@ def test_arrays_of_other_shapes_names_and_types_are_refused_unread(tmp_path):
 class TestFolder:
     def test_the_last_two_are_kept_and_the_newest_whole_one_is_used(self, tmp_path):
         folder = Folder(tmp_path)
-        assert folder.newest(lambda checkpoint: 1) is None
+        assert folder.newest(lambda checkpoint: 1, 2**20) is None
         for position in ((0, 0), (0, 9), (0, 10), (2, 0), (10, 0)):
             folder.save(position, {"epoch": np.array(position[0])})
         files = sorted(path.name for path in tmp_path.iterdir())
@@ -204,7 +205,7 @@ class TestFolder:
         for name in ("00000001-00000000.npz", "00000002-00000000.npz"):
             (tmp_path / name).write_bytes(b"rotten")
         with pytest.raises(UserError, match=r"00000002-00000000.npz cannot be used .*nor has another whole one"):
-            Folder(tmp_path).newest(lambda checkpoint: 1)
+            Folder(tmp_path).newest(lambda checkpoint: 1, 2**20)
 
     def test_a_clock_that_jumps_changes_nothing(self, tmp_path):
         for epoch, now in ((1, 2e9), (2, -1e9), (3, 0.0)):  # 2033, 1938, 1970: zip knows nothing before 1980
@@ -214,14 +215,14 @@ class TestFolder:
 
     @staticmethod
     def epoch(folder):
-        return folder.newest(lambda checkpoint: int(checkpoint.read(checkpoint.layouts)["epoch"]))
+        return folder.newest(lambda checkpoint: int(checkpoint.read(checkpoint.layouts)["epoch"]), 2**20)
 
 
 # A run directory, with every operation on files failing in turn.
 
 
 def arrays_of(epoch):
-    return {**ARRAYS, "best_epoch": np.array(epoch, np.int64)}
+    return {**ARRAYS, "best_epoch": np.array(epoch, np.int64), "position": np.array([epoch, 0], np.int64)}
 
 
 def row(epoch):
@@ -233,7 +234,7 @@ def live(path, saved):
 
     config, vocabulary = Config(), Vocabulary(["<unk>", "a"])
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS)
+        arrays = run.load(LAYOUTS, 2**20)
         epoch = 0 if arrays is None else int(arrays["best_epoch"])
         run.create(config, vocabulary)
         run.keep_metrics(epoch)
@@ -253,7 +254,7 @@ def live(path, saved):
 def check(path, at_least):
     """The run can be gone on with from a whole checkpoint, and the metrics have every row up to it once."""
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS)
+        arrays = run.load(LAYOUTS, 2**20)
         found = -1 if arrays is None else int(arrays["best_epoch"])
         assert found >= at_least
         assert [row["epoch"] for row in run.metrics()][: max(found, 0)] == list(range(1, found + 1))
@@ -298,7 +299,7 @@ def test_every_operation_on_files_may_fail(error, lasting, tmp_path):
 
 def check_epoch(path):
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS)
+        arrays = run.load(LAYOUTS, 2**20)
     return -1 if arrays is None else int(arrays["best_epoch"])
 
 

@@ -110,7 +110,7 @@ def test_a_full_disk_is_told_once_and_at_the_end(twin, tmp_path, short_calls):
     at = next(i for i, made in enumerate(twin[1]) if made.startswith("write 00000000-00000001"))
     (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC, lasting=True), twin, tmp_path)
     assert err.count("tfrnn: warning: ") == 1
-    assert "cannot be written now (No space left on device); what was saved before is whole" in err
+    assert "cannot be written now (No space left on device); what was saved before is as it was" in err
     assert err.splitlines()[-1].startswith("tfrnn: error: ")
     assert "the end of training cannot be saved (No space left on device)" in err
     (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC), twin, tmp_path)  # there is room again

@@ -56,7 +56,7 @@ def change_json(path, change):
 def rewrite(run_dir, change):
     """Changes the arrays of every checkpoint, with a right checksum."""
     for path in (run_dir / "checkpoints").iterdir():
-        with checkpoints.Checkpoint(path) as checkpoint:
+        with checkpoints.Checkpoint(path, 2**30) as checkpoint:
             arrays = checkpoint.read(checkpoint.layouts)
         path.write_bytes(checkpoints.pack(change(arrays) or arrays))
 
@@ -137,6 +137,8 @@ def folder(tmp_path_factory):
     for name in ("config.json", "vocabulary.json"):
         shutil.copy(folder / "run" / name, folder / "unsaved")
     (folder / "unsaved" / "checkpoints").mkdir()
+    (folder / "only_link").mkdir()
+    (folder / "only_link" / "checkpoints").symlink_to(folder / "no_run")
     for name, spoil in RUNS.items():
         shutil.copytree(folder / "run", folder / name)
         spoil(folder / name)
@@ -205,6 +207,7 @@ TRAINING = {
     "--run_dir=" + "x" * 5000: "name too long",
     "--run_dir=a\0b": "NUL character",
     "--run_dir={}/no_run": "holds other files",
+    "--run_dir={}/only_link": "symbolic link",
 }
 SAMPLING = {
     "": "--run_dir must name the folder",

@@ -100,7 +100,7 @@ class SaveRun(Timed):
     Args:
       run: the run directory.
       save: writes a checkpoint of where training stands.
-      save_plot: makes the picture, before the last checkpoint, so that a finished run has it.
+      save_plot: makes the picture, after the last checkpoint.
       save_every: seconds between checkpoints.
 
     Raises (at the end of training):
@@ -119,21 +119,23 @@ class SaveRun(Timed):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.perf_counter() - self._saved > self._save_every:
-            self._try(self._save)
+            if self._try(self._save):
+                self._warned = False
             self._saved = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
-        self._save_plot()
         with self.timed():
             try:
                 self._save()
             except OSError as error:
                 raise UserError(
                     f"--run_dir {self._run.path}: the end of training cannot be saved ({error.strerror}); what was "
-                    "saved before is whole. Make room, and the same command goes on from there"
+                    "saved before is as it was. Once it can be written again, the same command goes on from there"
                 ) from None
+            self._save_plot()
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _try(self, write: Callable[[], None]) -> bool:
+        """Whether it could be written."""
         with self.timed():
             try:
                 write()
@@ -141,13 +143,13 @@ class SaveRun(Timed):
                 if not self._warned:
                     warnings.warn(
                         f"--run_dir {self._run.path}: cannot be written now ({error.strerror}); what was saved before "
-                        "is whole, training goes on, and the next save tries again",
+                        "is as it was, training goes on, and the next save tries again",
                         RunWarning,
                         stacklevel=2,
                     )
                 self._warned = True
-            else:
-                self._warned = False
+                return False
+            return True
 
 
 class StopOnSignal(keras.callbacks.Callback):

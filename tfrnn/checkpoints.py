@@ -12,7 +12,7 @@ import math
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -22,7 +22,6 @@ from tfrnn import durable
 from tfrnn.errors import RunWarning, UserError
 
 KEPT = 2
-LARGEST = 2**38  # bytes of a file
 _DIGITS = 64  # of the SHA-256
 _NAME = re.compile(r"(\d{8,15})-(\d{8,15})\.npz")
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -84,22 +83,25 @@ def pack(arrays: Arrays) -> memoryview:
 
 
 class Checkpoint:
-    """A checkpoint file, open, its checksum verified. Arrays are read where they are asked for.
+    """A checkpoint file of at most `limit` bytes, open, its checksum verified; arrays are read when they are asked for.
+
+    Attributes:
+      position: epochs and batches, by its name; None where the name tells none.
+      layouts: what it holds.
 
     Raises:
       UnusableError: it is damaged, or no checkpoint.
       OSError: it cannot be read, see durable.open_file.
     """
 
-    def __init__(self, path: Path):
-        self._file = durable.open_file(path, LARGEST)
+    def __init__(self, path: Path, limit: int):
+        self.position = tuple(map(int, match.groups())) if (match := _NAME.fullmatch(path.name)) else None
+        self._file = durable.open_file(path, limit)
         try:
-            _verify(self._file)
-            self._archive = zipfile.ZipFile(self._file)
-            self.layouts = {self._name_of(info): self._read_layout(info) for info in self._archive.infolist()}
-        except (ValueError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-            self._file.close()
-            raise UnusableError(" ".join(str(error).split())[:200]) from None
+            with _damage_is_told():
+                _verify(self._file)
+                self._archive = zipfile.ZipFile(self._file)
+                self.layouts = {self._name_of(info): self._read_layout(info) for info in self._archive.infolist()}
         except BaseException:
             self._file.close()
             raise
@@ -117,10 +119,9 @@ class Checkpoint:
         arrays = {}
         for name in expected:
             shape, dtype = self.layouts[name]
-            with self._archive.open(f"{name}.npy") as member:
+            with _damage_is_told(), self._archive.open(f"{name}.npy") as member:
                 _read_header(member)
-                data = member.read()
-            arrays[name] = np.frombuffer(data, dtype).reshape(shape)  # type: ignore[arg-type]
+                arrays[name] = np.frombuffer(member.read(), dtype).reshape(shape)  # type: ignore[arg-type]
             if not np.isfinite(arrays[name]).all():
                 raise UnusableError(f"array {name} holds numbers that are not finite")
         return arrays
@@ -137,6 +138,15 @@ class Checkpoint:
             if math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
                 raise UnusableError(f"array {info.filename[:40]!r} has another size than it says")
         return Layout(shape, dtype.str)
+
+
+@contextlib.contextmanager
+def _damage_is_told() -> Iterator[None]:
+    """What zipfile and numpy raise where an archive is not as it should be, as one exception."""
+    try:
+        yield
+    except (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise UnusableError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 
 def _verify(file: BinaryIO) -> None:
@@ -172,12 +182,14 @@ class Folder:
         self._whole: list[Path] = []  # what is known to be whole, the newest last
 
     def files(self) -> list[Path]:
-        """The checkpoints, the newest first. Raises OSError where the folder is something else."""
-        if self.path.is_symlink():
-            raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed")
-        if not self.path.exists():
-            return []
-        found = [(match, path) for path in self.path.iterdir() if (match := _NAME.fullmatch(path.name))]
+        """The checkpoints, the newest first. Raises UserError where there is something else than a folder of them."""
+        try:
+            if self.path.is_symlink():
+                raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed")
+            names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
+        except OSError as error:
+            raise UserError(f"{self.path}: expected a folder of checkpoints, but {error.strerror}") from None
+        found = [(match, self.path / match[0]) for match in map(_NAME.fullmatch, names) if match]
         return [path for _, path in sorted(found, key=lambda item: [*map(int, item[0].groups())], reverse=True)]
 
     def save(self, position: tuple[int, int], arrays: Arrays) -> None:
@@ -185,27 +197,26 @@ class Folder:
         path = self.path / "{:08d}-{:08d}.npz".format(*position)
         durable.write(path, pack(arrays))
         self._whole = [*(other for other in self._whole if other != path), path][-KEPT:]
+        if len(self._whole) < KEPT:
+            return  # others may be whole too
         for other in self.path.iterdir():
             ours = _NAME.fullmatch(other.name.removesuffix(durable.NEW))  # NEW: of a process that was killed
             if ours and other not in self._whole:
                 with contextlib.suppress(OSError):
                     other.unlink()
 
-    def newest(self, use: Callable[[Checkpoint], Result]) -> Result | None:
+    def newest(self, use: Callable[[Checkpoint], Result], limit: int) -> Result | None:
         """What `use` makes of the newest checkpoint that is whole and serves; None where there is none at all.
 
-        `use` raises UnusableError where a checkpoint does not serve. Each that does not is named in a RunWarning.
+        `use` raises UnusableError where a checkpoint does not serve; one of more than `limit` bytes does not either.
+        Each of these is named in a RunWarning.
         Raises:
           UserError: there are some, but none serves.
         """
         passed: list[str] = []
-        try:
-            files = self.files()
-        except OSError as error:
-            raise UserError(f"{self.path}: expected a folder of checkpoints, but {error.strerror}") from None
-        for path in files:
+        for path in self.files():
             try:
-                with Checkpoint(path) as checkpoint:
+                with Checkpoint(path, limit) as checkpoint:
                     result = use(checkpoint)
             except (UnusableError, OSError) as error:
                 passed.append(f"{path} cannot be used ({error})")

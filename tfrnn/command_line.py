@@ -1,5 +1,6 @@
 """What the commands share: flags made from settings, grouped help, and errors as one line with exit status 2."""
 
+import contextlib
 import io
 import os
 import sys
@@ -102,25 +103,59 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", RunWarning)
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+    with contextlib.redirect_stderr(_Stderr(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
+        warnings.simplefilter("always", RunWarning)
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        try:
             main(sys.argv)
-    except UserError as error:
-        print(f"tfrnn: error: {_one_line(error)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("tfrnn: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+            sys.stdout.flush()
+        except UserError as error:
+            note(f"tfrnn: error: {_one_line(error)}")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            note("tfrnn: interrupted")
+            sys.exit(130)
+        except BrokenPipeError:  # the reader of our results has gone, as `head` does
+            _to_nowhere(sys.stdout)
+            sys.exit(0)
+        except OSError as error:  # standard output cannot be written, or the system is at its end
+            note(f"tfrnn: error: expected to go on, but {_one_line(error)}; put that right, and begin again")
+            _to_nowhere(sys.stdout)
+            sys.exit(2)
+
+
+class _Stderr:
+    """Standard error as messages need it: that one cannot be written, on a full disk say, must never end training."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except OSError:
+            _to_nowhere(self._stream)  # else what it has buffered would fail once more at the end
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _to_nowhere(stream: Any) -> None:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _one_line(message: Any) -> str:
-    """Without the middle, where a name or value in it is very long."""
+    """Without line ends and what else moves a terminal, and without the middle of a very long one."""
     text = " ".join(str(message).splitlines())
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 1000 else f"{text[:350]} ... {text[-600:]}"
 
 

@@ -171,7 +171,9 @@ class Training(Section):
         may_change=True,
     )
     seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
-    deterministic: bool = setting(False, "only operations that TensorFlow promises to repeat bit for bit, also on a GPU")
+    deterministic: bool = setting(
+        False, "only operations that TensorFlow promises to repeat bit for bit, also on a GPU"
+    )
 
     @property
     def jit(self) -> bool | None:
@@ -228,6 +230,12 @@ class Config:
         logits with their softmax and gradient; outputs of the layers."""
         of_token = 3 * vocab_size + self.model.num_layers * self.model.units
         return 5 * self.model.weight_bytes(vocab_size) + 4 * self.data.batch_size * self.data.num_steps * of_token
+
+    def most_checkpoint_bytes(self, vocab_size: int) -> int:
+        """What a checkpoint takes at the most: weights, the best of them, four values of an optimizer for each, the
+        states, and a megabyte for what is small."""
+        states = 2 * 4 * self.model.num_layers * self.model.units * self.data.batch_size
+        return 6 * self.model.weight_bytes(vocab_size) + states + 2**20
 
     @classmethod
     def from_dict(cls, data: Any) -> "Config":

@@ -79,12 +79,16 @@ def read(path: Path, limit: int) -> bytes:
 class Hold:
     """Holds a folder for this process, until `release` or the end of the process, however that comes.
 
+    Attributes:
+      held: false where the system, or the folder's file system, cannot do that.
+
     Raises:
       BlockingIOError: another process holds it.
     """
 
     def __init__(self, folder: Path):
         self._descriptor: int | None = None
+        self.held = False
         if fcntl is None:
             return
         descriptor = os.open(folder, os.O_RDONLY)
@@ -96,7 +100,7 @@ class Hold:
         except OSError:  # a file system that has no locks
             os.close(descriptor)
             return
-        self._descriptor = descriptor
+        self._descriptor, self.held = descriptor, True
 
     def release(self) -> None:
         if self._descriptor is not None:

@@ -207,18 +207,23 @@ class Forecaster(_RecurrentModel):
         return {**super().get_config(), "num_values": self.num_values}
 
 
-def build_rnn(settings: config.Model) -> RNN:
-    """The recurrent layers that a config describes."""
+def build_rnn(settings: config.Model, initialized: bool = True) -> RNN:
+    """The recurrent layers that a config describes; with zeros for weights where they need no initial values."""
     module = cells if settings.implementation == "scratch" else keras.layers
     cell_class = getattr(module, config.CELLS[settings.cell][settings.implementation])
-    return RNN([cell_class(settings.units) for _ in range(settings.num_layers)], dropout=settings.dropout)
+    # An orthogonal matrix of thousands of rows takes minutes.
+    zeros = {} if initialized else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
+    return RNN([cell_class(settings.units, **zeros) for _ in range(settings.num_layers)], dropout=settings.dropout)
 
 
-def build_language_model(settings: config.Model, vocab_size: int) -> LanguageModel:
-    """The model that a config describes. Raises UserError where its weights cannot be tied."""
+def build_language_model(settings: config.Model, vocab_size: int, initialized: bool = True) -> LanguageModel:
+    """The model that a config describes; with zeros for the cells' weights where they will be loaded.
+
+    Raises UserError where its weights cannot be tied.
+    """
     scratch = settings.implementation == "scratch"
     return LanguageModel(
-        build_rnn(settings),
+        build_rnn(settings, initialized),
         vocab_size,
         settings.embedding_dim,
         dropout=settings.dropout,

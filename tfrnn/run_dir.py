@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 
 from tfrnn import checkpoints, durable
 from tfrnn import config as config_lib
-from tfrnn.checkpoints import Arrays, Checkpoint, Layout
+from tfrnn.checkpoints import Arrays, Checkpoint, Layout, UnusableError
 from tfrnn.config import Config
 from tfrnn.errors import MissingFileError, RunWarning, UserError
 from tfrnn.model import LanguageModel, build_language_model
@@ -26,7 +27,8 @@ from tfrnn.vocabulary import Vocabulary
 CONFIG, VOCABULARY, METRICS, CHECKPOINTS = "config.json", "vocabulary.json", "metrics.jsonl", "checkpoints"
 PLOT = "perplexity.png"
 _OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
-_LARGEST = {CONFIG: 2**24, VOCABULARY: 2**28, METRICS: 2**30}  # bytes that are read
+_LARGEST = {CONFIG: 2**24, VOCABULARY: 2**25, METRICS: 2**30}  # bytes that are read
+_OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
 # What an epoch's row has beside its number; the None of those that may be unknown.
 METRICS_OF_EPOCH = {
     "perplexity": (float,),
@@ -54,7 +56,7 @@ class RunDir:
         self._held: durable.Hold | None = None
         self._begun_before = False
         self._lines: list[str] = []  # of metrics.jsonl
-        self._lines_in_file: int | None = None  # None: not known, so it is to be written anew
+        self._in_file: tuple[int, int] | None = None  # so many lines and bytes; None: not known, to be written anew
 
     def __enter__(self) -> "RunDir":
         names = self._names()
@@ -85,7 +87,13 @@ class RunDir:
         self._hold()
         if self.begun and not self._begun_before:
             raise self._error("a new run, but another process has just begun one there; name another")
-        durable.write(self.path / VOCABULARY, vocabulary.to_json().encode())
+        tokens = vocabulary.to_json().encode()
+        if len(tokens) > _LARGEST[VOCABULARY]:
+            raise self._error(
+                f"a vocabulary of at most {_LARGEST[VOCABULARY]:,} bytes, got {len(tokens):,} in {len(vocabulary):,} "
+                "tokens; take a shorter text, or --tokens=char"
+            )
+        durable.write(self.path / VOCABULARY, tokens)
         written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
         durable.write(self.path / CONFIG, written.encode())
 
@@ -105,7 +113,10 @@ class RunDir:
             raise
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path / CONFIG}: expected JSON, but it cannot be read ({error})") from None
-        return Config.from_dict(data)
+        try:
+            return Config.from_dict(data)
+        except UserError as error:
+            raise UserError(f"{self.path / CONFIG}: {error}") from None
 
     def vocabulary(self, tokens: str) -> Vocabulary:
         """The vocabulary. Raises UserError where vocabulary.json is not one."""
@@ -141,8 +152,8 @@ class RunDir:
         if not self._exists(METRICS):
             return []
         rows: list[dict[str, Any]] = []
-        for line in self._read(METRICS, errors="replace").split("\n"):
-            row = _row(line)
+        for line in _OBJECT.finditer(self._read(METRICS, errors="replace")):
+            row = _row(line[0])
             if row and row["epoch"] > (rows[-1]["epoch"] if rows else 0):
                 rows.append(row)
         return rows
@@ -162,7 +173,7 @@ class RunDir:
                 RunWarning,
                 stacklevel=2,
             )
-        self._lines, self._lines_in_file = [_line(row) for row in rows], None
+        self._lines, self._in_file = [_line(row) for row in rows], None
         self._write_metrics()
 
     def save(self, position: tuple[int, int], arrays: Arrays) -> None:
@@ -171,12 +182,19 @@ class RunDir:
         durable.flush(self.path / METRICS)  # a checkpoint is never newer than the rows of its epochs
         self._checkpoints.save(position, arrays)
 
+    @property
+    def picture_is_old(self) -> bool:
+        """Whether there is a checkpoint that is newer than perplexity.png, or no such picture."""
+        files = self._checkpoints.files()
+        picture = self.path / PLOT
+        return bool(files) and (not picture.exists() or picture.stat().st_mtime_ns < files[0].stat().st_mtime_ns)
+
     def save_plot(self, png: bytes) -> None:
         """Writes perplexity.png. Raises OSError."""
         durable.write(self.path / PLOT, png)
 
-    def load(self, expected: Mapping[str, Layout]) -> dict[str, np.ndarray] | None:
-        """The arrays of the newest whole checkpoint; None where the run has none.
+    def load(self, expected: Mapping[str, Layout], limit: int) -> dict[str, np.ndarray] | None:
+        """The arrays of the newest whole checkpoint of at most `limit` bytes; None where the run has none.
 
         Raises:
           UserError: there are checkpoints, but none is whole and as expected; or there are none of finished epochs.
@@ -184,9 +202,12 @@ class RunDir:
 
         def use(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
             checkpoints.check(checkpoint.layouts, expected)
-            return checkpoint.read(expected)
+            arrays = checkpoint.read(expected)
+            if tuple(arrays["position"]) != checkpoint.position:
+                raise UnusableError(f"it is of position {arrays['position'].tolist()}")
+            return arrays
 
-        arrays = self._checkpoints.newest(use)
+        arrays = self._checkpoints.newest(use, limit)
         if arrays is None and (rows := self.metrics()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -210,7 +231,7 @@ class RunDir:
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.newest(use)
+        weights = self._checkpoints.newest(use, config.most_checkpoint_bytes(vocab_size))
         if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return weights
@@ -235,6 +256,12 @@ class RunDir:
         except BlockingIOError:
             other = "a run that no other process is training, but one is; wait for it, or name another"
             raise self._error(other) from None
+        if not self._held.held:
+            warnings.warn(
+                f"--run_dir {self.path}: cannot be locked there; see to it that no other process trains in it",
+                RunWarning,
+                stacklevel=2,
+            )
 
     def _exists(self, name: str) -> bool:
         try:
@@ -253,13 +280,13 @@ class RunDir:
             raise UserError(f"{path}: expected JSON, but it cannot be read ({reason})") from None
 
     def _write_metrics(self) -> None:
-        """What of the rows is not in the file yet; all of it, where what is there is not known or went wrong."""
-        known, self._lines_in_file = self._lines_in_file, None
-        if known is None:
-            durable.write(self.path / METRICS, "".join(self._lines).encode())
-        elif known < len(self._lines):
-            durable.append(self.path / METRICS, "".join(self._lines[known:]).encode())
-        self._lines_in_file = len(self._lines)
+        """What of the rows is not in the file yet; all of it, where the file is not as it was left."""
+        path, known, self._in_file = self.path / METRICS, self._in_file, None
+        if known is None or not path.exists() or path.stat().st_size != known[1]:
+            durable.write(path, "".join(self._lines).encode())
+        elif known[0] < len(self._lines):
+            durable.append(path, "".join(self._lines[known[0] :]).encode())
+        self._in_file = len(self._lines), path.stat().st_size
 
     def _error(self, text: str) -> UserError:
         return UserError(f"--run_dir {self.path}: expected {text}")
@@ -303,7 +330,7 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     config = run.config()
     vocabulary = run.vocabulary(config.data.tokens)
     weights = run.load_weights(config, len(vocabulary), checkpoint)
-    model = build_language_model(config.model, len(vocabulary))
+    model = build_language_model(config.model, len(vocabulary), initialized=False)
     model.build()
     model.set_weights(weights)
     return model, vocabulary, config

@@ -77,12 +77,13 @@ def train_step(
     chains: int = 1,
 ) -> tuple[State, Sums, tf.Tensor]:
     """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, and whether
-    loss and gradient norm were finite; where they were not, weights, state and sums are left as they came.
+    loss and gradient norm were finite; where they were not, all is left as it came.
 
     The loss is the mean over the batch's T * B tokens. The batch's rows are cut into `chains` equal slices, which never
     meet before their gradients are added up, so that they run side by side.
     """
     variables = model.trainable_variables
+    before = [(generator, tf.identity(generator)) for generator in generators(model)]
     tokens = tf.size(batch.targets)
     losses, states = [], []
     with tf.GradientTape() as tape, _weights_read_once(model):
@@ -104,10 +105,21 @@ def train_step(
         optimizer.apply(gradients, variables)
         return True
 
-    tf.cond(finite, update, lambda: False)
+    def go_back() -> bool:
+        for generator, state_before in before:
+            generator.assign(state_before)
+        return False
+
+    tf.cond(finite, update, go_back)
     after = (new_state, sums.add(loss, tokens))
     kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
     return *kept, finite
+
+
+def generators(model: Any) -> list[Any]:
+    """What is a variable of the model and no weight: the states of the generators that dropout draws from."""
+    weights = {id(weight) for weight in model.weights}
+    return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
 def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:

@@ -167,6 +167,7 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
     )
     identity: dict[str, np.ndarray] = {
         "seed": np.array(config.training.seed, np.int64),
+        "chains": np.array(trainer.num_chains(batches.batch_size), np.int64),
         "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
     }
 
@@ -177,12 +178,12 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
         run.save(trainer.position, {**trainer.snapshot(), **identity})
 
     resuming = run.begun
+    title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
     with callbacks.StopOnSignal() as signals:
-        saved = run.load({**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}})
+        expected = {**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}}
+        saved = run.load(expected, config.most_checkpoint_bytes(len(text.vocabulary)))
         if saved is not None:
-            for name, array in identity.items():
-                if not np.array_equal(saved.pop(name), array):
-                    raise run.changed(f"the text of --corpus={config.data.corpus}" if name != "seed" else "--seed")
+            _check_identity(config, run, identity, {name: saved.pop(name) for name in identity})
             trainer.restore(saved)
         left = config.training.epochs - trainer.epoch
         if left > 0:
@@ -196,7 +197,6 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
             if resuming:
                 command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
             progress = callbacks.Progress(predict, config.run.show_every)
-            title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
             saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
             try:
                 trainer.fit(batches, left, validation, [saving, progress, signals])
@@ -212,6 +212,8 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
         return
     if left <= 0:
         command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
+        if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
+            _save_plot(run, title)
     rows = run.metrics()
     if not rows:
         raise UserError(f"--run_dir {run.path}: expected a row for each finished epoch in metrics.jsonl; there is none")
@@ -223,16 +225,30 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
     command_line.note(f"to read more: {sampling}")
 
 
-def _save_plot(run: Any, title: str) -> None:
-    from tfrnn.plots import plot_perplexity
+def _check_identity(config: Config, run: Any, now: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> None:
+    """Raises UserError where the text or the seed is another than when the run began; remarks on other chains."""
+    for name, what in (("corpus_sha256", f"the text of --corpus={config.data.corpus}"), ("seed", "--seed")):
+        if not np.array_equal(now[name], before[name]):
+            raise run.changed(what)
+    if now["chains"] != before["chains"]:
+        warnings.warn(
+            f"a batch was cut into {before['chains']} chains before, and is into {now['chains']} now, by --chains, "
+            "--jit_compile or the number of cores; the last digits will be others than without the change",
+            RunWarning,
+            stacklevel=2,
+        )
 
-    if rows := run.metrics():
-        png = io.BytesIO()
-        plot_perplexity(rows, png, title)
-        try:
+
+def _save_plot(run: Any, title: str) -> None:
+    try:
+        from tfrnn.plots import plot_perplexity
+
+        if rows := run.metrics():
+            png = io.BytesIO()
+            plot_perplexity(rows, png, title)
             run.save_plot(png.getvalue())
-        except OSError as error:
-            warnings.warn(f"the picture cannot be written ({error.strerror})", RunWarning, stacklevel=2)
+    except Exception as error:  # whatever it is, it is but a picture
+        warnings.warn(f"{run.path}: the picture cannot be made ({error})", RunWarning, stacklevel=2)
 
 
 def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:

@@ -75,25 +75,17 @@ class Trainer:
         # The lowest loss on the validation batches, the epoch it came with (0: none yet), and the weights then.
         self._best_loss, self._best_epoch, self._best_weights = sys.float_info.max, 0, model.get_weights()
 
-        if jit_compile is None:
-            jit_compile = runtime.jit_by_default(self.strategy)
-
-        def num_chains(rows: int | None) -> int:
-            if rows is None:
-                return 1
-            if chains and rows % chains == 0:  # validation batches may be of another size
-                return chains
-            return 1 if jit_compile else runtime.num_chains(rows, self.strategy)
+        self._jit_compile = runtime.jit_by_default(self.strategy) if jit_compile is None else jit_compile
 
         def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
             return step.train_step(
-                model, optimizer, loss_fn, clip_norm, batch, state, sums, num_chains(batch.reset.shape[0])
+                model, optimizer, loss_fn, clip_norm, batch, state, sums, self.num_chains(batch.reset.shape[0])
             )
 
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            return step.eval_step(model, loss_fn, batch, state, sums, num_chains(batch.reset.shape[0]))
+            return step.eval_step(model, loss_fn, batch, state, sums, self.num_chains(batch.reset.shape[0]))
 
-        if jit_compile:
+        if self._jit_compile:
             train_step = tf.function(train_step, autograph=False, jit_compile=True)
             eval_step = tf.function(eval_step, autograph=False, jit_compile=True)
 
@@ -140,6 +132,8 @@ class Trainer:
             self._state = self.model.initial_state(batches.batch_size)
         elif (rows := tf.nest.flatten(self._state)[0].shape[0]) != batches.batch_size:
             raise UserError(f"expected batches of {rows} rows, as in the epoch under way; got {batches.batch_size}")
+        elif self.batch > (most := batches.num_batches(self.epoch)):
+            raise UserError(f"expected at most {most} batches in epoch {self.epoch + 1}; {self.batch} are done already")
         served.on_train_begin()
         try:
             while self.epoch < last and not self.model.stop_training:
@@ -164,11 +158,22 @@ class Trainer:
                     self._best_weights = self.model.get_weights()
                 logs["seconds"] = time.perf_counter() - start
                 served.on_epoch_end(self.epoch - 1, logs)
-        except DivergedError:
-            served.on_train_end()  # as after a stop, so that the last good weights are saved
+        except DivergedError as error:
+            try:
+                served.on_train_end()  # as after a stop, so that the last good weights are saved
+            except UserError as second:
+                raise DivergedError(f"{error}; and {second}") from None
             raise
         served.on_train_end()
         return self.model.history
+
+    def num_chains(self, rows: int | None) -> int:
+        """Into how many slices a batch of so many rows is cut."""
+        if rows is None:
+            return 1
+        if self._chains and rows % self._chains == 0:  # validation batches may be of another size
+            return self._chains
+        return 1 if self._jit_compile else runtime.num_chains(rows, self.strategy)
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""
@@ -186,7 +191,7 @@ class Trainer:
         the epoch under way, and the best weights by validation."""
         groups = {
             "weights": self.model.get_weights(),
-            "generators": [_array(variable) for variable in self._generators],
+            "generators": [_array(variable) for variable in step.generators(self.model)],
             "optimizer": [_array(variable) for variable in self.optimizer.variables],
             "state": [tensor.numpy() for tensor in tf.nest.flatten(self._state)],
             "best_weights": self._best_weights,
@@ -213,25 +218,27 @@ class Trainer:
             checkpoints.check({name: Layout.of(array) for name, array in snapshot.items()}, self.layouts)
         except checkpoints.UnusableError as error:
             raise UserError(f"expected a snapshot of this model and optimizer, but {error}") from None
+        epoch, batch, best_epoch = (int(number) for number in (*snapshot["position"], snapshot["best_epoch"]))
+        rows = {len(array) for name, array in snapshot.items() if name.startswith("state.")}
+        begun = batch > 0
+        if min(epoch, batch) < 0 or not 0 <= best_epoch <= epoch or len(rows) > 1 or (snapshot["sums"][1] > 0) != begun:
+            raise UserError(
+                f"expected a snapshot of some position, got epoch {epoch}, batch {batch}, the best epoch {best_epoch}, "
+                f"states of {sorted(rows)} rows and sums {snapshot['sums'].tolist()}"
+            )
 
         def group(name: str) -> list[np.ndarray]:
             return [snapshot[f"{name}.{i}"] for i in range(sum(key.startswith(f"{name}.") for key in snapshot))]
 
         self.model.set_weights(group("weights"))
-        for variables, name in ((self._generators, "generators"), (self.optimizer.variables, "optimizer")):
+        for variables, name in ((step.generators(self.model), "generators"), (self.optimizer.variables, "optimizer")):
             for variable, array in zip(variables, group(name), strict=True):
                 variable.assign(array)
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(array) for array in group("state")])
         self._best_weights = group("best_weights")
-        self.epoch, self.batch = map(int, snapshot["position"])
+        self.epoch, self.batch = epoch, batch
         self._sums = step.Sums(*map(tf.constant, snapshot["sums"]))
-        self._best_loss, self._best_epoch = float(snapshot["best_loss"]), int(snapshot["best_epoch"])
-
-    @property
-    def _generators(self) -> list[Any]:
-        """What is a variable of the model and no weight: the states of the generators that dropout draws from."""
-        weights = {id(weight) for weight in self.model.weights}
-        return [variable for variable in self.model.variables if id(variable) not in weights]
+        self._best_loss, self._best_epoch = float(snapshot["best_loss"]), best_epoch
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
         # One device has nothing to distribute, and a distributed iterator would wrap the dataset into another with a
