@@ -147,6 +147,32 @@ STRANGE = {
     "a text": {"a.txt": b"x"},
     "nothing": {"a.npy": b""},
 }
+LARGE = {"a.npy": npy(header(shape=(5000,)), bytes(20_000))}  # more than is read with the header
+
+
+def spoilt(change, members=LARGE):
+    """An archive with the directory's entry of its only member changed, and the right checksum."""
+    content = bytearray(archive_of(members))
+    change(content, content.rindex(b"PK\1\2"), content.index(b"PK\3\4"))
+    content[-64:] = hashlib.sha256(content[:-64]).hexdigest().encode()
+    return bytes(content)
+
+
+def encrypted(content, entry, member):
+    content[entry + 8] |= 1
+    content[member + 6] |= 1
+
+
+def wrong_crc(content, entry, member):
+    content[entry + 16] ^= 1
+
+
+def short(content, entry, member):
+    content[entry + 20 : entry + 24] = (5000).to_bytes(4, "little")
+
+
+def far_away(content, entry, member):
+    content[entry + 42 : entry + 46] = (2**31).to_bytes(4, "little")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +180,7 @@ STRANGE = {
     [
         *(pytest.param(archive_of(members), id=name) for name, members in STRANGE.items()),
         pytest.param(archive_of({"a.npy": bytes(10**6)}, zipfile.ZIP_DEFLATED), id="compressed"),
+        *(pytest.param(spoilt(change), id=change.__name__) for change in (encrypted, wrong_crc, short, far_away)),
         pytest.param(bytes(64), id="zeros"),
         pytest.param(b"", id="no byte"),
     ],
@@ -200,6 +227,14 @@ class TestFolder:
         again.save((3, 0), {"epoch": np.array(3)})  # the rotten one does not count as one of the last two
         files = sorted(path.name for path in tmp_path.iterdir())
         assert files == ["00000002-00000000.npz", "00000003-00000000.npz", "notes.txt"]
+
+    def test_two_whole_ones_stay_though_nothing_has_advanced(self, tmp_path):
+        for folder, epoch in ((folder := Folder(tmp_path), 1), (folder, 2)):
+            folder.save((epoch, 0), {"epoch": np.array(epoch)})
+        again = Folder(tmp_path)
+        assert self.epoch(again) == 2
+        again.save((2, 0), {"epoch": np.array(2)})
+        assert len(list(tmp_path.iterdir())) == 2
 
     def test_none_whole_is_an_error_that_says_so(self, tmp_path):
         for name in ("00000001-00000000.npz", "00000002-00000000.npz"):
@@ -326,6 +361,33 @@ def test_a_run_that_another_process_begins_in_the_meantime_is_not_overwritten(tm
         with pytest.raises(UserError, match="another process has just begun one"):
             late.create(Config(), Vocabulary(["<unk>", "b"]))
     assert faults.outcome(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("lose", [Path.unlink, lambda path: os.truncate(path, 10), lambda path: path.write_text("x\n")])
+def test_metrics_that_are_lost_while_training_are_written_anew(lose, tmp_path):
+    with RunDir(tmp_path) as run:
+        run.create(Config(), Vocabulary(["<unk>", "a"]))
+        run.keep_metrics(0)
+        for epoch in (1, 2):
+            run.add_metrics(row(epoch))
+        lose(tmp_path / "metrics.jsonl")
+        run.add_metrics(row(3))
+        lose(tmp_path / "metrics.jsonl")
+        run.save((3, 0), arrays_of(3))
+        assert [found["epoch"] for found in run.metrics()] == [1, 2, 3]
+
+
+def test_a_folder_that_cannot_be_locked_is_told(tmp_path):
+    with mock.patch.object(durable, "fcntl", None), pytest.warns(RunWarning, match="cannot be locked"):
+        RunDir(tmp_path).__enter__()
+
+
+def test_a_checkpoint_under_another_name_is_not_used(tmp_path):
+    live(tmp_path, [])
+    newest = max((tmp_path / "checkpoints").iterdir())
+    newest.rename(newest.with_name("00000009-00000000.npz"))
+    with pytest.warns(RunWarning, match=r"00000009-00000000.npz cannot be used \(it is of position \[2, 0\]\)"):
+        assert check_epoch(tmp_path) == 1
 
 
 def test_metrics_heal_and_lost_rows_are_told(tmp_path):

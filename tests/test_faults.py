@@ -7,8 +7,11 @@ import errno
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from unittest import mock
 
 import faults
@@ -209,6 +212,35 @@ def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
     assert metrics(tmp_path / "run") == []
     assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&1 | head -1", "2>&1 >/dev/full | cat >/dev/null"])
+def test_messages_that_cannot_be_written_end_nothing(redirection, twin, tmp_path):
+    """Standard error on a full disk, a pipe whose reader has gone; and results that cannot be written are an error."""
+    arguments = shlex.join([sys.executable, "-m", "tfrnn.train", *FEW, "--show_every=1", f"--run_dir={tmp_path}/run"])
+    script = f"{arguments} {redirection}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == (2 if ">/dev/full" in redirection.replace("2>/dev/full", "") else 0)
+    assert done.stderr == ""
+    assert set(faults.differences(tmp_path / "run", twin[0])) <= {"config"}  # --show_every
+
+
+def test_a_picture_that_cannot_be_made_costs_nothing_else(twin, tmp_path):
+    with mock.patch("tfrnn.plots.plot_perplexity", side_effect=ImportError("no font")):
+        status, out, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
+    assert (status, out.startswith("perplexity ")) == (0, True)
+    assert "tfrnn: warning: " in err
+    assert "the picture cannot be made (no font)" in err
+    assert run(train.main, *FEW, f"--run_dir={tmp_path}/run")[0] == 0  # makes it after all
+    assert faults.differences(tmp_path / "run", twin[0]) == []
+
+
+def test_another_number_of_chains_is_remarked_on(tmp_path):
+    flags = [*SMALL, "--batch_size=16", f"--run_dir={tmp_path}/run"]
+    run(train.main, *flags, "--chains=2", "--epochs=1")
+    assert "warning" not in run(train.main, *flags, "--chains=2", "--epochs=2")[2]
+    status, _, err = run(train.main, *flags, "--chains=1")
+    assert (status, "cut into 2 chains before, and is into 1 now" in err) == (0, True)
 
 
 def test_a_finished_run_that_cannot_be_written_is_still_read(twin, tmp_path):

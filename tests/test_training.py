@@ -285,6 +285,38 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
                 results.append(trainer.model.get_weights())
         self.assertAllClose(*results, 0, 0)
 
+    @parameterized.parameters(False, True)
+    def test_a_batch_that_diverges_draws_nothing_from_the_generators(self, jit_compile):
+        trainer = trainer_of(keras.optimizers.SGD(1e39), 0.0, dropout=0.5, jit_compile=jit_compile)
+        (generator,) = step.generators(trainer.model)
+        start = generator.numpy()
+        with self.assertRaises(DivergedError):
+            trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5)
+        self.assertEqual(trainer.position, (0, 0))
+        self.assertAllEqual(generator, start)
+
+    def test_a_snapshot_is_of_this_model_and_of_some_position(self):
+        trainer = trainer_of(layers=2)
+        trainer.fit(tfrnn.sequential_batches(IDS, B, T), 1)
+        good = trainer.snapshot()
+        trainer.restore(good)
+        for change in (
+            {"position": np.array([-1, 0])},
+            {"position": np.array([1, 3])},
+            {"position": np.array([1, -7])},
+            {"best_epoch": np.array(2)},
+            {"sums": np.array([1.0, 5.0])},
+            {"state.0": np.zeros([9, H], np.float32)},
+            {"weights.0": np.zeros([1, 1], np.float32)},
+            {"another": np.zeros(3)},
+        ):
+            with self.assertRaisesRegex(UserError, "expected a snapshot of"):
+                trainer_of(layers=2).restore({**good, **change})
+        fresh = trainer_of(layers=2)
+        fresh.restore({**good, "position": np.array([1, 99]), "sums": np.array([1.0, 5.0])})
+        with self.assertRaisesRegex(UserError, "at most [0-9]+ batches in epoch 2; 99 are done"):
+            fresh.fit(tfrnn.sequential_batches(IDS, B, T), 1)
+
     def test_divergence_stops_before_the_weights_are_spoiled(self):
         trainer = trainer_of(keras.optimizers.SGD(1e38), clip_norm=0.0)
         with self.assertRaisesRegex(DivergedError, "epoch 1, batch [0-9]+, at learning rate 1e\\+38.*--learning_rate"):
