@@ -229,7 +229,8 @@ class TestFolder:
         assert files == ["00000002-00000000.npz", "00000003-00000000.npz", "notes.txt"]
 
     def test_two_whole_ones_stay_though_nothing_has_advanced(self, tmp_path):
-        for folder, epoch in ((folder := Folder(tmp_path), 1), (folder, 2)):
+        folder = Folder(tmp_path)
+        for epoch in (1, 2):
             folder.save((epoch, 0), {"epoch": np.array(epoch)})
         again = Folder(tmp_path)
         assert self.epoch(again) == 2
