@@ -16,10 +16,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from entry_points import SMALL, command, metrics, run, without_timings
 
 import tfrnn
-from tfrnn import durable, sample, train
+from tfrnn import durable, sample, step, train
 from tfrnn.errors import UserError
 
 
@@ -181,6 +182,15 @@ def test_the_closing_speed_is_that_of_the_epochs(trained):
     assert min(speeds) <= shown <= max(speeds)
     for row in metrics(run_dir)[1:]:  # an epoch is all of it, tokens_per_sec its training alone
         assert row["tokens_per_sec"] >= 17 * 32 / row["seconds"]
+
+
+def test_a_loss_on_held_out_text_that_overflows_is_no_number_in_the_metrics(tmp_path):
+    infinite = step.Sums(*map(tf.constant, (np.inf, 100.0)))
+    with mock.patch("tfrnn.trainer.Trainer._evaluate", return_value=infinite):
+        assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[0] == 0
+    assert [row["val_bits_per_char"] for row in metrics(tmp_path / "run")] == [None] * 3
+    assert run(train.main, *SMALL, "--epochs=4", f"--run_dir={tmp_path}/run")[0] == 0
+    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [1, 2, 3, 4]
 
 
 def test_checkpoints_are_saved_on_the_way(tmp_path):

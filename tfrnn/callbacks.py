@@ -1,5 +1,6 @@
 """Keras callbacks of a run: progress on the screen, the run directory kept up to date, a clean end on Ctrl-C."""
 
+import math
 import os
 import signal
 import sys
@@ -114,7 +115,10 @@ class SaveRun(Timed):
         self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        row = {"epoch": epoch + 1, **{name: logs.get(name) for name in METRICS_OF_EPOCH}}
+        measured = {name: logs.get(name) for name in METRICS_OF_EPOCH}
+        # A loss on held-out text may overflow; JSON has no infinity.
+        finite = {name: value if value is None or math.isfinite(value) else None for name, value in measured.items()}
+        row = {"epoch": epoch + 1, **finite}
         self._try(lambda: self._run.add_metrics(row))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
