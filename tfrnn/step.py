@@ -118,6 +118,8 @@ def train_step(
 
 def generators(model: Any) -> list[Any]:
     """What is a variable of the model and no weight: the states of the generators that dropout draws from."""
+    if not isinstance(model, keras.Model):
+        return []  # the book's own classes, which have no such thing
     weights = {id(weight) for weight in model.weights}
     return [variable.value for variable in model.variables if id(variable) not in weights]
 
