@@ -30,10 +30,16 @@ from unittest import mock
 
 # Small, so that a run takes seconds, with a validation text and a state that matter.
 SMALL = ["--batch_size=4", "--num_steps=8", "--max_tokens=2000", "--validation_tokens=300", "--units=16"]
+LONG = "--max_tokens=60000"
 # Settings of all kinds; each with as many epochs as take some seconds.
 MIX = [
     [*SMALL, f"--epochs={epochs}", *more.split()]
     for epochs, more in (
+        # Epochs of some seconds, so that most kills come in the middle of one.
+        (3, f"{LONG} --cell=rnn --implementation=scratch --dropout=0.2"),
+        (3, f"{LONG} --cell=gru --sampling=random --optimizer=adam --learning_rate=0.01 --dropout=0.2"),
+        (3, f"{LONG} --cell=lstm --implementation=scratch --optimizer=momentum --learning_rate=0.1 --num_layers=2"),
+        # Epochs of milliseconds.
         (800, "--cell=rnn --implementation=scratch"),
         (800, "--cell=rnn --sampling=random --optimizer=momentum --learning_rate=0.1"),
         (400, "--cell=gru --implementation=scratch --optimizer=adam --learning_rate=0.01 --dropout=0.2"),
@@ -85,6 +91,13 @@ def check_readable(run_dir: Path) -> None:
 
 
 def start(arguments: list[str], run_dir: Path, *python: str) -> subprocess.Popen:
+    if LONG in arguments:
+        text = run_dir.parent / "text"
+        if not text.exists():
+            from tfrnn import load_corpus
+
+            text.write_text(load_corpus("sample") * 4)
+        arguments = [*arguments, f"--corpus={text}", "--text_rule=book"]
     command = [sys.executable, *(python or ("-m", "tfrnn.train"))]
     flags = [*arguments, f"--run_dir={run_dir}", "--save_every=0", "--show_every=0"]
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
@@ -183,13 +196,13 @@ def kill_often(arguments: list[str], kills: int, seed: int, folder: Path) -> int
 
 @dataclasses.dataclass
 class Fault:
-    """Which operation on files fails, counted from 0, and how.
+    """Which operation on files fails, counted from 0 or by its name, and how.
 
     error: with this errno; for a write, after half of it. None: the process dies there.
     lasting: all operations that need room fail from there on, as on a full disk.
     """
 
-    at: int
+    at: int | str
     error: int | None = errno.ENOSPC
     lasting: bool = False
 
@@ -258,7 +271,9 @@ class Operations:
         now = len(self.made)
         self.made.append(f"{name} {os.path.basename(path)}")
         fault = self.fault
-        if fault is None or now < fault.at:
+        if fault and fault.at == self.made[-1]:
+            fault.at = now
+        if fault is None or isinstance(fault.at, str) or now < fault.at:
             return
         if fault.error is None:
             if now == fault.at:

@@ -257,6 +257,9 @@ class TestFolder:
 # A run directory, with every operation on files failing in turn.
 
 
+TOKENS = Vocabulary(["<unk>", "a"])
+
+
 def arrays_of(epoch):
     return {**ARRAYS, "best_epoch": np.array(epoch, np.int64), "position": np.array([epoch, 0], np.int64)}
 
@@ -265,21 +268,19 @@ def row(epoch):
     return {"epoch": epoch, **dict.fromkeys(METRICS_OF_EPOCH, epoch + 0.5)}
 
 
-def live(path, saved):
-    """What training does to a run directory, begun or not: two epochs more, with a save after each."""
-
-    config, vocabulary = Config(), Vocabulary(["<unk>", "a"])
+def live(path, saved, last=2):
+    """What training does to a run directory, begun or not, up to this epoch, with a save after each."""
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS, 2**20)
+        arrays = run.load(LAYOUTS, Config(), TOKENS)
         epoch = 0 if arrays is None else int(arrays["best_epoch"])
-        run.create(config, vocabulary)
+        run.create(Config(), TOKENS)
         run.keep_metrics(epoch)
         if arrays is None:
             run.save((0, 0), arrays_of(0))
             saved.append(0)
         with contextlib.suppress(OSError):
             run.save_plot(b"\x89PNG\r\n\x1a\n")
-        for now in (epoch + 1, epoch + 2):
+        for now in range(epoch + 1, last + 1):
             with contextlib.suppress(OSError):  # as training goes on
                 run.add_metrics(row(now))
             with contextlib.suppress(OSError):
@@ -290,7 +291,7 @@ def live(path, saved):
 def check(path, at_least):
     """The run can be gone on with from a whole checkpoint, and the metrics have every row up to it once."""
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS, 2**20)
+        arrays = run.load(LAYOUTS, Config(), TOKENS)
         found = -1 if arrays is None else int(arrays["best_epoch"])
         assert found >= at_least
         assert [row["epoch"] for row in run.metrics()][: max(found, 0)] == list(range(1, found + 1))
@@ -304,7 +305,7 @@ def operations_of_live(path):
     operations = faults.Operations(path)
     with operations.counted():
         live(path, [])
-        live(path, [])
+        live(path, [], last=4)
     return operations.made
 
 
@@ -323,19 +324,17 @@ def test_every_operation_on_files_may_fail(error, lasting, tmp_path):
         ends = faults.Dead if error is None else (UserError, OSError)  # as a command would
         with contextlib.suppress(ends), operations.counted():
             live(path, saved)
-            live(path, saved)
+            live(path, saved, last=4)
         check(path, max(saved, default=-1))
         with warnings.catch_warnings():
             warnings.simplefilter("error", RunWarning)  # nothing is to be found damaged
-            while not (path / "config.json").exists() or check_epoch(path) < 4:
-                live(path, saved)
-        if check_epoch(path) == 4:
-            assert faults.outcome(path) == expected, name
+            live(path, saved, last=4)
+        assert faults.outcome(path) == expected, name
 
 
 def check_epoch(path):
     with RunDir(path) as run:
-        arrays = run.load(LAYOUTS, 2**20)
+        arrays = run.load(LAYOUTS, Config(), TOKENS)
     return -1 if arrays is None else int(arrays["best_epoch"])
 
 
@@ -397,7 +396,7 @@ def test_metrics_heal_and_lost_rows_are_told(tmp_path):
     good = metrics.read_text()
     for torn in (good + '{"epoch": 3, "perpl', good + "\0" * 100, good + json.dumps(row(3)), good + "\x85\u2028"):
         metrics.write_text(torn)
-        live(tmp_path, [])
+        live(tmp_path, [], last=4)
         assert len(metrics.read_text().splitlines()) == check_epoch(tmp_path)
         for path in (tmp_path / "checkpoints").iterdir():
             path.unlink()
@@ -407,7 +406,7 @@ def test_metrics_heal_and_lost_rows_are_told(tmp_path):
     lines = good.splitlines(keepends=True)
     metrics.write_text(lines[1])
     with pytest.warns(RunWarning, match="has 1 whole rows of 2 finished epochs"):
-        live(tmp_path, [])
+        live(tmp_path, [], last=4)
     assert [r["epoch"] for r in map(json.loads, metrics.read_text().splitlines())] == [2, 3, 4]
 
 

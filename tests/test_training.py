@@ -323,7 +323,9 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5)
         self.assertTrue(all(np.isfinite(w).all() for w in trainer.model.get_weights()))
 
-    @parameterized.parameters((keras.optimizers.SGD(1e39), 1.0), (keras.optimizers.SGD(1e30), 1e39))
+    @parameterized.parameters(
+        (keras.optimizers.SGD(1e39), 1.0), (keras.optimizers.SGD(1e30), 1e39), (keras.optimizers.AdamW(1e9), 1.0)
+    )
     def test_an_update_that_would_overflow_is_not_made(self, optimizer, clip_norm):
         trainer = trainer_of(optimizer, clip_norm)
         with contextlib.suppress(DivergedError):

@@ -4,10 +4,12 @@ Each case goes through a command's entry point, with real files.
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import shutil
+import zipfile
 
 import numpy as np
 import pytest
@@ -87,6 +89,9 @@ RUNS = {
     "escape_config": in_model(**{"ce\x1b[31mll": 1}),
     "cell_config": in_model(cell="os.system"),
     "real_config": in_model(units=16.0),
+    "rate_config": lambda run: (run / "config.json").write_text(
+        (run / "config.json").read_text().replace('"learning_rate": 1.0', '"learning_rate": 1' + "0" * 400)
+    ),
     "true_config": in_model(units=True),
     "huge_config": in_model(units=2**60),
     "large_config": in_model(units=2**14, num_layers=64),
@@ -131,6 +136,14 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wrong")
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
+    deflated = io.BytesIO()
+    with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "the quick brown fox " * 500)
+    content = bytearray(deflated.getvalue())
+    content[40:60] = bytes(20)
+    (folder / "bad.zip").write_bytes(content)
+    with (folder / "sparse").open("wb") as file:
+        file.truncate(2**40)
     (folder / "no_run").mkdir()
     (folder / "no_run" / "thesis.txt").write_text("all my work")
     status, _, err = run(train.main, *SMALL, f"--run_dir={folder}/run")
@@ -192,6 +205,10 @@ TRAINING = {
     "--corpus={}/utf16": "NUL",
     "--corpus={}/gzip": "NUL",
     "--corpus={}/zip": "zip",
+    "--corpus={}/bad.zip": "cannot be unpacked",
+    "--corpus={}/sparse": "at most 8,589,934,592 bytes",
+    "--corpus=/dev/zero": "got a device",
+    "--device=gpu:" + "9" * 5000: "--device must be",
     "--corpus={}/short": "9 tokens, but batches of 32 rows of 35 steps need",
     "--corpus={}/digits --text_rule=book": "leaves nothing",
     "--corpus={}/good --batch_size=1048576": "GB at the least",
@@ -246,6 +263,7 @@ SPOILT = {
     "escape_config": r"unknown keys [ce\x1b[31mll]",
     "cell_config": "config.json: --cell must be one of",
     "real_config": "--units must be a whole number",
+    "rate_config": "--learning_rate must be",
     "true_config": "--units must be a whole number",
     "huge_config": "--units must be",
     "surrogate_config": "--prefix must be",
@@ -276,9 +294,9 @@ SPOILT = {
     "fewer_weights": "lacks the arrays",
 }
 ONLY_SAMPLING = {  # going on with them, the changed setting or text is named
-    "large_config": "it lacks the arrays",
-    "other_config": "expected float32 [28, 48]",
-    "small_vocabulary": "expected float32 [2, 16]",
+    "large_config": "GB at the least, and this machine has",
+    "other_config": "made with other settings or tokens",
+    "small_vocabulary": "made with other settings or tokens",
 }
 FORECASTING = {
     "--csv={}/nowhere.csv": "there is none",

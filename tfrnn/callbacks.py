@@ -168,6 +168,8 @@ class StopOnSignal(keras.callbacks.Callback):
         self._usual: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # of a job that is not to be interrupted
                 self._usual[number] = signal.signal(number, self._stop)
         return self
 

@@ -145,7 +145,7 @@ def _damage_is_told() -> Iterator[None]:
     """What zipfile and numpy raise where an archive is not as it should be, as one exception."""
     try:
         yield
-    except (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+    except (ArithmeticError, EOFError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise UnusableError(" ".join(str(error).split())[:200] or type(error).__name__) from None
 
 

@@ -100,6 +100,13 @@ class Flags:
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command: a user's error becomes one line on stderr and exit status 2."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
@@ -149,7 +156,9 @@ class _Stderr:
 
 def _to_nowhere(stream: Any) -> None:
     with contextlib.suppress(OSError, ValueError):  # ValueError: it is no file
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def _one_line(message: Any) -> str:

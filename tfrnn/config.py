@@ -186,7 +186,7 @@ class Run(Section):
     """Where it runs and what it shows"""
 
     device: str = setting(
-        "auto", "auto (a GPU if there is one), cpu or gpu:N", pattern=r"auto|cpu|gpu:\d+", may_change=True
+        "auto", "auto (a GPU if there is one), cpu or gpu:N", pattern=r"auto|cpu|gpu:\d{1,3}", may_change=True
     )
     strategy: str = setting(
         "one_device", "the tf.distribute strategy", choices=("one_device",), may_change=True
@@ -279,7 +279,7 @@ def parse(field: dataclasses.Field, kind: Any, text: str) -> Any:
 def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     """The value, of the field's type and within its bounds; a list becomes a tuple and an int a float if need be."""
     bounds = field.metadata
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if kind == TEXTS and type(value) is list:
         value = tuple(value)
@@ -320,7 +320,7 @@ def _expected(field: dataclasses.Field, kind: Any) -> str:
     if "form" in bounds:
         return bounds["form"]
     if "pattern" in bounds:
-        return bounds["pattern"].replace("|", " or ").replace(r"\d+", "N")
+        return bounds["pattern"].replace("|", " or ").replace(r"\d{1,3}", "N")
     limits = [
         f"{word} {bounds[key]}"
         for key, word in (("minimum", "at least"), ("above", "above"), ("below", "below"), ("maximum", "at most"))

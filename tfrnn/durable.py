@@ -115,9 +115,12 @@ def _flush(file: BinaryIO) -> None:
 
 def _flush_folder(folder: Path) -> None:
     """What has been renamed or made there stays so after a power cut, where the system can do that."""
-    with contextlib.suppress(OSError):
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise

@@ -59,6 +59,8 @@ def main(argv: Sequence[str]) -> None:
 
 def run(settings: Series, config: Config) -> None:
     """Trains, prints the table and saves the picture."""
+    needed = 5 * config.model.weight_bytes(1)
+    runtime.check_memory(needed, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
     from tfrnn import series

@@ -5,8 +5,8 @@ JSON of a closed schema and arrays whose shapes are known beforehand, no path in
 """
 
 import contextlib
+import hashlib
 import json
-import math
 import os
 import re
 import warnings
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import checkpoints, durable
+from tfrnn import checkpoints, durable, runtime
 from tfrnn import config as config_lib
 from tfrnn.checkpoints import Arrays, Checkpoint, Layout, UnusableError
 from tfrnn.config import Config
@@ -28,6 +28,7 @@ CONFIG, VOCABULARY, METRICS, CHECKPOINTS = "config.json", "vocabulary.json", "me
 PLOT = "perplexity.png"
 _OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
 _LARGEST = {CONFIG: 2**24, VOCABULARY: 2**25, METRICS: 2**30}  # bytes that are read
+_DIGEST = Layout((32,), "|u1")
 _OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
 # What an epoch's row has beside its number; the None of those that may be unknown.
 METRICS_OF_EPOCH = {
@@ -54,13 +55,14 @@ class RunDir:
         self.path = Path(path)
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
         self._held: durable.Hold | None = None
-        self._begun_before = False
+        self.begun_before = False  # when it was entered
+        self._settings = np.zeros(32, np.uint8)
         self._lines: list[str] = []  # of metrics.jsonl
         self._in_file: tuple[int, int] | None = None  # so many lines and bytes; None: not known, to be written anew
 
     def __enter__(self) -> "RunDir":
         names = self._names()
-        self._begun_before = self.begun
+        self.begun_before = self.begun
         if names and not self.begun:
             if names - _OWN:
                 raise self._error("a new, empty or begun run, but it holds other files; name another")
@@ -85,7 +87,7 @@ class RunDir:
         """Writes the settings and the vocabulary, over those of a begun run where these may change. Raises OSError."""
         (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         self._hold()
-        if self.begun and not self._begun_before:
+        if self.begun and not self.begun_before:
             raise self._error("a new run, but another process has just begun one there; name another")
         tokens = vocabulary.to_json().encode()
         if len(tokens) > _LARGEST[VOCABULARY]:
@@ -94,6 +96,7 @@ class RunDir:
                 "tokens; take a shorter text, or --tokens=char"
             )
         durable.write(self.path / VOCABULARY, tokens)
+        self._settings = _settings_of(config, vocabulary)
         written = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
         durable.write(self.path / CONFIG, written.encode())
 
@@ -103,7 +106,8 @@ class RunDir:
         try:
             yield
         except OSError as error:
-            raise self._error(f"a folder that can be written, but {error.strerror}; name another") from None
+            what = "put that right and begin again" if self.begun_before else "name another"
+            raise self._error(f"a folder that can be written, but {error.strerror}; {what}") from None
 
     def config(self) -> Config:
         """The settings. Raises UserError where config.json is not one of ours."""
@@ -180,7 +184,7 @@ class RunDir:
         """Writes a checkpoint of so many epochs and batches. Raises OSError; what was there is then still there."""
         self._write_metrics()
         durable.flush(self.path / METRICS)  # a checkpoint is never newer than the rows of its epochs
-        self._checkpoints.save(position, arrays)
+        self._checkpoints.save(position, {**arrays, "settings_sha256": self._settings})
 
     @property
     def picture_is_old(self) -> bool:
@@ -193,21 +197,24 @@ class RunDir:
         """Writes perplexity.png. Raises OSError."""
         durable.write(self.path / PLOT, png)
 
-    def load(self, expected: Mapping[str, Layout], limit: int) -> dict[str, np.ndarray] | None:
-        """The arrays of the newest whole checkpoint of at most `limit` bytes; None where the run has none.
+    def load(
+        self, expected: Mapping[str, Layout], config: Config, vocabulary: Vocabulary
+    ) -> dict[str, np.ndarray] | None:
+        """The arrays of the newest whole checkpoint; None where the run has none.
 
         Raises:
           UserError: there are checkpoints, but none is whole and as expected; or there are none of finished epochs.
         """
 
         def use(checkpoint: Checkpoint) -> dict[str, np.ndarray]:
-            checkpoints.check(checkpoint.layouts, expected)
+            checkpoints.check(checkpoint.layouts, {**expected, "settings_sha256": _DIGEST})
+            self._check_settings(checkpoint, config, vocabulary)
             arrays = checkpoint.read(expected)
             if tuple(arrays["position"]) != checkpoint.position:
                 raise UnusableError(f"it is of position {arrays['position'].tolist()}")
             return arrays
 
-        arrays = self._checkpoints.newest(use, limit)
+        arrays = self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary)))
         if arrays is None and (rows := self.metrics()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -215,7 +222,7 @@ class RunDir:
             )
         return arrays
 
-    def load_weights(self, config: Config, vocab_size: int, which: str) -> list[np.ndarray]:
+    def load_weights(self, config: Config, vocabulary: Vocabulary, which: str) -> list[np.ndarray]:
         """The model's weights of the newest whole checkpoint, `best` or `last`.
 
         Raises:
@@ -223,18 +230,25 @@ class RunDir:
           UserError: none is whole, or of the model that the config describes.
         """
 
-        shapes = config.model.weight_shapes(vocab_size)
+        shapes = config.model.weight_shapes(len(vocabulary))
 
         def use(checkpoint: Checkpoint) -> list[np.ndarray]:
+            self._check_settings(checkpoint, config, vocabulary)
             best_epoch = checkpoint.read({"best_epoch": Layout((), "<i8")})["best_epoch"]
             group = "best_weights" if which == "best" and best_epoch > 0 else "weights"
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.newest(use, config.most_checkpoint_bytes(vocab_size))
+        weights = self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary)))
         if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return weights
+
+    @staticmethod
+    def _check_settings(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> None:
+        found = checkpoint.read({"settings_sha256": _DIGEST})["settings_sha256"]
+        if not np.array_equal(found, _settings_of(config, vocabulary)):
+            raise UnusableError(f"it was made with other settings or tokens than are in {CONFIG} and {VOCABULARY}")
 
     def _names(self) -> set[str] | None:
         """What is in the folder; None where there is no such folder yet."""
@@ -292,6 +306,12 @@ class RunDir:
         return UserError(f"--run_dir {self.path}: expected {text}")
 
 
+def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
+    """The SHA-256 of all settings that may not change, and of the vocabulary."""
+    fixed = {name: value for name, value in config.flat().items() if not config_lib.may_change_on_resume(name)}
+    return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
+
+
 def _line(row: Mapping[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
@@ -306,7 +326,7 @@ def _row(line: str) -> dict[str, Any] | None:
         return None
     for name, kinds in METRICS_OF_EPOCH.items():
         value = row[name]
-        if not (None in kinds if value is None else type(value) in (int, float) and 0 <= value < math.inf):
+        if not (None in kinds if value is None else type(value) in (int, float) and 0 <= value <= 1e308):
             return None
     return row
 
@@ -329,7 +349,9 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
         raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
     config = run.config()
     vocabulary = run.vocabulary(config.data.tokens)
-    weights = run.load_weights(config, len(vocabulary), checkpoint)
+    needed = 2 * config.model.weight_bytes(len(vocabulary))
+    runtime.check_memory(needed, f"the model that {run.path / CONFIG} describes")
+    weights = run.load_weights(config, vocabulary, checkpoint)
     model = build_language_model(config.model, len(vocabulary), initialized=False)
     model.build()
     model.set_weights(weights)

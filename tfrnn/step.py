@@ -99,7 +99,10 @@ def train_step(
     gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
     gradients, norm = clip(gradients, clip_norm)
     # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
-    finite = tf.math.is_finite(mean) & tf.math.is_finite(tf.cast(optimizer.learning_rate, norm.dtype) * norm)
+    rate = tf.cast(optimizer.learning_rate, norm.dtype)
+    finite = tf.math.is_finite(mean) & tf.math.is_finite(rate * norm)
+    if getattr(optimizer, "weight_decay", None):  # which takes from a weight in proportion to it
+        finite &= tf.math.is_finite(rate * optimizer.weight_decay * tf.linalg.global_norm(variables))
 
     def update() -> bool:
         optimizer.apply(gradients, variables)

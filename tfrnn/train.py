@@ -137,7 +137,7 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     from tfrnn.run_dir import RunDir
 
     with RunDir(run_dir) as run:
-        if run.begun:
+        if run.begun_before:
             run.check_same(config, text.vocabulary)
         _train(config, text, run, again)
 
@@ -167,7 +167,7 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
     )
     identity: dict[str, np.ndarray] = {
         "seed": np.array(config.training.seed, np.int64),
-        "chains": np.array(trainer.num_chains(batches.batch_size), np.int64),
+        "execution": np.array([trainer.num_chains(batches.batch_size), trainer.jit_compile], np.int64),
         "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
     }
 
@@ -177,11 +177,11 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
     def save() -> None:
         run.save(trainer.position, {**trainer.snapshot(), **identity})
 
-    resuming = run.begun
+    resuming = run.begun_before
     title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
     with callbacks.StopOnSignal() as signals:
         expected = {**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}}
-        saved = run.load(expected, config.most_checkpoint_bytes(len(text.vocabulary)))
+        saved = run.load(expected, config, text.vocabulary) if resuming else None
         if saved is not None:
             _check_identity(config, run, identity, {name: saved.pop(name) for name in identity})
             trainer.restore(saved)
@@ -214,9 +214,12 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
         command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
         if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
             _save_plot(run, title)
-    rows = run.metrics()
-    if not rows:
-        raise UserError(f"--run_dir {run.path}: expected a row for each finished epoch in metrics.jsonl; there is none")
+    rows = [row for row in run.metrics() if row["epoch"] <= trainer.epoch]
+    if not rows or rows[-1]["epoch"] != trainer.epoch:
+        raise UserError(
+            f"--run_dir {run.path}: expected the row of epoch {trainer.epoch} in metrics.jsonl, where it is damaged or "
+            "gone; bring it back, or go on with a larger --epochs"
+        )
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
@@ -226,14 +229,16 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
 
 
 def _check_identity(config: Config, run: Any, now: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> None:
-    """Raises UserError where the text or the seed is another than when the run began; remarks on other chains."""
-    for name, what in (("corpus_sha256", f"the text of --corpus={config.data.corpus}"), ("seed", "--seed")):
-        if not np.array_equal(now[name], before[name]):
-            raise run.changed(what)
-    if now["chains"] != before["chains"]:
+    """Raises UserError where the text is another than when the run began; remarks on another way of computing."""
+    if not np.array_equal(now["corpus_sha256"], before["corpus_sha256"]):
+        raise run.changed(f"the text of --corpus={config.data.corpus}")
+    if not np.array_equal(now["execution"], before["execution"]):
+        ways = [
+            f"{chains} chains, XLA {'on' if jit else 'off'}" for chains, jit in (before["execution"], now["execution"])
+        ]
         warnings.warn(
-            f"a batch was cut into {before['chains']} chains before, and is into {now['chains']} now, by --chains, "
-            "--jit_compile or the number of cores; the last digits will be others than without the change",
+            f"a step was computed with {ways[0]} before and is with {ways[1]} now, by --chains, --jit_compile or the "
+            "number of cores; the results will be others than without the change",
             RunWarning,
             stacklevel=2,
         )
@@ -256,7 +261,7 @@ def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:
     if speeds := [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]:
         return statistics.harmonic_mean(speeds)
     # A single call, which also traced.
-    return batches.num_batches(0) * batches.batch_size * batches.num_steps / rows[-1]["seconds"]
+    return batches.num_batches(0) * batches.batch_size * batches.num_steps / max(rows[-1]["seconds"], 1e-9)
 
 
 if __name__ == "__main__":

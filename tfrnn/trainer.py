@@ -35,6 +35,7 @@ class Trainer:
 
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
+      jit_compile: whether XLA compiles a step.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
     """
 
@@ -75,7 +76,7 @@ class Trainer:
         # The lowest loss on the validation batches, the epoch it came with (0: none yet), and the weights then.
         self._best_loss, self._best_epoch, self._best_weights = sys.float_info.max, 0, model.get_weights()
 
-        self._jit_compile = runtime.jit_by_default(self.strategy) if jit_compile is None else jit_compile
+        self.jit_compile = runtime.jit_by_default(self.strategy) if jit_compile is None else jit_compile
 
         def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
             return step.train_step(
@@ -85,7 +86,7 @@ class Trainer:
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
             return step.eval_step(model, loss_fn, batch, state, sums, self.num_chains(batch.reset.shape[0]))
 
-        if self._jit_compile:
+        if self.jit_compile:
             train_step = tf.function(train_step, autograph=False, jit_compile=True)
             eval_step = tf.function(eval_step, autograph=False, jit_compile=True)
 
@@ -173,7 +174,7 @@ class Trainer:
             return 1
         if self._chains and rows % self._chains == 0:  # validation batches may be of another size
             return self._chains
-        return 1 if self._jit_compile else runtime.num_chains(rows, self.strategy)
+        return 1 if self.jit_compile else runtime.num_chains(rows, self.strategy)
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""

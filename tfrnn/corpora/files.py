@@ -1,19 +1,31 @@
 """Reading a text file, plain or the only member of a zip archive."""
 
 import io
+import lzma
 import os
+import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 from tfrnn.errors import UserError
+
+LARGEST = 2**33  # bytes of a file
 
 
 def read_bytes(path: str | os.PathLike) -> bytes:
     """The content of a file. Raises FileNotFoundError, or UserError where it cannot be read."""
     try:
+        status = Path(path).stat()
+        if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode) or status.st_size > LARGEST:
+            raise UserError(
+                f"{path}: expected a text file of at most {LARGEST:,} bytes, got a device or one of {status.st_size:,}"
+            )
         return Path(path).read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, UserError):
         raise
+    except MemoryError:
+        raise UserError(f"{path}: expected a text that fits into memory; take a part of it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UserError(f"{path}: expected a text file, but it cannot be read ({reason})") from None
@@ -28,7 +40,10 @@ def _unzipped(path: str | os.PathLike, data: bytes) -> bytes:
                     f"{path}: expected an archive of one text of at most 1 GiB; it holds {len(members)} files"
                 )
             return archive.read(members[0])
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, encrypted, another method
+    except UserError:
+        raise
+    # Damaged, encrypted, of another method, or cut.
+    except (zipfile.BadZipFile, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise UserError(f"{path}: expected a zip archive of a text, but it cannot be unpacked ({error})") from None
 
 
