@@ -25,7 +25,8 @@ from tfrnn import checkpoints, durable
 from tfrnn.checkpoints import Checkpoint, Folder, Layout, UnusableError, pack
 from tfrnn.config import Config
 from tfrnn.errors import RunWarning, UserError
-from tfrnn.run_dir import METRICS_OF_EPOCH, RunDir
+from tfrnn.metrics import MEASURES, Metrics
+from tfrnn.run_dir import RunDir
 from tfrnn.vocabulary import Vocabulary
 
 ARRAYS = {
@@ -265,7 +266,7 @@ def arrays_of(epoch):
 
 
 def row(epoch):
-    return {"epoch": epoch, **dict.fromkeys(METRICS_OF_EPOCH, epoch + 0.5)}
+    return {"epoch": epoch, **dict.fromkeys(MEASURES, epoch + 0.5)}
 
 
 def live(path, saved, last=2):
@@ -274,7 +275,7 @@ def live(path, saved, last=2):
         arrays = run.load(LAYOUTS, Config(), TOKENS)
         epoch = 0 if arrays is None else int(arrays["best_epoch"])
         run.create(Config(), TOKENS)
-        run.keep_metrics(epoch)
+        run.metrics.keep(epoch)
         if arrays is None:
             run.save((0, 0), arrays_of(0))
             saved.append(0)
@@ -282,7 +283,7 @@ def live(path, saved, last=2):
             run.save_plot(b"\x89PNG\r\n\x1a\n")
         for now in range(epoch + 1, last + 1):
             with contextlib.suppress(OSError):  # as training goes on
-                run.add_metrics(row(now))
+                run.metrics.add(row(now))
             with contextlib.suppress(OSError):
                 run.save((now, 0), arrays_of(now))
                 saved.append(now)
@@ -294,7 +295,7 @@ def check(path, at_least):
         arrays = run.load(LAYOUTS, Config(), TOKENS)
         found = -1 if arrays is None else int(arrays["best_epoch"])
         assert found >= at_least
-        assert [row["epoch"] for row in run.metrics()][: max(found, 0)] == list(range(1, found + 1))
+        assert [row["epoch"] for row in run.metrics.rows()][: max(found, 0)] == list(range(1, found + 1))
         if arrays is not None:
             assert same(arrays, arrays_of(found))
             assert run.config() == Config()
@@ -367,14 +368,14 @@ def test_a_run_that_another_process_begins_in_the_meantime_is_not_overwritten(tm
 def test_metrics_that_are_lost_while_training_are_written_anew(lose, tmp_path):
     with RunDir(tmp_path) as run:
         run.create(Config(), Vocabulary(["<unk>", "a"]))
-        run.keep_metrics(0)
+        run.metrics.keep(0)
         for epoch in (1, 2):
-            run.add_metrics(row(epoch))
+            run.metrics.add(row(epoch))
         lose(tmp_path / "metrics.jsonl")
-        run.add_metrics(row(3))
+        run.metrics.add(row(3))
         lose(tmp_path / "metrics.jsonl")
         run.save((3, 0), arrays_of(3))
-        assert [found["epoch"] for found in run.metrics()] == [1, 2, 3]
+        assert [found["epoch"] for found in run.metrics.rows()] == [1, 2, 3]
 
 
 def test_a_folder_that_cannot_be_locked_is_told(tmp_path):
@@ -405,7 +406,7 @@ def test_metrics_heal_and_lost_rows_are_told(tmp_path):
         live(tmp_path, [])
     lines = good.splitlines(keepends=True)
     metrics.write_text(lines[1])
-    with pytest.warns(RunWarning, match="has 1 whole rows of 2 finished epochs"):
+    with pytest.warns(RunWarning, match="has whole rows of 1 of 2 finished epochs"):
         live(tmp_path, [], last=4)
     assert [r["epoch"] for r in map(json.loads, metrics.read_text().splitlines())] == [2, 3, 4]
 
@@ -422,7 +423,7 @@ def test_metrics_heal_and_lost_rows_are_told(tmp_path):
 )  # fmt: skip
 def test_a_line_that_is_no_row_is_left_out(line, tmp_path):
     (tmp_path / "metrics.jsonl").write_text(line + "\n" + json.dumps({**row(1), "val_perplexity": None}) + "\n")
-    assert [found["epoch"] for found in RunDir(tmp_path).metrics()] == [1]
+    assert [found["epoch"] for found in Metrics(tmp_path).rows()] == [1]
 
 
 class TestDurable:

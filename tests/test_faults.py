@@ -276,7 +276,7 @@ def test_metrics_that_are_lost_are_told_and_training_goes_on(twin, tmp_path):
     (tmp_path / "run" / "metrics.jsonl").unlink()
     status, _, err = run(train.main, *FEW, "--epochs=4", f"--run_dir={tmp_path}/run")
     assert status == 0
-    assert "metrics.jsonl has 0 whole rows of 2 finished epochs; going on without" in err
+    assert "metrics.jsonl has whole rows of 0 of 2 finished epochs; going on without" in err
     assert [row["epoch"] for row in metrics(tmp_path / "run")] == [3, 4]
 
 

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
     ["errors", "config", "durable", "vocabulary", "text_rules"],
-    ["cells", "batches", "blocks", "checkpoints", "corpora", "runtime"],
+    ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime"],
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],

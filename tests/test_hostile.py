@@ -190,7 +190,7 @@ def read_all(path):
     found = RunDir(path)
     config = found.config()
     vocabulary = found.vocabulary(config.data.tokens)
-    assert all(np.isfinite(row["perplexity"]) for row in found.metrics())
+    assert all(np.isfinite(row["perplexity"]) for row in found.metrics.rows())
     weights = found.load_weights(config, vocabulary, "best")
     assert [array.shape for array in weights] == config.model.weight_shapes(len(vocabulary))
 
@@ -229,7 +229,7 @@ def test_any_lines_of_metrics_are_rows_or_left_out(lines, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "with_metrics"
     path.mkdir(exist_ok=True)
     (path / "metrics.jsonl").write_bytes("\n".join(lines).encode())
-    rows = RunDir(path).metrics()
+    rows = RunDir(path).metrics.rows()
     assert all(row["epoch"] >= 1 and row["perplexity"] >= 0 for row in rows)
 
 

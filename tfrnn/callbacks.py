@@ -15,7 +15,8 @@ import keras
 from tqdm import tqdm
 
 from tfrnn.errors import RunWarning, UserError
-from tfrnn.run_dir import METRICS_OF_EPOCH, RunDir
+from tfrnn.metrics import MEASURES
+from tfrnn.run_dir import RunDir
 
 SECONDS_BETWEEN_LINES = 30.0
 
@@ -115,11 +116,11 @@ class SaveRun(Timed):
         self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        measured = {name: logs.get(name) for name in METRICS_OF_EPOCH}
+        measured = {name: logs.get(name) for name in MEASURES}
         # A loss on held-out text may overflow; JSON has no infinity.
         finite = {name: value if value is None or math.isfinite(value) else None for name, value in measured.items()}
         row = {"epoch": epoch + 1, **finite}
-        self._try(lambda: self._run.add_metrics(row))
+        self._try(lambda: self._run.metrics.add(row))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.perf_counter() - self._saved > self._save_every:

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,30 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import checkpoints, durable, runtime
+from tfrnn import checkpoints, durable, metrics, runtime
 from tfrnn import config as config_lib
 from tfrnn.checkpoints import Arrays, Checkpoint, Layout, UnusableError
 from tfrnn.config import Config
 from tfrnn.errors import MissingFileError, RunWarning, UserError
+from tfrnn.metrics import Metrics
 from tfrnn.model import LanguageModel, build_language_model
 from tfrnn.vocabulary import Vocabulary
 
-CONFIG, VOCABULARY, METRICS, CHECKPOINTS = "config.json", "vocabulary.json", "metrics.jsonl", "checkpoints"
-PLOT = "perplexity.png"
-_OWN = {name + suffix for name in (CONFIG, VOCABULARY, METRICS, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
-_LARGEST = {CONFIG: 2**24, VOCABULARY: 2**25, METRICS: 2**30}  # bytes that are read
+CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
+_OWN = {name + suffix for name in (CONFIG, VOCABULARY, metrics.NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
+_LARGEST = {CONFIG: 2**24, VOCABULARY: 2**25}  # bytes that are read
 _DIGEST = Layout((32,), "|u1")
-_OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
-# What an epoch's row has beside its number; the None of those that may be unknown.
-METRICS_OF_EPOCH = {
-    "perplexity": (float,),
-    "bits_per_char": (float,),
-    "val_perplexity": (float, None),
-    "val_bits_per_char": (float, None),
-    "tokens_per_sec": (float, None),
-    "learning_rate": (float,),
-    "seconds": (float,),
-}
 
 
 class RunDir:
@@ -53,12 +41,11 @@ class RunDir:
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
+        self.metrics = Metrics(self.path)
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
         self._held: durable.Hold | None = None
         self.begun_before = False  # when it was entered
         self._settings = np.zeros(32, np.uint8)
-        self._lines: list[str] = []  # of metrics.jsonl
-        self._in_file: tuple[int, int] | None = None  # so many lines and bytes; None: not known, to be written anew
 
     def __enter__(self) -> "RunDir":
         names = self._names()
@@ -67,7 +54,7 @@ class RunDir:
             if names - _OWN:
                 raise self._error("a new, empty or begun run, but it holds other files; name another")
             # Our own names alone: a run that was cut off as it began, unless it went on to checkpoints.
-            if self.metrics() or self._checkpoints.files():
+            if self.metrics.rows() or self._checkpoints.files():
                 raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
         if names is not None:
             self._hold()
@@ -150,40 +137,9 @@ class RunDir:
             "--run_dir for a new run"
         )
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The finished epochs, one row each, by their numbers; a line that is none, torn as it was written say, is
-        left out."""
-        if not self._exists(METRICS):
-            return []
-        rows: list[dict[str, Any]] = []
-        for line in _OBJECT.finditer(self._read(METRICS, errors="replace")):
-            row = _row(line[0])
-            if row and row["epoch"] > (rows[-1]["epoch"] if rows else 0):
-                rows.append(row)
-        return rows
-
-    def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch's row. Raises OSError where it cannot be written; `save` then tries again."""
-        self._lines.append(_line(row))
-        self._write_metrics()
-
-    def keep_metrics(self, epochs: int) -> None:
-        """Drops the rows of epochs after the checkpoint, which will come again, and what is torn. Raises OSError."""
-        rows = [row for row in self.metrics() if row["epoch"] <= epochs]
-        if len(rows) < epochs:
-            warnings.warn(
-                f"{self.path / METRICS} has {len(rows)} whole rows of {epochs} finished epochs; going on without the "
-                "others",
-                RunWarning,
-                stacklevel=2,
-            )
-        self._lines, self._in_file = [_line(row) for row in rows], None
-        self._write_metrics()
-
     def save(self, position: tuple[int, int], arrays: Arrays) -> None:
         """Writes a checkpoint of so many epochs and batches. Raises OSError; what was there is then still there."""
-        self._write_metrics()
-        durable.flush(self.path / METRICS)  # a checkpoint is never newer than the rows of its epochs
+        self.metrics.flush()  # a checkpoint is never newer than the rows of its epochs
         self._checkpoints.save(position, {**arrays, "settings_sha256": self._settings})
 
     @property
@@ -215,7 +171,7 @@ class RunDir:
             return arrays
 
         arrays = self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary)))
-        if arrays is None and (rows := self.metrics()):
+        if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
                 "give another --run_dir for a new run"
@@ -283,24 +239,15 @@ class RunDir:
         except ValueError:  # a NUL in the path
             return False
 
-    def _read(self, name: str, errors: str = "strict") -> str:
+    def _read(self, name: str) -> str:
         path = self.path / name
         try:
-            return durable.read(path, _LARGEST[name]).decode(errors=errors)
+            return durable.read(path, _LARGEST[name]).decode()
         except FileNotFoundError:
             raise MissingFileError(f"--run_dir {self.path}: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(f"{path}: expected JSON, but it cannot be read ({reason})") from None
-
-    def _write_metrics(self) -> None:
-        """What of the rows is not in the file yet; all of it, where the file is not as it was left."""
-        path, known, self._in_file = self.path / METRICS, self._in_file, None
-        if known is None or not path.exists() or path.stat().st_size != known[1]:
-            durable.write(path, "".join(self._lines).encode())
-        elif known[0] < len(self._lines):
-            durable.append(path, "".join(self._lines[known[0] :]).encode())
-        self._in_file = len(self._lines), path.stat().st_size
 
     def _error(self, text: str) -> UserError:
         return UserError(f"--run_dir {self.path}: expected {text}")
@@ -310,25 +257,6 @@ def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     """The SHA-256 of all settings that may not change, and of the vocabulary."""
     fixed = {name: value for name, value in config.flat().items() if not config_lib.may_change_on_resume(name)}
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row) + "\n"
-
-
-def _row(line: str) -> dict[str, Any] | None:
-    """An epoch's row, if the line is one."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or row.keys() != {"epoch", *METRICS_OF_EPOCH} or type(row["epoch"]) is not int:
-        return None
-    for name, kinds in METRICS_OF_EPOCH.items():
-        value = row[name]
-        if not (None in kinds if value is None else type(value) in (int, float) and 0 <= value <= 1e308):
-            return None
-    return row
 
 
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:

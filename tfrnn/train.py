@@ -139,82 +139,91 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     with RunDir(run_dir) as run:
         if run.begun_before:
             run.check_same(config, text.vocabulary)
-        _train(config, text, run, again)
+        batches, validation = make_batches(config, text)
+        trainer = _make_trainer(config, text, batches)
+        if _go_on(config, text, run, trainer, batches, validation):
+            _report(config, text, run, trainer, batches)
+        else:
+            where = f"{trainer.epoch} epochs and {trainer.batch} batches"
+            command_line.note(f"interrupted after {where}; saved. To go on: {again}")
 
 
-def _train(config: Config, text: Text, run: Any, again: str) -> None:
-    """As `train`, with the text read and the run directory held."""
-    from tfrnn import callbacks, step
-    from tfrnn.generation import generate
+def _make_trainer(config: Config, text: Text, batches: Any) -> Any:
+    """A trainer that has not begun."""
+    from tfrnn import step
     from tfrnn.model import build_language_model
     from tfrnn.trainer import Trainer
 
-    batches, validation = make_batches(config, text)
-    runtime.check_chains(config.training.chains, batches.batch_size)
-    device = runtime.device_name(config.run.device)
-    runtime.set_seed(config.training.seed, config.training.deterministic)
+    training = config.training
+    runtime.check_chains(training.chains, batches.batch_size)
     strategy = runtime.one_device(config.run.device)
+    runtime.set_seed(training.seed, training.deterministic)
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
-        optimizer = step.make_optimizer(config.training)
-    trainer = Trainer(
-        model,
-        optimizer,
-        config.training.clip_norm,
-        strategy,
-        chains=config.training.chains,
-        jit_compile=config.training.jit,
-    )
+        optimizer = step.make_optimizer(training)
+    return Trainer(model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit)
+
+
+def _predictions(config: Config, text: Text, trainer: Any) -> list[str]:
+    from tfrnn.generation import generate
+
+    return [generate(trainer.model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
+
+
+def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, validation: Any) -> bool:
+    """Trains from where the run directory stands, keeping it up to date; gives whether all epochs are finished."""
+    from tfrnn import callbacks
+
+    # What must be, or is better to be, the same when training goes on.
     identity: dict[str, np.ndarray] = {
         "seed": np.array(config.training.seed, np.int64),
-        "execution": np.array([trainer.num_chains(batches.batch_size), trainer.jit_compile], np.int64),
         "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
+        "execution": np.array([trainer.num_chains(batches.batch_size), trainer.jit_compile], np.int64),
     }
-
-    def predict() -> list[str]:
-        return [generate(model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
+    title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
 
     def save() -> None:
         run.save(trainer.position, {**trainer.snapshot(), **identity})
 
-    resuming = run.begun_before
-    title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
     with callbacks.StopOnSignal() as signals:
-        expected = {**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}}
-        saved = run.load(expected, config, text.vocabulary) if resuming else None
+        saved = None
+        if run.begun_before:
+            layouts = {**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}}
+            saved = run.load(layouts, config, text.vocabulary)
         if saved is not None:
             _check_identity(config, run, identity, {name: saved.pop(name) for name in identity})
             trainer.restore(saved)
         left = config.training.epochs - trainer.epoch
-        if left > 0:
-            with run.must_write():
-                run.create(config, text.vocabulary)
-                run.keep_metrics(trainer.epoch)
-                if saved is None:
-                    save()  # so that a run can be gone on with from its first second
+        if left <= 0:
+            command_line.note(f"run directory: {run.path}")
+            command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
+            if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
+                _save_plot(run, title)
+            return True
+        with run.must_write():
+            run.create(config, text.vocabulary)
+            run.metrics.keep(trainer.epoch)
+            if saved is None:
+                save()  # so that a run can be gone on with from its first second
         command_line.note(f"run directory: {run.path}")
-        if left > 0:
-            if resuming:
-                command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
-            progress = callbacks.Progress(predict, config.run.show_every)
-            saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
-            try:
-                trainer.fit(batches, left, validation, [saving, progress, signals])
-            except DivergedError as error:
-                raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
-            apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
-            command_line.note(
-                "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
-            )
-    if trainer.epoch < config.training.epochs:
-        where = f"{trainer.epoch} epochs and {trainer.batch} batches"
-        command_line.note(f"interrupted after {where}; saved. To go on: {again}")
-        return
-    if left <= 0:
-        command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
-        if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
-            _save_plot(run, title)
-    rows = [row for row in run.metrics() if row["epoch"] <= trainer.epoch]
+        if run.begun_before:
+            command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
+        progress = callbacks.Progress(lambda: _predictions(config, text, trainer), config.run.show_every)
+        saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
+        try:
+            trainer.fit(batches, left, validation, [saving, progress, signals])
+        except DivergedError as error:
+            raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
+    apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
+    command_line.note(
+        "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
+    )
+    return trainer.epoch >= config.training.epochs
+
+
+def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) -> None:
+    """Prints the closing lines of a finished run."""
+    rows = [row for row in run.metrics.rows() if row["epoch"] <= trainer.epoch]
     if not rows or rows[-1]["epoch"] != trainer.epoch:
         raise UserError(
             f"--run_dir {run.path}: expected the row of epoch {trainer.epoch} in metrics.jsonl, where it is damaged or "
@@ -222,8 +231,9 @@ def _train(config: Config, text: Text, run: Any, again: str) -> None:
         )
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+    device = runtime.device_name(config.run.device)
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
-    print("\n".join(predict()))
+    print("\n".join(_predictions(config, text, trainer)))
     sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run.path}", "--checkpoint=last"])
     command_line.note(f"to read more: {sampling}")
 
@@ -248,7 +258,7 @@ def _save_plot(run: Any, title: str) -> None:
     try:
         from tfrnn.plots import plot_perplexity
 
-        if rows := run.metrics():
+        if rows := run.metrics.rows():
             png = io.BytesIO()
             plot_perplexity(rows, png, title)
             run.save_plot(png.getvalue())
