@@ -301,8 +301,7 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize("tokens", ["char", "word"])
-@pytest.mark.parametrize("name", STRANGE)
+@pytest.mark.parametrize(("name", "tokens"), [*((name, "char") for name in STRANGE), ("format", "word")])
 def test_a_strange_text_is_trained_on_and_sampled_or_refused(name, tokens, tmp_path):
     text = tmp_path / "a text.txt"
     text.write_bytes(STRANGE[name].encode())
