@@ -233,8 +233,12 @@ def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
 
 
+SLOWER = ["2>&-", "2>&1 >/dev/full | cat >/dev/null"]
+
+
 @pytest.mark.parametrize(
-    "redirection", ["2>/dev/full", "2>&1 | head -1", "2>&1 >/dev/full | cat >/dev/null", "2>&-", ">&-"]
+    "redirection",
+    ["2>/dev/full", "2>&1 | head -1", ">&-", *(pytest.param(other, marks=pytest.mark.slow) for other in SLOWER)],
 )
 def test_messages_that_cannot_be_written_end_nothing(redirection, twin, tmp_path):
     """Standard error on a full disk, a pipe whose reader has gone; and results that cannot be written are an error."""
