@@ -137,7 +137,7 @@ class SaveRun(Timed):
                     f"--run_dir {self._run.path}: the end of training cannot be saved ({error.strerror}); what was "
                     "saved before is as it was. Once it can be written again, the same command goes on from there"
                 ) from None
-            self._save_plot()
+        self._save_plot()
 
     def _try(self, write: Callable[[], None]) -> bool:
         """Whether it could be written."""
