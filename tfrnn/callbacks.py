@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from tfrnn.errors import RunWarning, UserError
@@ -42,11 +44,18 @@ class Progress(Timed):
       predict: gives the lines to show.
       show_every: epochs between them; 0 for none.
       measure: which of the epoch's measures is shown.
+      shown: is told the epoch and its predictions, when they have been shown.
     """
 
-    def __init__(self, predict: Callable[[], list[str]], show_every: int, measure: str = "perplexity"):
+    def __init__(
+        self,
+        predict: Callable[[], list[str]],
+        show_every: int,
+        measure: str = "perplexity",
+        shown: Callable[[int, list[str]], None] | None = None,
+    ):
         super().__init__()
-        self._predict, self._show_every, self._measure = predict, show_every, measure
+        self._predict, self._show_every, self._measure, self._shown = predict, show_every, measure, shown
         self._bar: Any = None
         self._line_shown = time.perf_counter()
 
@@ -77,6 +86,8 @@ class Progress(Timed):
             held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
             beginning = f"epoch {epoch + 1}/{self.params['epochs']}: {measures}{held_out}"
             self._line(beginning, *(f"  {line}" for line in lines))
+            if self._shown:
+                self._shown(epoch + 1, lines)
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._bar:
@@ -155,6 +166,111 @@ class SaveRun(Timed):
                 self._warned = True
                 return False
             return True
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends training where so many epochs in turn have brought no gain on the validation batches.
+
+    (Keras's own counts for itself, so it would begin anew when training goes on.)
+
+    Args:
+      epochs_without_gain: gives their number, as the trainer keeps it.
+      patience: epochs.
+    """
+
+    def __init__(self, epochs_without_gain: Callable[[], int], patience: int):
+        super().__init__()
+        self._epochs_without_gain, self._patience = epochs_without_gain, patience
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training |= self._epochs_without_gain() >= self._patience
+
+
+class Plateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras's, with a state that can be saved: the learning rate is halved where val_loss falls no more.
+
+    Args:
+      patience: epochs without gain before that.
+      lowest: learning rate.
+    """
+
+    def __init__(self, patience: int, lowest: float):
+        super().__init__("val_loss", factor=0.5, patience=patience, mode="min", min_delta=0, min_lr=lowest)
+        self._restored: tuple = (None, 0, 0)
+
+    @property
+    def state(self) -> np.ndarray:
+        """float64: the lowest loss, NaN where there is none yet; epochs since then or the last change; the cooldown."""
+        return np.array([math.nan if self.best is None else self.best, self.wait, self.cooldown_counter])
+
+    @state.setter
+    def state(self, state: np.ndarray) -> None:
+        best, wait, cooldown = state
+        self._restored = (None if math.isnan(best) else best), int(wait), int(cooldown)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)  # begins anew
+        self.best, self.wait, self.cooldown_counter = self._restored
+
+
+class LogForTensorBoard(keras.callbacks.Callback):
+    """Writes event files for TensorBoard: each epoch's measures, and texts.
+
+    Args:
+      log_dir: their folder.
+    Raises:
+      UserError: it cannot be written.
+    """
+
+    def __init__(self, log_dir: str):
+        super().__init__()
+        self._log_dir, self._warned = log_dir, False
+        try:
+            os.makedirs(log_dir, exist_ok=True)
+            self._writer = tf.summary.create_file_writer(log_dir)
+            self._writer.init()
+            self._writer.flush()
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UserError(
+                f"--log_dir={log_dir}: expected a folder that can be written, but {reason}; name another"
+            ) from None
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name, value in (logs or {}).items():
+            if value is not None:
+                self._write(name, tf.constant(value, tf.float32), epoch + 1, "scalars")
+
+    def write_texts(self, epoch: int, lines: list[str]) -> None:
+        """The texts, each as it is, beside the number of finished epochs."""
+        self._write("predictions", tf.constant([f"    {line}" for line in lines]), epoch, "text")
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._try(self._writer.close)
+
+    def _write(self, name: str, value: tf.Tensor, step: int, plugin: str) -> None:
+        # What tf.summary.scalar and text do, which need TensorBoard installed to write for it.
+        metadata = tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+
+        def write() -> None:
+            with self._writer.as_default():
+                tf.summary.write(name, value, step, metadata)
+                self._writer.flush()
+
+        self._try(write)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except tf.errors.OpError as error:
+            if not self._warned:
+                warnings.warn(
+                    f"--log_dir={self._log_dir}: cannot be written now ({error.message}); training goes on without",
+                    RunWarning,
+                    stacklevel=2,
+                )
+            self._warned = True
 
 
 class StopOnSignal(keras.callbacks.Callback):

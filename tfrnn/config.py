@@ -56,7 +56,15 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 DEFAULT_PRESET = "rnn_concise"
 # What forecasting a series takes in place of the defaults, which are for texts.
-FORECAST: dict[str, Any] = {"cell": "gru", "units": 16, "optimizer": "adam", "learning_rate": 0.01, "epochs": 500}
+FORECAST: dict[str, Any] = {
+    "cell": "gru",
+    "units": 16,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "decay_to": 0.0,
+    "epochs": 500,
+}
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
@@ -155,8 +163,22 @@ class Training(Section):
 
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(1.0, "its learning rate", above=0, maximum=1e9)
+    schedule: str = setting(
+        "constant",
+        "how the learning rate goes on: cosine and exponential fall until the last epoch; plateau halves it where the "
+        "held-out text gets no better",
+        choices=("constant", "cosine", "exponential", "plateau"),
+    )
+    warmup_steps: int = setting(0, "steps in which the learning rate first rises from zero", minimum=0, maximum=10**9)
+    decay_to: float = setting(
+        0.01, "share of the learning rate that is left at the end of a schedule, at the least", minimum=0, maximum=1
+    )
+    plateau_patience: int = setting(2, "epochs without gain before plateau halves it", minimum=1, maximum=10**6)
     clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0, maximum=1e30)
     epochs: int = setting(500, "passes over the training tokens", minimum=1, may_change=True)
+    early_stopping: int = setting(
+        0, "epochs without gain on the held-out text after which training ends; 0: never", minimum=0, may_change=True
+    )
     chains: int = setting(
         0,
         "slices of a batch computed side by side; 0: by the number of cores",
@@ -174,6 +196,16 @@ class Training(Section):
     deterministic: bool = setting(
         False, "only operations that TensorFlow promises to repeat bit for bit, also on a GPU"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise UserError(
+                f"--schedule=plateau has no warm-up, as it sets the learning rate itself; got --warmup_steps="
+                f"{self.warmup_steps}; take another schedule or leave it out"
+            )
+        if self.schedule == "exponential" and not self.decay_to:
+            raise UserError("--schedule=exponential never reaches zero; got --decay_to=0.0; give a number above 0")
 
     @property
     def jit(self) -> bool | None:
@@ -196,6 +228,9 @@ class Run(Section):
     save_every: float = setting(
         30.0, "seconds between checkpoints", minimum=0, maximum=1e9, may_change=True
     )  # fmt: skip
+    log_dir: str = setting(
+        "", "folder for TensorBoard's event files: measures, and predictions as text", may_change=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Series(config_lib.Section):
 USUAL_NUM_STEPS = 70
 # Those of the settings of training on a text that make sense here.
 MODEL = ("cell", "implementation", "units", "num_layers", "dropout")
+NOT_HELD_OUT = ("plateau_patience", "early_stopping")  # which would need a held-out part of the training steps
+TRAINING = tuple(field.name for field, _ in config_lib.Training.fields() if field.name not in NOT_HELD_OUT)
 RUN = ("device",)
 
 
@@ -50,11 +52,14 @@ def main(argv: Sequence[str]) -> None:
     flags = command_line.Flags("forecast", ABOUT)
     flags.define(Series)
     flags.define(config_lib.Model, MODEL, config_lib.FORECAST)
-    flags.define(config_lib.Training, defaults=config_lib.FORECAST)
+    flags.define(config_lib.Training, TRAINING, config_lib.FORECAST)
     flags.define(config_lib.Run, RUN)
     given = flags.parse(argv)
     own = {field.name: given.pop(field.name) for field, _ in Series.fields() if field.name in given}
-    run(Series(**own), Config().replace(**{**config_lib.FORECAST, **given}))
+    config = Config().replace(**{**config_lib.FORECAST, **given})
+    if config.training.schedule == "plateau":
+        raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
+    run(Series(**own), config)
 
 
 def run(settings: Series, config: Config) -> None:
@@ -113,7 +118,7 @@ def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     batches = sequential_batches(scaled, settings.batch_size, num_steps, training.seed)
     with strategy.scope():
         model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
-        optimizer = step.make_optimizer(training, decay_steps=training.epochs * batches.num_batches(0))
+        optimizer = step.make_optimizer(training, training.epochs * batches.num_batches(0))
     trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error, training.chains, training.jit)
     trainer.fit(batches, training.epochs, callbacks=[callbacks.Progress(list, 0, "loss")])
     return model

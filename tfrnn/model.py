@@ -5,6 +5,7 @@ Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, D va
 
 import abc
 import contextlib
+import math
 from typing import Any
 
 import keras
@@ -122,6 +123,21 @@ class SequenceLabeller(_RecurrentModel):
             self.dense.build((None, None, self.rnn.output_size))
         self.built = True
 
+    @property
+    def named_weights(self) -> dict[str, Any]:
+        """Its weights in their order, by readable names: rnn.0.kernel, ..., embedding.embeddings, dense.kernel, ..."""
+        layers: list[tuple[str, Any]] = []
+        for i, of_layer in enumerate(self.rnn.cells_of_layers):
+            directions = (f"rnn.{i}",) if len(of_layer) == 1 else (f"rnn.{i}.forward", f"rnn.{i}.backward")
+            layers += zip(directions, of_layer, strict=True)
+        layers += [(name, layer) for name, layer in (("embedding", self.embedding), ("dense", self.dense)) if layer]
+        named: dict[str, Any] = {}
+        for name, layer in layers:
+            for weight in layer.weights:
+                full = f"{name}.{weight.name}"
+                named[full if full not in named else f"{full}_{len(named)}"] = weight  # cells of more than one layer
+        return named
+
     def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
         if len(inputs.shape) != 2:
             raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
@@ -230,3 +246,15 @@ def build_language_model(settings: config.Model, vocab_size: int, initialized: b
         output_initializer=cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform",
         tie_weights=settings.tie_weights,
     )
+
+
+def summary(model: SequenceLabeller) -> list[str]:
+    """A table of the model as lines: its layers, the shapes of their weights, and how many parameters these are."""
+    rows: dict[str, list] = {}
+    for name, weight in model.named_weights.items():
+        layer, kind = name.rsplit(".", 1)
+        rows.setdefault(layer, []).append((f"{kind} {'x'.join(map(str, weight.shape))}", math.prod(weight.shape)))
+    table = [(layer, ", ".join(kind for kind, _ in of), sum(size for _, size in of)) for layer, of in rows.items()]
+    table.append(("in all", "", sum(size for *_, size in table)))
+    widths = [max(len(f"{row[i]:,}" if i == 2 else row[i]) for row in table) for i in range(3)]
+    return [f"{layer:<{widths[0]}}  {kinds:<{widths[1]}}  {size:>{widths[2]},}" for layer, kinds, size in table]

@@ -43,16 +43,43 @@ def squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.square(predictions - targets))
 
 
-def make_optimizer(settings: config.Training, decay_steps: int = 0) -> keras.optimizers.Optimizer:
-    """Keras's optimizer by its name in config.OPTIMIZERS.
+@keras.saving.register_keras_serializable("tfrnn")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises from zero in `steps` steps, to go on as `after` says, a number or a schedule."""
 
-    With decay_steps the learning rate falls to zero in so many steps, along half a cosine (Loshchilov and Hutter,
-    2017).
+    def __init__(self, after: Any, steps: int):
+        self.after, self.steps = after, steps
+
+    def __call__(self, step: Any) -> Any:
+        step = keras.ops.cast(step, "float32")
+        share = keras.ops.minimum(1.0, (step + 1) / self.steps)
+        return share * (self.after(keras.ops.maximum(0.0, step - self.steps)) if callable(self.after) else self.after)
+
+    def get_config(self) -> dict[str, Any]:
+        after = keras.saving.serialize_keras_object(self.after) if callable(self.after) else self.after
+        return {"after": after, "steps": self.steps}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "WarmUp":
+        after = config["after"]
+        return cls(keras.saving.deserialize_keras_object(after) if isinstance(after, dict) else after, config["steps"])
+
+
+def make_optimizer(settings: config.Training, total_steps: int = 1) -> keras.optimizers.Optimizer:
+    """Keras's optimizer by its name in config.OPTIMIZERS, with the schedule of its learning rate.
+
+    In `total_steps`, warm-up included, cosine (Loshchilov and Hutter, 2017) and exponential fall to the share
+    `decay_to`. Plateau is a callback's (Keras's ReduceLROnPlateau), so constant here.
     """
     name, arguments = config.OPTIMIZERS[settings.optimizer]
     rate: Any = settings.learning_rate
-    if decay_steps:
-        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps)
+    decay_steps = max(1, total_steps - settings.warmup_steps)
+    if settings.schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, decay_steps, alpha=settings.decay_to)
+    elif settings.schedule == "exponential":
+        rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, settings.decay_to)
+    if settings.warmup_steps:
+        rate = WarmUp(rate, settings.warmup_steps)
     return getattr(keras.optimizers, name)(learning_rate=rate, **arguments)
 
 
@@ -75,9 +102,9 @@ def train_step(
     state: State,
     sums: Sums,
     chains: int = 1,
-) -> tuple[State, Sums, tf.Tensor]:
-    """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, and whether
-    loss and gradient norm were finite; where they were not, all is left as it came.
+) -> tuple[State, Sums, tf.Tensor, tf.Tensor]:
+    """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, the gradients' norm
+    before it was bounded, and whether that and the loss were finite; where they were not, all is left as it came.
 
     The loss is the mean over the batch's T * B tokens. The batch's rows are cut into `chains` equal slices, which never
     meet before their gradients are added up, so that they run side by side.
@@ -116,7 +143,7 @@ def train_step(
     tf.cond(finite, update, go_back)
     after = (new_state, sums.add(loss, tokens))
     kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
-    return *kept, finite
+    return *kept, tf.cast(norm, tf.float32), finite
 
 
 def generators(model: Any) -> list[Any]:
@@ -140,22 +167,23 @@ def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums,
 
 def train_steps(
     strategy: tf.distribute.Strategy,
-    step: Callable[[Batch, State, Sums], tuple[State, Sums, tf.Tensor]],
+    step: Callable[[Batch, State, Sums], tuple[State, Sums, tf.Tensor, tf.Tensor]],
     iterator: Iterator[Batch],
     num_steps: tf.Tensor,
     state: State,
     sums: Sums,
 ) -> tuple[State, Sums, tf.Tensor]:
-    """So many training steps, or up to the first that was not finite; gives also the number of good ones."""
+    """So many training steps, or up to the first that was not finite; gives also the good ones' gradient norms."""
 
-    def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums) -> tuple:
-        state, sums, finite = strategy.run(step, (next(iterator), state, sums))
-        return done + tf.cast(finite, tf.int32), finite, state, sums
+    def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums, norms: tf.TensorArray) -> tuple:
+        state, sums, norm, finite = strategy.run(step, (next(iterator), state, sums))
+        return done + tf.cast(finite, tf.int32), finite, state, sums, norms.write(done, norm)
 
-    done, _, state, sums = tf.while_loop(
-        lambda done, finite, *_: finite & (done < num_steps), body, (0, True, state, sums)
+    norms = tf.TensorArray(tf.float32, num_steps, element_shape=[])
+    done, _, state, sums, norms = tf.while_loop(
+        lambda done, finite, *_: finite & (done < num_steps), body, (0, True, state, sums, norms)
     )
-    return state, sums, done
+    return state, sums, norms.stack()[:done]
 
 
 def eval_steps(

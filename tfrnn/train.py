@@ -27,6 +27,8 @@ ABOUT = """Trains a recurrent language model on a text, saves it, and continues 
 
 The same command with the same --run_dir goes on where it ended."""
 PREDICTED = 50  # tokens shown after a prefix, as in the book
+BY_HEART = 1.5  # a training perplexity below which a model mostly recites
+RISEN = 1.1  # times the best perplexity on held-out text, from which on it counts as risen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,11 @@ def read(config: Config) -> tuple[Config, Text]:
     parts = [text_rules.join(part, data.tokens) for part in (tokens[:end], tokens[end:][: data.validation_tokens])]
     vocabulary = Vocabulary.from_text(text if data.vocabulary == "corpus" else parts[0], data.tokens)
     validation = vocabulary.encode(parts[1], unknown="unk")
+    if len(validation) < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
+        raise UserError(
+            "--early_stopping and --schedule=plateau need a held-out text of two tokens at least; got "
+            f"{len(validation)} behind the {len(parts[0])} to train on; give --validation_tokens, or less --max_tokens"
+        )
     if unknown := int((validation == 0).sum()):
         command_line.note(f"{unknown} of {len(validation)} validation tokens are not in the vocabulary: read as <unk>")
     prefixes = config.run.prefix or corpora.prefixes_of(data.corpus, text, data.tokens)
@@ -160,7 +167,7 @@ def _make_trainer(config: Config, text: Text, batches: Any) -> Any:
     runtime.set_seed(training.seed, training.deterministic)
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
-        optimizer = step.make_optimizer(training)
+        optimizer = step.make_optimizer(training, training.epochs * batches.num_batches(0))
     return Trainer(model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit)
 
 
@@ -170,9 +177,17 @@ def _predictions(config: Config, text: Text, trainer: Any) -> list[str]:
     return [generate(trainer.model, text.vocabulary, prefix, PREDICTED) for prefix in config.run.prefix]
 
 
+def _is_finished(config: Config, trainer: Any) -> bool:
+    """Whether all epochs are done, or as many without gain as end training."""
+    patience = config.training.early_stopping
+    stopped_early = patience and trainer.batch == 0 and trainer.epochs_without_gain >= patience
+    return trainer.epoch >= config.training.epochs or bool(stopped_early)
+
+
 def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, validation: Any) -> bool:
-    """Trains from where the run directory stands, keeping it up to date; gives whether all epochs are finished."""
+    """Trains from where the run directory stands, keeping it up to date; gives whether it is finished."""
     from tfrnn import callbacks
+    from tfrnn.model import summary
 
     # What must be, or is better to be, the same when training goes on.
     identity: dict[str, np.ndarray] = {
@@ -181,25 +196,41 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
         "execution": np.array([trainer.num_chains(batches.batch_size), trainer.jit_compile], np.int64),
     }
     title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
+    training, predict = config.training, lambda: _predictions(config, text, trainer)
+    served: list[Any] = []
+    plateau = None
+    if training.schedule == "plateau":
+        plateau = callbacks.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
+        served.append(plateau)
+    if training.early_stopping:
+        served.append(callbacks.EarlyStopping(lambda: trainer.epochs_without_gain, training.early_stopping))
+
+    def beside() -> dict[str, np.ndarray]:
+        """What a checkpoint has beside the trainer's snapshot."""
+        return {**identity, **({"plateau": plateau.state} if plateau else {})}
 
     def save() -> None:
-        run.save(trainer.position, {**trainer.snapshot(), **identity})
+        run.save(trainer.position, {**trainer.snapshot(), **beside()})
 
     with callbacks.StopOnSignal() as signals:
         saved = None
         if run.begun_before:
-            layouts = {**trainer.layouts, **{name: Layout.of(array) for name, array in identity.items()}}
+            layouts = {**trainer.layouts, **{name: Layout.of(array) for name, array in beside().items()}}
             saved = run.load(layouts, config, text.vocabulary)
         if saved is not None:
+            if plateau:
+                plateau.state = saved.pop("plateau")
             _check_identity(config, run, identity, {name: saved.pop(name) for name in identity})
             trainer.restore(saved)
-        left = config.training.epochs - trainer.epoch
-        if left <= 0:
+        if _is_finished(config, trainer):
+            early = trainer.epoch < training.epochs
+            larger = "--early_stopping" if early else "--epochs"
             command_line.note(f"run directory: {run.path}")
-            command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger --epochs goes on")
+            command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger {larger} goes on")
             if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
                 _save_plot(run, title)
             return True
+        log = callbacks.LogForTensorBoard(config.run.log_dir) if config.run.log_dir else None
         with run.must_write():
             run.create(config, text.vocabulary)
             run.metrics.keep(trainer.epoch)
@@ -208,17 +239,20 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
         command_line.note(f"run directory: {run.path}")
         if run.begun_before:
             command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
-        progress = callbacks.Progress(lambda: _predictions(config, text, trainer), config.run.show_every)
+        else:
+            command_line.note("\n".join(summary(trainer.model)))
+        progress = callbacks.Progress(predict, config.run.show_every, shown=log.write_texts if log else None)
         saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
+        served += [saving, progress, *([log] if log else []), signals]
         try:
-            trainer.fit(batches, left, validation, [saving, progress, signals])
+            trainer.fit(batches, training.epochs - trainer.epoch, validation, served)
         except DivergedError as error:
             raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
     apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
     command_line.note(
         "left out of tokens/sec: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
     )
-    return trainer.epoch >= config.training.epochs
+    return _is_finished(config, trainer)
 
 
 def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) -> None:
@@ -232,10 +266,27 @@ def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) ->
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     device = runtime.device_name(config.run.device)
+    if remark := _learnt_by_heart(rows):
+        command_line.note(remark)
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(_predictions(config, text, trainer)))
     sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run.path}", "--checkpoint=last"])
     command_line.note(f"to read more: {sampling}")
+
+
+def _learnt_by_heart(rows: list[dict[str, Any]]) -> str:
+    """A remark where the training text is known by heart and other text has become harder; else nothing."""
+    held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
+    if not held_out or rows[-1]["perplexity"] > BY_HEART:
+        return ""
+    (best, epoch), (now, _) = min(held_out), held_out[-1]
+    if now < RISEN * best:
+        return ""
+    return (
+        f"the model has learnt its text by heart: perplexity {rows[-1]['perplexity']:.2f} there, while on the held-out "
+        f"text it rose from {best:.1f} (epoch {epoch}) to {now:.1f}. Where other text matters: more of it "
+        "(--max_tokens), --dropout, --early_stopping"
+    )
 
 
 def _check_identity(config: Config, run: Any, now: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> None:

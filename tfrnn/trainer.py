@@ -1,6 +1,7 @@
 """Trainer: the loop over epochs, batches and calls, with the state carried and Keras's callbacks served."""
 
 import math
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ class Trainer:
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
       jit_compile: whether XLA compiles a step.
+      gradient_norms: of each training step since the trainer was made, before it was bounded.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
     """
 
@@ -59,6 +61,7 @@ class Trainer:
                 "use tf.distribute.OneDeviceStrategy"
             )
         self.epoch = self.batch = 0
+        self.gradient_norms: list[float] = []
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
         self._steps_per_call = self._eval_steps_per_call = 1
@@ -115,7 +118,8 @@ class Trainer:
         Returns:
           Keras's History. Its `history` has, for each finished epoch: loss (nats a token), perplexity,
           bits_per_char, tokens_per_sec (of the training calls alone, tracing left out; None where there was no other
-          call), learning_rate, seconds (of the whole epoch), and val_loss, val_perplexity, val_bits_per_char.
+          call), learning_rate, gradient_norm (mean over the steps, before it is bounded), seconds (of the whole
+          epoch), and val_loss, val_perplexity, val_bits_per_char.
         Raises:
           DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
         """
@@ -140,6 +144,7 @@ class Trainer:
             while self.epoch < last and not self.model.stop_training:
                 start = time.perf_counter()
                 served.on_epoch_begin(self.epoch)
+                steps_before = len(self.gradient_norms)
                 speed = self._train_to_end_of_epoch(iterator, batches, served)
                 if self.batch < batches.num_batches(self.epoch):
                     break  # stopped on the way; position, state and sums are kept
@@ -148,6 +153,8 @@ class Trainer:
                     "tokens_per_sec": speed,
                     "learning_rate": self._learning_rate(),
                 }
+                if norms := self.gradient_norms[steps_before:]:  # none, where only validation was left
+                    logs["gradient_norm"] = statistics.fmean(norms)
                 if validation and validation_iterator:
                     sums = self._evaluate(validation, validation_iterator, self.epoch, lambda: self.model.stop_training)
                     if sums is None:
@@ -181,6 +188,11 @@ class Trainer:
         sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
         assert sums is not None
         return _measures(sums)
+
+    @property
+    def epochs_without_gain(self) -> int:
+        """Finished epochs since the one with the lowest loss on the validation batches."""
+        return self.epoch - self._best_epoch
 
     @property
     def position(self) -> tuple[int, int]:
@@ -256,8 +268,11 @@ class Trainer:
             num_steps = min(self._steps_per_call, num_batches - self.batch)
             served.on_train_batch_begin(self.batch)
             call_start = time.perf_counter()
-            self._state, self._sums, done = self._train_steps(iterator, tf.constant(num_steps), self._state, self._sums)
-            done = int(done)
+            self._state, self._sums, norms = self._train_steps(
+                iterator, tf.constant(num_steps), self._state, self._sums
+            )
+            done = len(norms)
+            self.gradient_norms += norms.numpy().tolist()
             if self._train_steps.experimental_get_tracing_count() == traces:
                 steps_timed += done
                 seconds = time.perf_counter() - start - traced
