@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume, parse
+from tfrnn.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume
 from tfrnn.errors import UserError
+from tfrnn.settings import parse
 
 FIELDS = {field.name: (field, kind) for section in SECTIONS for field, kind in section.fields()}
 WRONG = {

@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
-    ["errors", "config", "durable", "vocabulary", "text_rules"],
+    ["errors", "settings", "config", "durable", "vocabulary", "text_rules"],
     ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime"],
     ["recurrence"],
     ["rnn"],
@@ -22,7 +22,9 @@ FLOORS = [
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # text_rules knows the errors, and vocabulary the rules: the one staircase inside a floor.
 INSIDE_FLOOR_0 = [
+    ("settings", "errors"),
     ("config", "errors"),
+    ("config", "settings"),
     ("text_rules", "errors"),
     ("vocabulary", "errors"),
     ("vocabulary", "text_rules"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from absl import flags
 
-from tfrnn import config as config_lib
+from tfrnn import settings
 from tfrnn.errors import RunWarning, UserError
 
 
@@ -21,7 +21,7 @@ class _SettingParser(flags.ArgumentParser):
         self._field, self._kind = field, kind
 
     def parse(self, argument: Any) -> Any:
-        return config_lib.parse(self._field, self._kind, argument) if isinstance(argument, str) else argument
+        return settings.parse(self._field, self._kind, argument) if isinstance(argument, str) else argument
 
     def flag_type(self) -> str:
         return str(self._kind)
@@ -43,7 +43,7 @@ class Flags:
         flags.DEFINE_boolean("help", False, "shows this help", short_name="h", flag_values=self.values)
 
     def define(
-        self, section: type[config_lib.Section], names: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+        self, section: type[settings.Section], names: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
     ) -> None:
         """A flag for each field of the section, whose docstring is their title in the help.
 
@@ -65,7 +65,7 @@ class Flags:
             flag = flags.BooleanFlag(field.name, None, field.metadata["help"])
             flag.parser = _SettingParser(field, kind)
             flags.DEFINE_flag(flag, self.values)
-        elif kind == config_lib.TEXTS:
+        elif kind == settings.TEXTS:
             flags.DEFINE_multi_string(field.name, None, field.metadata["help"], flag_values=self.values)
         else:
             parser = _SettingParser(field, kind)

@@ -6,13 +6,12 @@ is known by its name alone: `Config().replace(units=512)`, `--units=512`, `confi
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 from tfrnn.errors import UserError
+from tfrnn.settings import TEXTS, Section, setting
 
-TEXTS = tuple[str, ...]
 # Names of the classes: scratch in tfrnn.cells, keras in keras.layers.
 CELLS = {
     "rnn": {"scratch": "RNNCell", "keras": "SimpleRNNCell"},
@@ -65,27 +64,6 @@ FORECAST: dict[str, Any] = {
     "decay_to": 0.0,
     "epochs": 500,
 }
-
-
-def setting(default: Any, help: str, **bounds: Any) -> Any:
-    """A field with its help and bounds: choices, pattern (and its form in words), minimum,
-    maximum, above, below; may_change on resume."""
-    return dataclasses.field(default=default, metadata={"help": help, **bounds})
-
-
-class Section:
-    """A frozen dataclass of settings, each checked when the section is made."""
-
-    def __post_init__(self) -> None:
-        for field, kind in self.fields():
-            checked = _check(field, kind, getattr(self, field.name))
-            object.__setattr__(self, field.name, checked)  # frozen: 1 given for a float becomes 1.0
-
-    @classmethod
-    def fields(cls) -> list[tuple[dataclasses.Field, Any]]:
-        """The fields and their types, in order; what flags are made from."""
-        kinds = get_type_hints(cls)
-        return [(field, kinds[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,6 +212,24 @@ class Run(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Sampling(Section):
+    """How a token is chosen"""
+
+    temperature: float = setting(
+        1.0, "divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest always (greedy)", minimum=0
+    )
+    top_k: int = setting(0, "only the k likeliest tokens; 0: all", minimum=0)
+    top_p: float = setting(1.0, "only the fewest likeliest tokens that together have probability p", above=0, maximum=1)
+    min_p: float = setting(
+        0.0, "only tokens with at least this share of the likeliest one's probability", minimum=0, maximum=1
+    )
+    repetition_penalty: float = setting(
+        1.0, "above 1 makes tokens rarer that were among the last ones", above=0, maximum=1e6
+    )
+    repetition_window: int = setting(64, "how many last tokens these are", minimum=1, maximum=256)
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All settings of a run, in four sections."""
 
@@ -297,72 +293,6 @@ SECTIONS = (Data, Model, Training, Run)
 def may_change_on_resume(name: str) -> bool:
     fields = (field for section in SECTIONS for field, _ in section.fields())
     return any(field.name == name and field.metadata.get("may_change") for field in fields)
-
-
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-
-
-def parse(field: dataclasses.Field, kind: Any, text: str) -> Any:
-    """The value of a setting given as text. Raises UserError where the text is no such value."""
-    try:
-        value = _BOOLEANS[text.lower()] if kind is bool else kind(text) if kind in (int, float) else text
-    except (ValueError, KeyError):
-        value = text
-    return _check(field, kind, value)
-
-
-def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
-    """The value, of the field's type and within its bounds; a list becomes a tuple and an int a float if need be."""
-    bounds = field.metadata
-    if kind is float and type(value) is int and abs(value) < 1e300:
-        value = float(value)
-    if kind == TEXTS and type(value) is list:
-        value = tuple(value)
-    good = type(value) is (tuple if kind == TEXTS else kind)
-    if type(value) is tuple:
-        good = good and all(type(item) is str for item in value)
-    if kind is float:
-        good = good and math.isfinite(value)
-    if type(value) in (str, tuple):
-        good = good and _is_unicode("".join(value)) if good else False
-    good = (
-        good
-        and value in bounds.get("choices", (value,))
-        and ("pattern" not in bounds or re.fullmatch(bounds["pattern"], value) is not None)
-        and ("minimum" not in bounds or value >= bounds["minimum"])
-        and ("maximum" not in bounds or value <= bounds["maximum"])
-        and ("above" not in bounds or value > bounds["above"])
-        and ("below" not in bounds or value < bounds["below"])
-    )
-    if not good:
-        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}")
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether the text can be written as UTF-8: a file name of other bytes cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _expected(field: dataclasses.Field, kind: Any) -> str:
-    bounds = field.metadata
-    if "choices" in bounds:
-        return f"one of {', '.join(bounds['choices'])}"
-    if "form" in bounds:
-        return bounds["form"]
-    if "pattern" in bounds:
-        return bounds["pattern"].replace("|", " or ").replace(r"\d{1,3}", "N")
-    limits = [
-        f"{word} {bounds[key]}"
-        for key, word in (("minimum", "at least"), ("above", "above"), ("below", "below"), ("maximum", "at most"))
-        if key in bounds
-    ]
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in UTF-8"}
-    return " ".join([names.get(kind, "a list of texts"), " and ".join(limits)]).strip()
 
 
 def _check_keys(what: str, data: Any, expected: Mapping[str, Any]) -> None:

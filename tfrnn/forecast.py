@@ -10,8 +10,9 @@ import numpy as np
 
 from tfrnn import command_line, runtime
 from tfrnn import config as config_lib
-from tfrnn.config import Config, setting
+from tfrnn.config import Config
 from tfrnn.errors import UserError
+from tfrnn.settings import Section, setting
 
 ABOUT = """Trains an RNN on the leading part of a time series, and compares what it predicts one and more steps ahead
 of the rest with persistence, which takes each step to be as the last one known.
@@ -20,7 +21,7 @@ of the rest with persistence, which takes each step to be as the last one known.
 
 
 @dataclasses.dataclass(frozen=True)
-class Series(config_lib.Section):
+class Series(Section):
     """The series"""
 
     csv: str = setting("", "CSV file with a line of names; by default the book's noisy sine (section 8.1)")

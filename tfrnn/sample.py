@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from tfrnn import command_line, runtime, text_rules
-from tfrnn.config import TEXTS, Section, setting
 from tfrnn.errors import UserError
+from tfrnn.settings import TEXTS, Section, setting
 from tfrnn.vocabulary import UNKNOWN_POLICIES
 
 ABOUT = """Continues prefixes with a model that `python -m tfrnn.train` has trained.

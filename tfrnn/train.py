@@ -19,6 +19,7 @@ from tfrnn import config as config_lib
 from tfrnn.checkpoints import Layout
 from tfrnn.config import Config
 from tfrnn.errors import DivergedError, RunWarning, UserError
+from tfrnn.settings import Section, setting
 from tfrnn.vocabulary import Vocabulary
 
 ABOUT = """Trains a recurrent language model on a text, saves it, and continues the text's prefixes.
@@ -32,15 +33,15 @@ RISEN = 1.1  # times the best perplexity on held-out text, from which on it coun
 
 
 @dataclasses.dataclass(frozen=True)
-class Which(config_lib.Section):
+class Which(Section):
     """The run"""
 
-    preset: str = config_lib.setting(
+    preset: str = setting(
         config_lib.DEFAULT_PRESET,
         "settings of a section of the book; flags given beside it win",
         choices=tuple(config_lib.PRESETS),
     )
-    run_dir: str = config_lib.setting("", "its folder; by default runs/<preset or cell>-<corpus>-<time>")
+    run_dir: str = setting("", "its folder; by default runs/<preset or cell>-<corpus>-<time>")
 
 
 def main(argv: Sequence[str]) -> None:
