@@ -219,7 +219,7 @@ def generate_tfrnn(case: Case) -> Work:
     model.build()
 
     def once() -> int:
-        return GENERATED * len(generate_many(model, vocabulary, text[:20], GENERATED, case.batch_size))
+        return GENERATED * len(generate_many(model, vocabulary, [text[:20]], GENERATED, case.batch_size)[0])
 
     return _repeated(once)
 

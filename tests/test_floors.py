@@ -11,12 +11,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
     ["errors", "settings", "config", "durable", "vocabulary", "text_rules"],
-    ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime"],
+    ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime", "samplers"],
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],
-    ["step", "run_dir"],
-    ["trainer", "generation", "series", "plots", "callbacks", "command_line"],
+    ["step", "reading", "run_dir"],
+    ["trainer", "generation", "beams", "series", "plots", "callbacks", "command_line"],
     ["train", "sample", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

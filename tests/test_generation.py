@@ -10,7 +10,8 @@ from absl.testing import parameterized
 import tfrnn
 from tfrnn import generation, runtime
 from tfrnn.errors import UserError
-from tfrnn.generation import Sampler, generate_many
+from tfrnn.generation import generate_many
+from tfrnn.samplers import GREEDY, Sampler
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 
@@ -33,7 +34,7 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             text += VOCABULARY.id_to_token[1 + int(np.argmax(logits[-1, 0, 1:]))]
         self.assertEqual(tfrnn.generate(model, VOCABULARY, text[:prefix_length], 20), text)
 
-    @parameterized.parameters((Sampler(),), (Sampler(1.0),), (Sampler(0.7, 3, 0.9),))
+    @parameterized.parameters((GREEDY,), (Sampler(1.0),), (Sampler(0.7, 3, 0.9),))
     def test_streaming_equals_generating(self, sampler):
         model = model_of()
         for seed in range(3):
@@ -42,10 +43,10 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             self.assertEqual("ab" + "".join(pieces), tfrnn.generate(model, VOCABULARY, "ab", 30, sampler, seed))
 
     def test_a_seed_fixes_a_sample_and_samples_differ(self):
-        samples = generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=3)
+        (samples,) = generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=3)
         self.assertLen(set(samples), 5)
-        self.assertEqual(samples, generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=3))
-        self.assertNotEqual(samples, generate_many(model_of(), VOCABULARY, "ab", 30, 5, Sampler(1.0), seed=4))
+        self.assertEqual([samples], generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=3))
+        self.assertNotEqual([samples], generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=4))
 
     @parameterized.parameters(
         (Sampler(1e-4),), (Sampler(1e-300),), (Sampler(1.0, top_k=1),), (Sampler(1.0, top_p=1e-40),)
@@ -56,42 +57,58 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             tfrnn.generate(model, VOCABULARY, "ab", 30, sampler), tfrnn.generate(model, VOCABULARY, "ab", 30)
         )
 
-    def test_what_is_chosen_follows_the_softmax(self):
-        logits = np.log([[0.3, 0.4, 0.15, 0.1, 0.05]]).astype("f")
-        many = tf.repeat(logits, 20_000, 0)
-        for sampler, expected in (
-            (Sampler(1.0), [0, 4 / 7, 1.5 / 7, 1 / 7, 0.5 / 7]),
-            (Sampler(1.0, top_k=2), [0, 4 / 5.5, 1.5 / 5.5, 0, 0]),
-            (Sampler(1.0, top_p=0.6), [0, 4 / 5.5, 1.5 / 5.5, 0, 0]),
-            (Sampler(0.5), list(np.array([0, 16, 2.25, 1, 0.25]) / 19.5)),
-        ):
-            chosen = sampler.choose(many, tf.constant(np.random.default_rng(0).random(20_000, "f"))).numpy()
-            self.assertAllClose(np.bincount(chosen, minlength=5) / 20_000, expected, 0, 0.015)
+    @parameterized.product(cell=[tfrnn.RNNCell, tfrnn.LSTMCell, keras.layers.GRUCell], sampler=[GREEDY, Sampler(1.3)])
+    def test_continuing_in_parts_is_continuing_at_once(self, cell, sampler):
+        model = model_of(cell)
+        text = tfrnn.generate(model, VOCABULARY, "abc", 40, sampler, seed=2)
+        reading, parts = tfrnn.warm_up(model, VOCABULARY, ["abc"]), []
+        for length in (1, 0, 17, 22):
+            (part,), reading = tfrnn.continue_texts(model, VOCABULARY, reading, length, sampler, seed=2)
+            parts.append(part)
+        self.assertEqual("abc" + "".join(parts), text)
+        self.assertEqual(VOCABULARY.decode(reading.recent[0, -43:]), text)
 
-    @parameterized.parameters("float16", "float64")
-    def test_logits_may_be_of_any_precision(self, dtype):
-        logits = tf.constant([[0.0, 1.0, 2.0]], dtype)
-        for sampler in (Sampler(), Sampler(1.0), Sampler(0.5, 2, 0.9)):
-            self.assertIn(int(sampler.choose(logits, tf.constant([0.5]))[0]), (1, 2))
+    @parameterized.parameters((tfrnn.RNNCell,), (tfrnn.LSTMCell,), (keras.layers.GRUCell,))
+    def test_a_state_handed_over_is_one_long_prefix(self, cell):
+        model = model_of(cell)
+        at_once = tfrnn.warm_up(model, VOCABULARY, ["abc de", "cab ad"])
+        first = tfrnn.warm_up(model, VOCABULARY, ["abc", "cab "])
+        in_parts = tfrnn.warm_up(model, VOCABULARY, [" de", "ad"], after=first)
+        self.assertAllClose(in_parts.logits, at_once.logits)
+        self.assertAllClose(in_parts.state, at_once.state)
+        self.assertAllEqual(in_parts.recent, at_once.recent)
+        with self.assertRaisesRegex(UserError, "a text for each of the 2 rows.*got 1"):
+            tfrnn.warm_up(model, VOCABULARY, ["a"], after=first)
 
-    def test_at_the_ends_of_the_draw_too(self):
-        logits = tf.math.log([[0.5, 0.25, 0.25, 0.0]])
-        for uniform, expected in ((0.0, 1), (np.nextafter(np.float32(1), np.float32(0)), 2)):
-            self.assertAllEqual(Sampler(1.0).choose(logits, tf.constant([uniform])), [expected])
+    def test_what_was_generated_is_read_on_from_as_if_it_had_been_given(self):
+        model = model_of(tfrnn.GRUCell)
+        (written,), reading = tfrnn.continue_texts(
+            model, VOCABULARY, tfrnn.warm_up(model, VOCABULARY, ["abc"]), 9, Sampler()
+        )
+        reading = tfrnn.warm_up(model, VOCABULARY, [" bad"], after=reading)
+        self.assertAllClose(reading.logits, tfrnn.warm_up(model, VOCABULARY, [f"abc{written} bad"]).logits)
+
+    @parameterized.parameters((GREEDY,), (Sampler(1.2),), (Sampler(repetition_penalty=1.5, repetition_window=5),))
+    def test_prefixes_of_any_lengths_side_by_side_are_as_each_alone(self, sampler):
+        model, prefixes = model_of(tfrnn.LSTMCell), ["ab", "e", "dcba" * 20, "cd", "abcde" * 3]
+        together = generate_many(model, VOCABULARY, prefixes, 20, 3, sampler, seed=7)
+        for prefix, samples in zip(prefixes, together, strict=True):
+            self.assertEqual([samples], generate_many(model, VOCABULARY, [prefix], 20, 3, sampler, seed=7))
+            self.assertEqual(samples[0], tfrnn.generate(model, VOCABULARY, prefix, 20, sampler, seed=7))
 
     @parameterized.product(
         cell=[tfrnn.RNNCell, tfrnn.GRUCell, keras.layers.GRUCell, keras.layers.LSTMCell],
-        sampler=[Sampler(), Sampler(1.0), Sampler(0.7, 3, 0.9)],
+        sampler=[GREEDY, Sampler(1.0), Sampler(0.7, 3, 0.9)],
     )
     def test_xla_makes_no_difference(self, cell, sampler):
-        expected = generate_many(model_of(cell), VOCABULARY, "ab", 30, 2, sampler)
+        expected = generate_many(model_of(cell), VOCABULARY, ["ab"], 30, 2, sampler)
         with (
             mock.patch.object(generation, "BY_XLA_FROM", 30),
             mock.patch.object(
                 generation, "_choose_and_read_by_xla", wraps=generation._choose_and_read_by_xla
             ) as by_xla,
         ):
-            self.assertEqual(generate_many(model_of(cell), VOCABULARY, "ab", 30, 2, sampler), expected)
+            self.assertEqual(generate_many(model_of(cell), VOCABULARY, ["ab"], 30, 2, sampler), expected)
         by_xla.assert_called_once()
 
     def test_what_xla_cannot_compile_is_generated_without(self):
@@ -104,11 +121,11 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
             text = tfrnn.generate(model_of(Mine), VOCABULARY, "ab", 30)
         self.assertEqual(text, tfrnn.generate(model_of(), VOCABULARY, "ab", 30))
 
-    @parameterized.parameters((Sampler(),), (Sampler(1.0),))
+    @parameterized.parameters((GREEDY,), (Sampler(1.0),))
     def test_nor_do_chains(self, sampler):
-        expected = generate_many(model_of(), VOCABULARY, "ab", 30, 16, sampler)
+        expected = generate_many(model_of(), VOCABULARY, ["ab"], 30, 16, sampler)
         with mock.patch.object(runtime, "num_chains", return_value=4):
-            self.assertEqual(generate_many(model_of(), VOCABULARY, "ab", 30, 16, sampler), expected)
+            self.assertEqual(generate_many(model_of(), VOCABULARY, ["ab"], 30, 16, sampler), expected)
 
     def test_nor_do_sections(self):
         expected = tfrnn.generate(model_of(), VOCABULARY, "ab", 30)
@@ -123,7 +140,7 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
     def test_unk_is_never_chosen(self):
         model = model_of()
         model.dense.bias.assign([1e3] + [0.0] * (len(VOCABULARY) - 1))
-        for sampler in (Sampler(), Sampler(1.0), Sampler(1e38)):
+        for sampler in (GREEDY, Sampler(1.0), Sampler(1e38)):
             self.assertNotIn("<unk>", tfrnn.generate(model, VOCABULARY, "a", 50, sampler))
 
     def test_unknown_characters_are_an_error_or_as_asked(self):

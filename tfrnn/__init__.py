@@ -12,14 +12,17 @@ from typing import Any
 __version__ = "0.1.0"
 _MODULES = {
     "batches": ["Batch", "labelled_batches", "random_batches", "sequential_batches"],
+    "beams": ["beam_search"],
     "cells": ["GRUCell", "LSTMCell", "RNNCell"],
     "config": ["Config"],
     "corpora": ["load_corpus"],
-    "generation": ["Sampler", "generate", "stream"],
+    "generation": ["continue_texts", "generate", "stream"],
     "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
+    "reading": ["warm_up"],
     "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
     "runtime": ["set_threads"],
+    "samplers": ["GREEDY", "Sampler"],
     "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],
     "transfer": ["transfer_weights"],

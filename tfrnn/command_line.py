@@ -117,7 +117,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             main(sys.argv)
             sys.stdout.flush()
         except UserError as error:
-            note(f"tfrnn: error: {_one_line(error)}")
+            show_error(error)
             sys.exit(2)
         except KeyboardInterrupt:
             note("tfrnn: interrupted")
@@ -181,6 +181,11 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -
 def python_module(command: str) -> list[str]:
     """The words that run a command, by the interpreter as it was called."""
     return [sys.orig_argv[0], "-m", f"tfrnn.{command}"]
+
+
+def show_error(error: Any) -> None:
+    """A user's error as one line."""
+    note(f"tfrnn: error: {_one_line(error)}")
 
 
 def note(text: str) -> None:

@@ -1,89 +1,49 @@
 """Text out of a trained model: a prefix is read, then each next token is chosen and read in turn.
 
-Letters: P tokens of the prefix, B samples side by side, V vocab_size.
+Letters: B samples side by side, V vocab_size, W recent tokens that a sampler asks for.
 """
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tfrnn import runtime
+from tfrnn import config, runtime, samplers
 from tfrnn.errors import UserError
+from tfrnn.reading import Reading, warm_up
 from tfrnn.rnn import State, join_rows, split_rows
+from tfrnn.samplers import GREEDY, Choosing, Sampler
 from tfrnn.vocabulary import Vocabulary
 
-SECTION = 4096  # tokens at most in one call
+SECTION = 1024  # tokens at most in one call
 BY_XLA_FROM = 1000  # tokens of a few samples, from which on what XLA gains is worth the half second that it takes
-COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
-
-
-class Sampler(NamedTuple):
-    """How a token is chosen from logits.
-
-    temperature: divides the logits; 0 takes the likeliest token always (greedy).
-    top_k: only the k likeliest tokens; 0 for all.
-    top_p: only the smallest set of likeliest tokens whose probabilities reach p; 1 for all (Holtzman et al., 2020).
-    """
-
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-
-    def choose(self, logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-        """Token ids, int32 [B], from logits [B, V] and numbers [B] drawn uniformly from [0, 1).
-
-        `<unk>` (id 0) is never chosen.
-        """
-        logits = tf.cast(logits, tf.float32)
-        greedy = self.temperature < COLDEST
-        logits = logits if greedy else logits / self.temperature
-        logits = tf.concat([tf.fill([tf.shape(logits)[0], 1], logits.dtype.min), logits[:, 1:]], 1)
-        if greedy:
-            return tf.argmax(logits, 1, tf.int32)
-        if self.top_k and self.top_k < logits.shape[1]:
-            smallest_kept = tf.math.top_k(logits, self.top_k).values[:, -1:]
-            logits = tf.where(logits < smallest_kept, logits.dtype.min, logits)
-        if self.top_p < 1:
-            largest_first = tf.sort(logits, 1, "DESCENDING")
-            reached_before = tf.cumsum(tf.nn.softmax(largest_first), 1, exclusive=True)
-            kept = tf.where(reached_before < max(self.top_p, COLDEST), largest_first, logits.dtype.max)
-            logits = tf.where(logits < tf.reduce_min(kept, 1, keepdims=True), logits.dtype.min, logits)
-        reached = tf.cumsum(tf.nn.softmax(logits), 1)
-        return tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
-
-
-GREEDY = Sampler()
-
-
-@tf.function(autograph=False)
-def _read(model: Any, ids: tf.Tensor) -> tuple[tf.Tensor, State]:
-    """The logits [B, V] of the token after the prefixes, int32 [P, B], and the state then."""
-    logits, state = model(ids, model.initial_state(tf.shape(ids)[1]), training=False)
-    return logits[-1], state
 
 
 def _choose_and_read(
     model: Any,
-    sampler: Sampler,
+    sampler: Choosing,
     logits: tf.Tensor,
     state: State,
+    recent: tf.Tensor,
     uniform: tf.Tensor,
     begin: tf.Tensor,
     end: tf.Tensor,
     slots: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
     """Tokens number `begin` to `end` of a section, the first of [slots, B], and what comes with the last."""
+    window = recent.shape[1]
 
-    def body(i: tf.Tensor, logits: tf.Tensor, state: State, tokens: tf.TensorArray) -> tuple:
-        token = sampler.choose(logits, uniform[i])
+    def body(i: tf.Tensor, logits: tf.Tensor, state: State, recent: tf.Tensor, tokens: tf.TensorArray) -> tuple:
+        token = tf.cast(sampler.choose(samplers.without_unknown(logits), uniform[i], recent), tf.int32)
+        if window:
+            recent = tf.concat([recent[:, 1:], token[:, None]], 1)
         new_logits, state = model(token[None], state, training=False)
-        return i + 1, new_logits[0], state, tokens.write(i - begin, token)
+        return i + 1, new_logits[0], state, recent, tokens.write(i - begin, token)
 
     with model.weights_read_once():
         tokens = tf.TensorArray(tf.int32, slots, element_shape=[uniform.shape[1]])
-        _, logits, state, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, tokens))
+        _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
     return tokens.stack(), logits, state
 
 
@@ -93,74 +53,119 @@ _choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_com
 @tf.function(autograph=False)
 def _go_on(
     model: Any,
-    sampler: Sampler,
+    sampler: Choosing,
     by_xla: bool,
     logits: tf.Tensor,
     state: State,
+    recent: tf.Tensor,
+    sample: tf.Tensor,
     numbers: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
     """For the numbers seed, section, begin and end, the tokens number `begin` to `end` of the section, int32
     [end - begin, B], with the logits and the state after them.
 
-    A section's random numbers are drawn together, outside of what XLA compiles, which would draw others.
+    What is drawn for a row depends on the seed, its sample and the section alone, not on the rows beside it. That is
+    done for a whole section, and outside of what XLA compiles, which would draw others.
     """
     seed, section, begin, end = tf.unstack(numbers)
     rows = logits.shape[0]
-    uniform = tf.random.stateless_uniform([SECTION, rows], tf.stack([seed, section]))
+
+    def draws(of: tf.Tensor) -> tf.Tensor:
+        return tf.random.stateless_uniform([SECTION], tf.stack([tf.cast(seed, tf.int64), of * 2**31 + section]))
+
+    section = tf.cast(section, tf.int64)
+    uniform = tf.transpose(tf.map_fn(draws, sample, fn_output_signature=tf.TensorSpec([SECTION], tf.float32)))
     choose_and_read, slots = (_choose_and_read_by_xla, SECTION) if by_xla else (_choose_and_read, end - begin)
     chains = runtime.num_chains(rows)
-    parts = zip(tf.split(logits, chains), split_rows(state, chains), tf.split(uniform, chains, 1), strict=True)
+    parts = zip(
+        tf.split(logits, chains),
+        split_rows(state, chains),
+        tf.split(recent, chains),
+        tf.split(tf.ensure_shape(uniform, [SECTION, rows]), chains, 1),
+        strict=True,
+    )
     results = [choose_and_read(model, sampler, *part, begin, end, slots) for part in parts]
     tokens, logits_after, states = zip(*results, strict=True)
     return tf.concat(tokens, 1)[: end - begin], tf.concat(logits_after, 0), join_rows(list(states))
 
 
 def _section(
-    model: Any, sampler: Sampler, by_xla: bool, logits: tf.Tensor, state: State, seed: int, first: int, last: int
-) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Tokens number `first` to `last` of the continuation, which are in one section."""
-    section = first // SECTION
-    numbers = tf.constant([seed, section, first - section * SECTION, last - section * SECTION])
+    model: Any, vocabulary: Vocabulary, reading: Reading, sampler: Choosing, seed: int, by_xla: bool, length: int
+) -> tuple[np.ndarray, Reading]:
+    """The next tokens, int32 [n, B], up to `length` or to the end of the section, and where that leads."""
+    window = getattr(sampler, "window", 0)
+    if window > reading.recent.shape[1]:
+        raise UserError(f"a sampler's window must be at most {reading.recent.shape[1]} tokens; got {window}")
+    section, begin = divmod(reading.generated, SECTION)
+    end = min(begin + length, SECTION)
+
+    def go_on(by_xla: bool) -> tuple:
+        recent = tf.constant(reading.recent[:, reading.recent.shape[1] - window :])
+        numbers = tf.constant([seed, section, begin, end])
+        return _go_on(model, sampler, by_xla, reading.logits, reading.state, recent, reading.sample, numbers)
+
     try:
-        return _go_on(model, sampler, by_xla, logits, state, numbers)
+        tokens, logits, state = go_on(by_xla)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
         if not by_xla:
             raise
-        return _go_on(model, sampler, False, logits, state, numbers)  # a cell of operations that XLA does not know
+        tokens, logits, state = go_on(False)  # a cell of operations that XLA does not know
+    tokens = tokens.numpy()
+    return tokens, reading.advanced(tokens, logits, state, vocabulary.tokens == "word")
 
 
-def _start(
-    model: Any, vocabulary: Vocabulary, prefix: str, length: int, rows: int, unknown: str
-) -> tuple[tf.Tensor, State]:
-    ids = vocabulary.encode_prefix(prefix, unknown)
+def _check(sampler: Choosing, length: int) -> None:
+    if isinstance(sampler, Sampler):
+        config.Sampling(**sampler._asdict())
     if length < 0:
         raise UserError(f"length must be at least 0; got {length}")
-    if not model.built:
-        model.build()
-    _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32))  # one trace for all lengths
-    return _read(model, tf.tile(tf.constant(ids)[:, None], [1, rows]))
+
+
+def continue_texts(
+    model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
+) -> tuple[list[str], Reading]:
+    """What comes next in each row, `length` tokens of it, and where that leads, to be continued or read on from.
+
+    Continuing twice gives what continuing once by the sum of the lengths does.
+    """
+    _check(sampler, length)
+    rows = len(reading.sample)
+    by_xla = runtime.jit_by_default() or (rows < runtime.FEWEST_ROWS and length >= BY_XLA_FROM)
+    sections, gaps, left = [np.zeros([0, rows], np.int32)], reading.gaps, length
+    while left:
+        tokens, reading = _section(model, vocabulary, reading, sampler, seed, by_xla, left)
+        sections.append(tokens)
+        left -= len(tokens)
+    tokens = np.concatenate(sections).T
+    return [gap + vocabulary.decode(row) if length else "" for gap, row in zip(gaps, tokens, strict=True)], reading
+
+
+def stream_on(
+    model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
+) -> Iterator[tuple[str, Reading]]:
+    """As continue_texts for a reading of one row, token by token: each with where it leads."""
+    _check(sampler, length)
+    for _ in range(length):
+        (gap,) = reading.gaps
+        tokens, reading = _section(model, vocabulary, reading, sampler, seed, False, 1)
+        yield gap + vocabulary.decode(tokens[:, 0]), reading
 
 
 def generate_many(
     model: Any,
     vocabulary: Vocabulary,
-    prefix: str,
+    prefixes: Sequence[str],
     length: int = 50,
     num_samples: int = 1,
-    sampler: Sampler = GREEDY,
+    sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
-) -> list[str]:
-    """As `generate`, with several samples in one call."""
-    logits, state = _start(model, vocabulary, prefix, length, num_samples, unknown)
-    by_xla = runtime.jit_by_default() or (num_samples < runtime.FEWEST_ROWS and length >= BY_XLA_FROM)
-    sections = [np.zeros([0, num_samples], np.int32)]
-    for first in range(0, length, SECTION):
-        last = min(first + SECTION, length)
-        tokens, logits, state = _section(model, sampler, by_xla, logits, state, seed, first, last)
-        sections.append(tokens.numpy())
-    continued = prefix + _gap(vocabulary, prefix)
-    return [continued + vocabulary.decode(row) for row in np.concatenate(sections).T]
+) -> list[list[str]]:
+    """As `generate`, for each prefix several samples, all side by side."""
+    reading = warm_up(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
+    continued, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
+    rows = iter(continued)
+    return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
 
 
 def generate(
@@ -168,7 +173,7 @@ def generate(
     vocabulary: Vocabulary,
     prefix: str,
     length: int = 50,
-    sampler: Sampler = GREEDY,
+    sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
 ) -> str:
@@ -183,9 +188,10 @@ def generate(
       seed: decides what a sampler with a temperature draws.
       unknown: what becomes of unknown tokens in the prefix: `error`, `unk` or `skip`.
     Raises:
-      UserError: the prefix has no known token, or an unknown one where that is an error.
+      UserError: the prefix has no known token, or an unknown one where that is an error; a setting of the sampler is
+        out of its range.
     """
-    return generate_many(model, vocabulary, prefix, length, 1, sampler, seed, unknown)[0]
+    return generate_many(model, vocabulary, [prefix], length, 1, sampler, seed, unknown)[0][0]
 
 
 def stream(
@@ -193,7 +199,7 @@ def stream(
     vocabulary: Vocabulary,
     prefix: str,
     length: int = 50,
-    sampler: Sampler = GREEDY,
+    sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
 ) -> Iterator[str]:
@@ -201,12 +207,6 @@ def stream(
 
     (Up to rounding, where that is long enough to be compiled by XLA.)
     """
-    logits, state = _start(model, vocabulary, prefix, length, 1, unknown)
-    for i in range(length):
-        tokens, logits, state = _section(model, sampler, False, logits, state, seed, i, i + 1)
-        yield _gap(vocabulary, "" if i else prefix) + vocabulary.decode(tokens.numpy()[:, 0])
-
-
-def _gap(vocabulary: Vocabulary, before: str) -> str:
-    """The space between words, unless the text before brings it."""
-    return " " if vocabulary.tokens == "word" and not before[-1:].isspace() else ""
+    reading = warm_up(model, vocabulary, [prefix], None, unknown)
+    for piece, _ in stream_on(model, vocabulary, reading, length, sampler, seed):
+        yield piece

@@ -1,0 +1,125 @@
+"""Samplers: how the next token is chosen from a model's logits.
+
+A sampler is any object with one method, `choose(logits, uniform, recent) -> ids`. The functions here are what it is
+made of, so that another takes a few lines:
+
+    class TwoLikeliest:
+        def choose(self, logits, uniform, recent):
+            return samplers.draw(samplers.keep_top_k(logits, 2), uniform)
+
+Letters: B rows side by side, V vocab_size, W recent tokens.
+"""
+
+import math
+from typing import NamedTuple, Protocol
+
+import tensorflow as tf
+
+from tfrnn import config
+
+COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
+IMPOSSIBLE = -math.inf
+_DEFAULT = config.Sampling()
+
+
+class Choosing(Protocol):
+    """What generation asks of a sampler. `<unk>` (id 0) is made impossible before it is asked."""
+
+    def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
+        """Token ids, int32 [B].
+
+        Args:
+          logits: float32 [B, V].
+          uniform: numbers drawn uniformly from [0, 1), float32 [B].
+          recent: the last W tokens, int32 [B, W], 0 where there were fewer; W is the sampler's attribute `window`, and
+            0 where it has none.
+        """
+
+
+class Sampler(NamedTuple):
+    """The usual ways together, in this order; those left out do nothing.
+
+    repetition_penalty, repetition_window: see penalize.
+    temperature: divides the logits; 0 takes the likeliest token always (greedy).
+    top_k, top_p, min_p: see keep_top_k, keep_top_p, keep_min_p.
+    """
+
+    temperature: float = _DEFAULT.temperature
+    top_k: int = _DEFAULT.top_k
+    top_p: float = _DEFAULT.top_p
+    min_p: float = _DEFAULT.min_p
+    repetition_penalty: float = _DEFAULT.repetition_penalty
+    repetition_window: int = _DEFAULT.repetition_window
+
+    @property
+    def window(self) -> int:
+        return self.repetition_window if self.repetition_penalty != 1 else 0
+
+    def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
+        if self.window:
+            logits = penalize(logits, recent, self.repetition_penalty)
+        if self.temperature < COLDEST:
+            return greedy(logits)
+        logits = logits / self.temperature
+        if self.top_k:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p < 1:
+            logits = keep_top_p(logits, self.top_p)
+        if self.min_p:
+            logits = keep_min_p(logits, self.min_p)
+        return draw(logits, uniform)
+
+
+GREEDY = Sampler(temperature=0.0)
+
+
+def greedy(logits: tf.Tensor) -> tf.Tensor:
+    """The likeliest token of each row, the first of equals; int32 [B]."""
+    return tf.argmax(logits, 1, tf.int32)
+
+
+def draw(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """A token of each row by the softmax of the logits [B, V] and a number in [0, 1) for each row; int32 [B]."""
+    reached = tf.cumsum(tf.nn.softmax(logits), 1)
+    return tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
+
+
+def keep_top_k(logits: tf.Tensor, k: int) -> tf.Tensor:
+    """Makes all but the k likeliest tokens impossible; of equals the first are kept (Fan et al., 2018)."""
+    if k >= logits.shape[1]:
+        return logits
+    kept = tf.one_hot(tf.math.top_k(logits, k).indices, logits.shape[1], True, False, dtype=tf.bool)  # [B, k, V]
+    return _only(logits, tf.reduce_any(kept, 1))
+
+
+def keep_top_p(logits: tf.Tensor, p: float) -> tf.Tensor:
+    """Keeps the fewest likeliest tokens whose probabilities together reach p, of equals the first (Holtzman et al.,
+    2020)."""
+    order = tf.argsort(logits, 1, "DESCENDING", stable=True)
+    reached_before = tf.cumsum(tf.nn.softmax(tf.gather(logits, order, axis=1, batch_dims=1)), 1, exclusive=True)
+    number = tf.reduce_sum(tf.cast(reached_before < max(p, COLDEST), tf.int32), 1, keepdims=True)
+    return _only(logits, tf.argsort(order, 1) < number)
+
+
+def keep_min_p(logits: tf.Tensor, p: float) -> tf.Tensor:
+    """Keeps tokens with at least the share p of the likeliest one's probability (Nguyen et al., 2024)."""
+    if not p:
+        return logits
+    return _only(logits, logits >= tf.reduce_max(logits, 1, keepdims=True) + tf.math.log(p))
+
+
+def penalize(logits: tf.Tensor, recent: tf.Tensor, penalty: float) -> tf.Tensor:
+    """Divides the positive logits of recent tokens, and multiplies the negative ones, by the penalty (Keskar et al.,
+    2019)."""
+    among = tf.reduce_any(tf.one_hot(recent, logits.shape[1], True, False, dtype=tf.bool), 1)  # [B, V]
+    return tf.where(among, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def without_unknown(logits: tf.Tensor) -> tf.Tensor:
+    """float32 logits [B, V] with `<unk>`, id 0, made impossible."""
+    logits = tf.cast(logits, tf.float32)
+    return tf.concat([tf.fill([tf.shape(logits)[0], 1], IMPOSSIBLE), logits[:, 1:]], 1)
+
+
+def _only(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    return tf.where(kept, logits, IMPOSSIBLE)
