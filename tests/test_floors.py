@@ -10,14 +10,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
-    ["errors", "settings", "config", "durable", "vocabulary", "text_rules"],
+    ["errors", "settings", "config", "durable", "vocabulary", "text_rules", "memorisation", "heat_map"],
     ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime", "samplers"],
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],
-    ["step", "reading", "run_dir"],
+    ["step", "scoring", "reading", "run_dir"],
     ["trainer", "generation", "beams", "series", "plots", "callbacks", "command_line"],
-    ["train", "sample", "forecast", "d2l"],
+    ["train", "sample", "evaluate", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # text_rules knows the errors, and vocabulary the rules: the one staircase inside a floor.
@@ -105,7 +105,7 @@ def test_absl_flags_only_at_the_command_line():
 
 
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():
-    imports = "import sys, tfrnn; from tfrnn import forecast, sample, train"
+    imports = "import sys, tfrnn; from tfrnn import evaluate, forecast, sample, train"
     code = f"{imports}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

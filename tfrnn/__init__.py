@@ -22,6 +22,7 @@ _MODULES = {
     "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
     "runtime": ["set_threads"],
+    "scoring": ["score"],
     "samplers": ["GREEDY", "Sampler"],
     "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],

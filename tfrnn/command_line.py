@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -176,6 +177,17 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -
         note(f"tfrnn: warning: {_one_line(message)}")
     else:
         _show_others(message, category, *rest)
+
+
+def check_output(flag: str, path: str) -> None:
+    """Raises UserError where a file cannot be written there, before the work for it is done; an empty path is none."""
+    file = Path(path)
+    try:
+        good = not file.is_dir() and file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)
+    except (OSError, ValueError):  # a name that is too long; one with a NUL
+        good = False
+    if path and not good:
+        raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that is there")
 
 
 def python_module(command: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Forecasts a time series: `python -m tfrnn.forecast --help`."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -83,9 +82,7 @@ def run(settings: Series, config: Config) -> None:
             f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
-    plot = Path(settings.plot)
-    if plot.is_dir() or not plot.parent.is_dir() or not os.access(plot if plot.exists() else plot.parent, os.W_OK):
-        raise UserError(f"--plot={settings.plot}: expected a file that can be written, in a folder that is there")
+    command_line.check_output("plot", settings.plot)
     scaling = series.Scaling.fit(values[:train_steps])
     scaled = scaling.scale(values)[:, None]  # [N, 1]
     model = train(scaled[:train_steps], settings, config)

@@ -200,6 +200,18 @@ class RunDir:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return weights
 
+    def check_text(self, sha256: bytes, config: Config, vocabulary: Vocabulary) -> None:
+        """Raises UserError where the newest whole checkpoint was not trained on the cleaned text of this SHA-256."""
+
+        def use(checkpoint: Checkpoint) -> bytes:
+            return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
+
+        if self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary))) != sha256:
+            raise self._error(
+                f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
+                "back, or name the text to read by --text_file"
+            )
+
     @staticmethod
     def _check_settings(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> None:
         found = checkpoint.read({"settings_sha256": _DIGEST})["settings_sha256"]

@@ -85,14 +85,7 @@ def read(config: Config) -> tuple[Config, Text]:
     data = config.data
     rule = corpora.text_rule_of(data.corpus) if data.text_rule == "auto" else data.text_rule
     text = corpora.load_corpus(data.corpus, rule, data.tokens)
-    tokens = text if data.tokens == "char" else text_rules.split(text, data.tokens)
-    end = data.max_tokens or len(tokens) - data.validation_tokens
-    if end <= 0:
-        raise UserError(
-            f"--validation_tokens={data.validation_tokens} leaves nothing to train on of the text's {len(tokens)} "
-            "tokens; hold out fewer"
-        )
-    parts = [text_rules.join(part, data.tokens) for part in (tokens[:end], tokens[end:][: data.validation_tokens])]
+    parts = corpora.split(text, data.tokens, data.max_tokens, data.validation_tokens)
     vocabulary = Vocabulary.from_text(text if data.vocabulary == "corpus" else parts[0], data.tokens)
     validation = vocabulary.encode(parts[1], unknown="unk")
     if len(validation) < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrnn import checkpoints, runtime, step
+from tfrnn import checkpoints, runtime, scoring, step
 from tfrnn.batches import Batch, Batches
 from tfrnn.checkpoints import Arrays, Layout
 from tfrnn.errors import DivergedError, UserError
@@ -183,8 +183,15 @@ class Trainer:
             return self._chains
         return 1 if self.jit_compile else runtime.num_chains(rows, self.strategy)
 
-    def evaluate(self, batches: Batches) -> dict[str, float]:
-        """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say."""
+    def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
+        """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say.
+
+        Given the token ids of a text, int32 [N], in place of batches, a language model predicts all but the first of
+        them, each once, with the state carried through all of it.
+        """
+        if not isinstance(batches, Batches):
+            scored = scoring.score(self.model, batches)
+            return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
         sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
         assert sums is not None
         return _measures(sums)

@@ -41,6 +41,22 @@ def prefixes_of(name_or_path: str, text: str, tokens: str = "char") -> tuple[str
     return (text[: BEGINNING[tokens]],)
 
 
+def split(text: str, tokens: str, max_tokens: int, validation_tokens: int) -> tuple[str, str]:
+    """What of a cleaned text is trained on, and what is held out: so many tokens right behind that, or, where all is to
+    be trained on (max_tokens 0), at the end.
+
+    Raises UserError where nothing is left to train on.
+    """
+    parts = text if tokens == "char" else text_rules.split(text, tokens)
+    end = max_tokens or len(parts) - validation_tokens
+    if end <= 0:
+        raise UserError(
+            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {len(parts)} tokens; "
+            "hold out fewer"
+        )
+    return text_rules.join(parts[:end], tokens), text_rules.join(parts[end:][:validation_tokens], tokens)
+
+
 def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
     """The cleaned text of a corpus.
 
