@@ -16,8 +16,8 @@ FLOORS = [
     ["rnn"],
     ["model", "transfer"],
     ["step", "scoring", "reading", "run_dir"],
-    ["trainer", "generation", "beams", "series", "plots", "callbacks", "command_line"],
-    ["train", "sample", "evaluate", "forecast", "d2l"],
+    ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "command_line"],
+    ["train", "sample", "evaluate", "export", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # text_rules knows the errors, and vocabulary the rules: the one staircase inside a floor.
@@ -105,7 +105,7 @@ def test_absl_flags_only_at_the_command_line():
 
 
 def test_importing_the_package_and_its_commands_loads_nothing_heavy():
-    imports = "import sys, tfrnn; from tfrnn import evaluate, forecast, sample, train"
+    imports = "import sys, tfrnn; from tfrnn import evaluate, export, forecast, sample, train"
     code = f"{imports}; print(sorted({{'tensorflow', 'keras'}} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 

@@ -14,7 +14,7 @@ MOST_CHAINS = 8  # each is traced, and makes the graph larger
 
 
 @contextlib.contextmanager
-def _without_native_stderr() -> Iterator[None]:
+def without_native_stderr() -> Iterator[None]:
     """Nothing that C++ code writes to file descriptor 2 is seen; Python's exceptions are."""
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
@@ -36,7 +36,7 @@ def import_tensorflow_quietly() -> None:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     try:
-        with _without_native_stderr():
+        with without_native_stderr():
             import keras  # noqa: F401
             import tensorflow as tf
 
