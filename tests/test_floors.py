@@ -15,7 +15,7 @@ FLOORS = [
     ["recurrence"],
     ["rnn"],
     ["model", "transfer"],
-    ["step", "scoring", "reading", "run_dir"],
+    ["step", "inspection", "scoring", "reading", "run_dir"],
     ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "command_line"],
     ["train", "sample", "evaluate", "export", "forecast", "d2l"],
 ]

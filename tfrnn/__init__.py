@@ -16,20 +16,23 @@ _MODULES = {
     "cells": ["GRUCell", "LSTMCell", "RNNCell"],
     "config": ["Config"],
     "corpora": ["load_corpus"],
+    "exporting": ["load_export"],
     "generation": ["continue_texts", "generate", "stream"],
+    "inspection": ["activations", "gates"],
     "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
+    "plots": ["plot_forecasts", "plot_gates", "plot_gradient_norms", "plot_perplexity", "plot_unit"],
     "reading": ["warm_up"],
     "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
     "runtime": ["set_threads"],
-    "scoring": ["score"],
     "samplers": ["GREEDY", "Sampler"],
+    "scoring": ["score"],
     "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],
-    "transfer": ["transfer_weights"],
+    "transfer": ["to_pytorch", "transfer_weights"],
     "vocabulary": ["Vocabulary"],
 }
-_WITHOUT_TENSORFLOW = ("config", "corpora", "vocabulary")
+_WITHOUT_TENSORFLOW = ("config", "corpora", "plots", "vocabulary")
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 

@@ -64,6 +64,91 @@ def plot_forecasts(
     _save(figure, target)
 
 
+def plot_unit(
+    tokens: Sequence[str], activations: np.ndarray, target: Target, title: str = "", per_line: int = 80
+) -> None:
+    """Saves a text as a PNG, each character on a ground of the colour of one hidden unit's activation after it.
+
+    That is the picture of Karpathy, Johnson and Fei-Fei (2016). Activations [N] are those of a text of N tokens, in
+    [-1, 1]; blue is below zero, red above, and light means near zero.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    lines: list[list[tuple[str, float]]] = [[]]
+    for token, value in zip(tokens, activations, strict=True):
+        for character in token:
+            if len(lines[-1]) == per_line:
+                lines.append([])
+            lines[-1].append(("\u21b5" if character == "\n" else character, value))
+            if character == "\n":
+                lines.append([])
+    columns = max(map(len, lines))
+    figure = Figure(figsize=(1.2 + columns * 0.105, 0.8 + len(lines) * 0.22), layout="constrained")
+    axes = figure.add_subplot()
+    colours, norm = colormaps["RdBu_r"], Normalize(-1.6, 1.6)  # without the darkest, on which no text is read
+    for row, line in enumerate(lines):
+        for column, (character, value) in enumerate(line):
+            axes.add_patch(_square(column, row, colours(norm(value))))
+            axes.text(
+                column + 0.5, row + 0.5, character, ha="center", va="center", family="monospace", fontsize=9,
+                parse_math=False,
+            )  # fmt: skip
+    axes.set(xlim=(0, columns), ylim=(len(lines), 0))
+    axes.set_axis_off()
+    axes.set_title(title, parse_math=False)
+    bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, shrink=min(1, 5 / len(lines)), aspect=10, pad=0.01)
+    bar.set_ticks([-1, 0, 1])
+    bar.set_label("activation")
+    _save(figure, target)
+
+
+def plot_gates(
+    tokens: Sequence[str], gates: Mapping[str, np.ndarray], target: Target, title: str = "", units: int = 40
+) -> None:
+    """Saves as a PNG how far gates [T, H] are open over a text of T tokens: a panel for each, with the first units as
+    rows."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2 + 0.13 * len(tokens), 1 + 2.2 * len(gates)), layout="constrained")
+    panels = figure.subplots(len(gates), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, opened) in zip(panels, gates.items(), strict=True):
+        image = axes.imshow(opened[:, :units].T, aspect="auto", vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
+        axes.set(ylabel=f"{name}\nhidden unit")
+    panels[0].set_title(title, parse_math=False)
+    shown = ["\u21b5" if token == "\n" else "\u2423" if token == " " else token for token in tokens]
+    panels[-1].set_xticks(range(len(tokens)), shown, parse_math=False)
+    panels[-1].set(xlabel="token read")
+    figure.colorbar(image, ax=list(panels), shrink=0.6, aspect=30, label="0 closed, 1 open")
+    _save(figure, target)
+
+
+def plot_gradient_norms(norms: Sequence[float], clip_norm: float, target: Target, title: str = "") -> None:
+    """Saves the norm of each step's gradients before it was bounded as a PNG, with the bound as a line (0: none)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.75), layout="constrained")
+    axes = figure.add_subplot()
+    axes.semilogy(range(1, len(norms) + 1), norms, ".", color="0.3", markersize=2, label="norm of the gradients")
+    if clip_norm:
+        above = 100 * float(np.mean(np.asarray(norms) > clip_norm))
+        label = f"bound {clip_norm:g}: {above:.0f}% above, scaled down to it"
+        axes.axhline(clip_norm, color="0.1", linestyle="--", linewidth=1, label=label)
+    axes.set(xlabel="training step", ylabel="global norm")
+    axes.set_title(title, parse_math=False)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(figure, target)
+
+
+def _square(column: int, row: int, colour: Any) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="none")
+
+
 def _save(figure: Any, target: Target) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a letter that the font lacks, or of values beyond the axes

@@ -48,7 +48,7 @@ def transfer_weights(source: Any, target: Any) -> None:
     if isinstance(source, Mapping):
         sources = _from_pytorch(source)
     else:
-        sources = [[_read(cell) for cell in cells_of_layer] for cells_of_layer in _cells(source)]
+        sources = [[read_weights(cell) for cell in cells_of_layer] for cells_of_layer in _cells(source)]
     targets = _cells(target)
     shapes = [[len(layer) for layer in layers] for layers in (sources, targets)]
     if shapes[0] != shapes[1]:
@@ -61,6 +61,38 @@ def transfer_weights(source: Any, target: Any) -> None:
         _check_fit(weights, cell)  # before the first is changed
     for weights, cell in pairs:
         _write(weights, cell)
+
+
+def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
+    """The weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM of the same sizes, as arrays:
+    `net.load_state_dict({name: torch.tensor(array) for name, array in to_pytorch(rnn).items()})`.
+
+    A row there is a column here, and the blocks of rows are in PyTorch's order.
+
+    Raises UserError for what PyTorch's layers do not compute: a GRU with the reset gate before the product, or
+    activations other than tanh and sigmoid.
+    """
+    arrays = {}
+    for layer, cells_of_layer in enumerate(_cells(rnn)):
+        for direction, cell in zip(("", "_reverse"), cells_of_layer, strict=False):
+            weights = read_weights(cell)
+            if weights.kind == "gru" and not weights.reset_after:
+                raise UserError(
+                    "expected a GRU with reset_after=True, as PyTorch's is; got one with the reset gate before the "
+                    "product, whose weights PyTorch's GRU cannot use"
+                )
+            if weights.activations != ("tanh", "sigmoid"):
+                raise UserError(f"expected the activations tanh and sigmoid, as PyTorch's; got {weights.activations}")
+            blocks = zip(
+                ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+                (weights.kernel, weights.recurrent_kernel, weights.bias, weights.state_bias),
+                strict=True,
+            )
+            for name, columns in blocks:
+                parts = np.split(columns.T, config.GATES[weights.kind])
+                in_their_order = [parts[i] for i in np.argsort(PYTORCH_ORDER[weights.kind])]
+                arrays[f"{name}_l{layer}{direction}"] = np.concatenate(in_their_order)
+    return arrays
 
 
 def _cells(layer: Any) -> list[tuple]:
@@ -85,7 +117,8 @@ def _activations(cell: Any) -> tuple[str, str]:
     return tuple(name if isinstance(name, str) else str(keras.activations.serialize(name)) for name in names)  # type: ignore[return-value]
 
 
-def _read(cell: Any) -> _Weights:
+def read_weights(cell: Any) -> _Weights:
+    """The weights of a built cell, ours or Keras's, in the form that all kinds share."""
     kind = _kind(cell)
     if not cell.built:
         raise UserError(f"expected a source with weights; {cell!r} is not built: call it once, or its RNN")
