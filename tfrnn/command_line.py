@@ -184,9 +184,9 @@ def check_output(flag: str, path: str) -> None:
     file = Path(path)
     try:
         good = not file.is_dir() and file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)
-    except (OSError, ValueError):  # a name that is too long; one with a NUL
+    except OSError:  # a name that is too long
         good = False
-    if path and not good:
+    if path and (not good or "\0" in path):
         raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that is there")
 
 

@@ -120,11 +120,12 @@ def _write_saved_model(model: Any, folder: Path) -> dict[str, Any]:
             drawn = samplers.draw(known / tf.maximum(temperature, samplers.COLDEST), uniform[i])
             token = tf.where(temperature < samplers.COLDEST, samplers.greedy(known), drawn)
             logits, state = model(token[None], state, training=False)
-            return i + 1, logits[0], state, tokens.write(i, token)
+            return i + 1, logits[0], state, tokens.write(i + 1, token)
 
-        tokens = tf.TensorArray(tf.int32, length, element_shape=[None])
+        # The first element is none of the text: without any, a length of 0 could not be stacked.
+        tokens = tf.TensorArray(tf.int32, length + 1, element_shape=[None]).write(0, tf.zeros([rows], tf.int32))
         *_, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, logits[-1], state, tokens))
-        return {"ids": tf.ensure_shape(tokens.stack(), [None, None])}
+        return {"ids": tokens.stack()[1:]}
 
     inputs = [
         tf.TensorSpec([None, None], tf.int32, "prefix"),

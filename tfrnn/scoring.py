@@ -14,7 +14,7 @@ from tfrnn.rnn import State
 
 LIKELIEST = 3  # alternatives that are kept of each prediction
 _MOST_LOGITS = 2**22  # in one call
-_LONGEST_CALL = 4096  # tokens
+_SHORTEST_CALL, _LONGEST_CALL = 32, 4096  # tokens
 
 
 class Score(NamedTuple):
@@ -57,7 +57,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
         raise UserError(f"expected a text of two tokens at least, of which all but the first are predicted; got {ids}")
     if not model.built:
         model.build()
-    length = max(32, min(_LONGEST_CALL, _MOST_LOGITS // model.vocab_size))
+    length = max(_SHORTEST_CALL, min(_LONGEST_CALL, _MOST_LOGITS // model.vocab_size))
     state = model.initial_state(1)
     _score.get_concrete_function(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []
