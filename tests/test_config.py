@@ -31,6 +31,11 @@ WRONG = {
     "dropout": [-0.1, 1, 1.5, "half", float("nan")],
     "optimizer": ["SGD", "lion"],
     "learning_rate": [0, -1.0, float("inf"), float("nan"), "fast", None],
+    "schedule": ["linear", ""],
+    "warmup_steps": [-1, 0.5],
+    "decay_to": [-0.1, 1.1, float("nan")],
+    "plateau_patience": [0],
+    "early_stopping": [-1, 2.5],
     "clip_norm": [-1, float("nan")],
     "epochs": [0, -5, 1.5],
     "chains": [-1, 1.5],
@@ -42,6 +47,7 @@ WRONG = {
     "prefix": ["bare", (1,)],
     "show_every": [-1],
     "save_every": [-1, float("inf")],
+    "log_dir": [3, "\udcff"],
 }
 
 
@@ -93,7 +99,15 @@ def test_the_names_of_classes_are_there():
 
 def test_what_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
-    assert changeable == {"epochs", "chains", "jit_compile", "device", "strategy", "prefix", "show_every", "save_every"}
+    training = {"epochs", "early_stopping", "chains", "jit_compile"}
+    assert changeable == training | {"device", "strategy", "prefix", "show_every", "save_every", "log_dir"}
+
+
+def test_contradictory_schedules():
+    with pytest.raises(UserError, match=r"--schedule=plateau has no warm-up.*got --warmup_steps=5"):
+        Config().replace(schedule="plateau", warmup_steps=5)
+    with pytest.raises(UserError, match=r"never reaches zero; got --decay_to=0\.0"):
+        Config().replace(schedule="exponential", decay_to=0)
 
 
 @given(

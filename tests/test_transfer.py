@@ -10,7 +10,7 @@ import pytorch_reference
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tfrnn import transfer_weights
+from tfrnn import to_pytorch, transfer_weights
 from tfrnn.cells import GRUCell, LSTMCell, RNNCell
 from tfrnn.errors import UserError
 from tfrnn.rnn import RNN, Bidirectional
@@ -182,6 +182,29 @@ class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
     def test_another_state_dict_is_refused(self, state_dict, message):
         with self.assertRaisesRegex(UserError, message):
             transfer_weights(state_dict, RNNCell(H))
+
+    @parameterized.product(case=list(pytorch_reference.CASES), scratch=[True, False])
+    def test_weights_go_back_to_pytorch_as_they_came(self, case, scratch):
+        kind, layers, both = pytorch_reference.CASES[case]
+        arrays = pytorch_reference.recorded(case)
+        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
+        cell = PAIRS["gru_reset_after" if kind == "GRU" else kind.lower()][0 if scratch else 1]
+        layer = (Bidirectional if both else RNN)([cell(H) for _ in range(layers)])
+        transfer_weights(state_dict, layer)
+        back = to_pytorch(layer)
+        self.assertEqual(set(back), set(state_dict))
+        for name, array in state_dict.items():
+            if "bias" not in name or kind == "GRU":
+                self.assertAllEqual(back[name], array)
+        for name in (name for name in back if "bias_ih" in name):  # two biases that are only ever added
+            other = name.replace("_ih", "_hh")
+            self.assertAllClose(back[name] + back[other], state_dict[name] + state_dict[other])
+
+    def test_what_pytorch_does_not_compute_does_not_go_there(self):
+        with self.assertRaisesRegex(UserError, "reset_after=True, as PyTorch's"):
+            to_pytorch(with_random_weights(RNN(GRUCell(H))))
+        with self.assertRaisesRegex(UserError, "tanh and sigmoid.*relu"):
+            to_pytorch(with_random_weights(RNN(RNNCell(H, activation="relu"))))
 
     def test_pytorchs_gru_does_not_fit_the_books(self):
         arrays = pytorch_reference.recorded("GRU_1")

@@ -260,7 +260,7 @@ def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) ->
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     device = runtime.device_name(config.run.device)
-    if remark := _learnt_by_heart(rows):
+    if remark := learnt_by_heart(rows):
         command_line.note(remark)
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(_predictions(config, text, trainer)))
@@ -268,7 +268,7 @@ def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) ->
     command_line.note(f"to read more: {sampling}")
 
 
-def _learnt_by_heart(rows: list[dict[str, Any]]) -> str:
+def learnt_by_heart(rows: list[dict[str, Any]]) -> str:
     """A remark where the training text is known by heart and other text has become harder; else nothing."""
     held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
     if not held_out or rows[-1]["perplexity"] > BY_HEART:
