@@ -151,6 +151,25 @@ def test_rows_are_generated_side_by_side(exports):
         assert text + VOCABULARY.decode(ids[:, row]) == tfrnn.generate(model, VOCABULARY, text, 9)
 
 
+@pytest.mark.slow
+def test_the_exported_loop_generates_in_a_process_without_the_package_too(exports):
+    program = """
+import tensorflow as tf
+generate = tf.saved_model.load(sys.argv[1]).signatures["generate"]
+names = json.load(open(sys.argv[1] + "/vocabulary.json"))
+prefix = tf.constant([[names.index(c)] for c in "abc"])
+ids = generate(prefix=prefix, length=tf.constant(30), temperature=tf.constant(0.0), seed=tf.constant(0))["ids"]
+print("abc" + "".join(names[i] for i in ids[:, 0].numpy()))
+"""
+    folder = exports["saved_model"]["gru_keras"]
+    assert alone(program, folder) == tfrnn.generate(model_of(CONFIGS["gru_keras"]), VOCABULARY, "abc", 30) + "\n"
+
+
+def test_the_command_offers_all_formats_that_there_are():
+    (field,) = (field for field, _ in export_command.Export.fields() if field.name == "format")
+    assert field.metadata["choices"] == tuple(exporting.FORMATS)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_safetensors_are_loaded_back(name, exports):
     model, vocabulary, config = tfrnn.load_export(exports["safetensors"][name])
@@ -205,7 +224,17 @@ def test_the_command_says_where_and_how_well(form, run_dir):
     assert run(export_command.main, f"--run_dir={run_dir}", f"--format={form}")[0] == 0  # over the one before
     assert {path: path.read_bytes() for path in (run_dir / form).glob("*.json")} == first
     assert {path.name for path in run_dir.iterdir()} >= {"config.json", "checkpoints", form}
-    assert not list(run_dir.glob("*.new"))
+    assert {path.name for path in run_dir.glob(f"{form}*")} == {form}
+
+
+def test_the_current_folder_and_its_neighbours(run_dir, tmp_path, monkeypatch):
+    for name in ("out", "out.new"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out.new" / "mine.txt").write_text("mine")
+    monkeypatch.chdir(tmp_path / "out")
+    assert run(export_command.main, f"--run_dir={run_dir}", "--format=safetensors", "--output_dir=.")[0] == 0
+    assert (tmp_path / "out" / "model.safetensors").exists()
+    assert (tmp_path / "out.new" / "mine.txt").read_text() == "mine"
 
 
 def test_an_export_takes_the_place_of_nothing_else(run_dir, tmp_path):
@@ -225,7 +254,7 @@ def test_an_export_takes_the_place_of_nothing_else(run_dir, tmp_path):
         "link": "it is a file or a link",
         "old": "it holds notes.txt",
         "liar": "it holds chapter.txt, export.json",
-        "file/below": "Not a directory",
+        "file/below": "File exists",
     }.items():
         status, out, err = run(export_command.main, *flags, f"--output_dir={tmp_path}/{name}")
         assert (status, out, err.count("\n")) == (2, "", 1), err

@@ -37,7 +37,7 @@ def test_a_report_of_what_is_all_copied_and_of_what_is_not():
     assert lines[3].split() == ["held", "out", *["0.0%"] * 10]
     assert "100 characters, from character 121 of the training text (line 2): " in lines[4]
     assert lines[4].endswith("...'")
-    assert "0 characters" in lines[5]
+    assert lines[5] == "longest passage held out: none"
 
 
 def test_without_a_held_out_text_and_with_little_text():

@@ -61,8 +61,8 @@ def identical(one, other):
     "flags",
     [
         ["--schedule=plateau", "--plateau_patience=1", "--dropout=0.2"],
-        ["--schedule=cosine", "--warmup_steps=9", "--early_stopping=9"],
-        ["--schedule=exponential", "--early_stopping=2"],
+        pytest.param(["--schedule=cosine", "--warmup_steps=9", "--early_stopping=9"], marks=pytest.mark.slow),
+        pytest.param(["--schedule=exponential", "--early_stopping=2"], marks=pytest.mark.slow),
     ],
 )
 def test_going_on_is_as_if_it_had_not_been_stopped(flags, tmp_path):
@@ -140,7 +140,7 @@ def test_event_files_hold_the_measures_and_the_predictions(tmp_path):
 
 
 def test_a_log_that_fails_on_the_way_ends_nothing(tmp_path):
-    log = callbacks.LogForTensorBoard(str(tmp_path / "log"))
+    log = callbacks.LogForTensorBoard(str(tmp_path / "log"), list, 0)
     with (
         mock.patch.object(
             callbacks.tf.summary, "write", side_effect=callbacks.tf.errors.ResourceExhaustedError(None, None, "full")

@@ -194,6 +194,8 @@ def test_the_page_is_written(folder, tmp_path):
         "--json_lines=a\0b": "expected a file that can be written",
         "--heatmap=" + "x" * 5000: "expected a file that can be written",
         "--length=9": "--memorised",
+        "--heatmap_tokens=9": "--heatmap",
+        "--heatmap={}/x --json_lines={}/x": "to be two files",
         "--memorised --temperature=-1": "at least 0",
         "--memorised --length=0": "at least 1",
         "--heatmap_tokens=1": "at least 2",

@@ -77,10 +77,11 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             norm = math.sqrt(sum(float(tf.reduce_sum(g**2)) for g in gradients))
             scale = min(1, clip_norm / norm) if clip_norm else 1
             optimizer = keras.optimizers.SGD(0.5)
-            _, sums, finite = step.train_step(
+            _, sums, found_norm, finite = step.train_step(
                 model, optimizer, step.cross_entropy, clip_norm, batch, model.initial_state(B), step.Sums.zero()
             )
             self.assertTrue(finite)
+            self.assertAllClose(found_norm, norm, 1e-5)
             self.assertAllClose(tuple(sums), (T * B * float(loss), T * B), 1e-5)
             after = [w.numpy() for w in model.trainable_variables]
             expected = [w - 0.5 * scale * g for w, g in zip(before, gradients, strict=True)]
@@ -105,8 +106,9 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         before = model.get_weights()
         optimizer = keras.optimizers.Adam(1.0)
         state, sums = ((tf.ones([B, H]),),), step.Sums.zero().add(tf.constant(3.0), tf.constant(2))
-        after = step.train_step(model, optimizer, step.cross_entropy, 1.0, one_batch(), state, sums)
-        self.assertAllClose(after, (state, sums, np.False_), 0, 0)
+        *after, _, finite = step.train_step(model, optimizer, step.cross_entropy, 1.0, one_batch(), state, sums)
+        self.assertFalse(finite)
+        self.assertAllClose(tuple(after), (state, sums), 0, 0)
         self.assertAllEqual(model.get_weights()[0], before[0])
         self.assertEqual(int(optimizer.iterations), 0)
 
@@ -376,7 +378,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         history = trainer_of().fit(tfrnn.random_batches(IDS, B, T), 2).history
         self.assertEqual(json.loads(json.dumps(history)), history)
         self.assertEqual(
-            set(history), {"loss", "perplexity", "bits_per_char", "tokens_per_sec", "learning_rate", "seconds"}
+            set(history),
+            {"loss", "perplexity", "bits_per_char", "tokens_per_sec", "learning_rate", "gradient_norm", "seconds"},
         )
 
     def test_runs_on_one_device_of_the_name_asked_for(self):

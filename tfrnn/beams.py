@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrnn import samplers
 from tfrnn.errors import UserError
-from tfrnn.reading import warm_up
+from tfrnn.reading import read_prefixes
 from tfrnn.rnn import State
 from tfrnn.vocabulary import Vocabulary
 
@@ -37,7 +37,7 @@ def beam_search(
     """
     if length < 1 or width < 1:
         raise UserError(f"length and width must be at least 1; got {length} and {width}")
-    reading = warm_up(model, vocabulary, [prefix], None, unknown)
+    reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     scores, tokens, parents = _search(model, reading.logits, reading.state, tf.constant(length), width=width)
     paths, rows = [], np.arange(width)
     for step_tokens, step_parents in zip(tokens.numpy()[::-1], parents.numpy()[::-1], strict=True):

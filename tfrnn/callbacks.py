@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -21,6 +22,7 @@ from tfrnn.metrics import MEASURES
 from tfrnn.run_dir import RunDir
 
 SECONDS_BETWEEN_LINES = 30.0
+NO_LOSS = sys.float_info.max  # a checkpoint holds finite numbers alone
 
 
 class Timed(keras.callbacks.Callback):
@@ -44,18 +46,11 @@ class Progress(Timed):
       predict: gives the lines to show.
       show_every: epochs between them; 0 for none.
       measure: which of the epoch's measures is shown.
-      shown: is told the epoch and its predictions, when they have been shown.
     """
 
-    def __init__(
-        self,
-        predict: Callable[[], list[str]],
-        show_every: int,
-        measure: str = "perplexity",
-        shown: Callable[[int, list[str]], None] | None = None,
-    ):
+    def __init__(self, predict: Callable[[], list[str]], show_every: int, measure: str = "perplexity"):
         super().__init__()
-        self._predict, self._show_every, self._measure, self._shown = predict, show_every, measure, shown
+        self._predict, self._show_every, self._measure = predict, show_every, measure
         self._bar: Any = None
         self._line_shown = time.perf_counter()
 
@@ -86,8 +81,6 @@ class Progress(Timed):
             held_out = f", held out {logs['val_perplexity']:.2f}" if "val_perplexity" in logs else ""
             beginning = f"epoch {epoch + 1}/{self.params['epochs']}: {measures}{held_out}"
             self._line(beginning, *(f"  {line}" for line in lines))
-            if self._shown:
-                self._shown(epoch + 1, lines)
 
     def on_train_end(self, logs: Any = None) -> None:
         if self._bar:
@@ -200,31 +193,36 @@ class Plateau(keras.callbacks.ReduceLROnPlateau):
 
     @property
     def state(self) -> np.ndarray:
-        """float64: the lowest loss, NaN where there is none yet; epochs since then or the last change; the cooldown."""
-        return np.array([math.nan if self.best is None else self.best, self.wait, self.cooldown_counter])
+        """float64: the lowest loss, the largest number where there is none yet; epochs since then or the last change;
+        the cooldown."""
+        best = NO_LOSS if self.best is None else min(self.best, NO_LOSS)
+        return np.array([best, self.wait, self.cooldown_counter])
 
     @state.setter
     def state(self, state: np.ndarray) -> None:
         best, wait, cooldown = state
-        self._restored = (None if math.isnan(best) else best), int(wait), int(cooldown)
+        self._restored = (None if best == NO_LOSS else best), int(wait), int(cooldown)
 
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)  # begins anew
         self.best, self.wait, self.cooldown_counter = self._restored
 
 
-class LogForTensorBoard(keras.callbacks.Callback):
-    """Writes event files for TensorBoard: each epoch's measures, and texts.
+class LogForTensorBoard(Timed):
+    """Writes event files for TensorBoard: each epoch's measures, and predictions as text.
 
     Args:
       log_dir: their folder.
+      predict: gives the lines to write.
+      show_every: epochs between them; 0 for those at the end of training alone.
     Raises:
       UserError: it cannot be written.
     """
 
-    def __init__(self, log_dir: str):
+    def __init__(self, log_dir: str, predict: Callable[[], list[str]], show_every: int):
         super().__init__()
-        self._log_dir, self._warned = log_dir, False
+        self._log_dir, self._predict, self._show_every = log_dir, predict, show_every
+        self._epochs, self._warned = 0, False
         try:
             os.makedirs(log_dir, exist_ok=True)
             self._writer = tf.summary.create_file_writer(log_dir)
@@ -240,13 +238,20 @@ class LogForTensorBoard(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             if value is not None:
                 self._write(name, tf.constant(value, tf.float32), epoch + 1, "scalars")
-
-    def write_texts(self, epoch: int, lines: list[str]) -> None:
-        """The texts, each as it is, beside the number of finished epochs."""
-        self._write("predictions", tf.constant([f"    {line}" for line in lines]), epoch, "text")
+        self._epochs = epoch + 1
+        if self._show_every and self._epochs % self._show_every == 0:
+            self._write_predictions()
 
     def on_train_end(self, logs: Any = None) -> None:
+        if self._epochs and not (self._show_every and self._epochs % self._show_every == 0):
+            self._write_predictions()
         self._try(self._writer.close)
+
+    def _write_predictions(self) -> None:
+        # TensorBoard shows Markdown, in which an indented text is shown as it is.
+        with self.timed():
+            texts = [textwrap.indent(text, "    ", lambda _: True) for text in self._predict()]
+            self._write("predictions", tf.constant(texts), self._epochs, "text")
 
     def _write(self, name: str, value: tf.Tensor, step: int, plugin: str) -> None:
         # What tf.summary.scalar and text do, which need TensorBoard installed to write for it.

@@ -7,12 +7,14 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from absl import flags
 
 from tfrnn import settings
 from tfrnn.errors import RunWarning, UserError
+
+Made = TypeVar("Made", bound=settings.Section)
 
 
 class _SettingParser(flags.ArgumentParser):
@@ -91,6 +93,11 @@ class Flags:
             sys.exit(0)
         return {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
 
+    @staticmethod
+    def take(given: dict[str, Any], section: type[Made]) -> Made:
+        """The section that the given flags make, which are taken out of them."""
+        return section(**{field.name: given.pop(field.name) for field, _ in section.fields() if field.name in given})
+
     def _call(self) -> str:
         return f"python -m tfrnn.{self._command}"
 
@@ -106,11 +113,17 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
+    # Bytes of another encoding are no reason to stop.
+    for stream, errors in (
+        (sys.stdin, "surrogateescape"),
+        (sys.stdout, "backslashreplace"),
+        (sys.stderr, "backslashreplace"),
+    ):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding is no reason to stop
+            stream.reconfigure(errors=errors)
     with contextlib.redirect_stderr(_Stderr(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
         warnings.simplefilter("always", RunWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
@@ -180,13 +193,13 @@ def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -
 
 
 def check_output(flag: str, path: str) -> None:
-    """Raises UserError where a file cannot be written there, before the work for it is done; an empty path is none."""
+    """Raises UserError where a file cannot be written there, before the work for it is done."""
     file = Path(path)
     try:
         good = not file.is_dir() and file.parent.is_dir() and os.access(file if file.exists() else file.parent, os.W_OK)
     except OSError:  # a name that is too long
         good = False
-    if path and (not good or "\0" in path):
+    if not good or not path or "\0" in path:
         raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that is there")
 
 

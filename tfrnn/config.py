@@ -149,7 +149,7 @@ class Training(Section):
     )
     warmup_steps: int = setting(0, "steps in which the learning rate first rises from zero", minimum=0, maximum=10**9)
     decay_to: float = setting(
-        0.01, "share of the learning rate that is left at the end of a schedule, at the least", minimum=0, maximum=1
+        0.01, "share of the learning rate that is left at the end of a schedule", minimum=0, maximum=1
     )
     plateau_patience: int = setting(2, "epochs without gain before plateau halves it", minimum=1, maximum=10**6)
     clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0, maximum=1e30)
@@ -212,11 +212,27 @@ class Run(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Trained(Section):
+    """The run"""
+
+    run_dir: str = setting("", "folder of the trained run (required)")
+    checkpoint: str = setting("best", "the best weights by validation, or the last", choices=("best", "last"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.run_dir:
+            raise UserError("--run_dir must name the folder of a trained run; got none")
+
+
+@dataclasses.dataclass(frozen=True)
 class Sampling(Section):
     """How a token is chosen"""
 
     temperature: float = setting(
-        1.0, "divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest always (greedy)", minimum=0
+        1.0,
+        "divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest always (greedy)",
+        minimum=0,
+        maximum=1e6,
     )
     top_k: int = setting(0, "only the k likeliest tokens; 0: all", minimum=0)
     top_p: float = setting(1.0, "only the fewest likeliest tokens that together have probability p", above=0, maximum=1)
@@ -224,7 +240,7 @@ class Sampling(Section):
         0.0, "only tokens with at least this share of the likeliest one's probability", minimum=0, maximum=1
     )
     repetition_penalty: float = setting(
-        1.0, "above 1 makes tokens rarer that were among the last ones", above=0, maximum=1e6
+        1.0, "above 1 makes tokens rarer that were among the last ones", minimum=0.01, maximum=100
     )
     repetition_window: int = setting(64, "how many last tokens these are", minimum=1, maximum=256)
 

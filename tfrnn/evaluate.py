@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import command_line, corpora, durable, memorisation, runtime, text_rules
-from tfrnn.config import Config
-from tfrnn.errors import UserError
+from tfrnn import command_line, corpora, memorisation, runtime, text_rules
+from tfrnn.config import Config, Trained
+from tfrnn.errors import MissingFileError, UserError
 from tfrnn.heat_map import heat_map
 from tfrnn.settings import Section, setting
 from tfrnn.vocabulary import NOUNS, UNKNOWN, Vocabulary
@@ -22,15 +22,13 @@ ABOUT = """Measures how well a model that `python -m tfrnn.train` has trained pr
   python -m tfrnn.evaluate --run_dir=runs/my_run --text_file=other.txt --heatmap=other.html
 
 Without --corpus or --text_file the text is what the run held out."""
-MOST_TOKENS = 10**9
-PARTS = ("held_out", "training", "all")
+PARTS = {"held_out": "what it held out of", "training": "what it was trained on of", "all": "all of"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluate(Section):
-    """What is evaluated"""
+class Read(Section):
+    """What is read"""
 
-    run_dir: str = setting("", "folder of the trained run (required)")
     corpus: str = setting("", "another corpus than the run's, or the same; read by the run's own text rule")
     text_file: str = setting("", "the path of a UTF-8 text, read by the run's own text rule")
     part: str = setting(
@@ -39,16 +37,38 @@ class Evaluate(Section):
         "text is named, else all",
         choices=("auto", *PARTS),
     )
-    checkpoint: str = setting("best", "the best weights by validation, or the last", choices=("best", "last"))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.corpus and self.text_file:
+            raise UserError(f"expected --corpus or --text_file; got {self.corpus} and {self.text_file}; leave one out")
+
+    @property
+    def named(self) -> str:
+        """The text that was asked for; empty for the run's own."""
+        return self.corpus or self.text_file
+
+    @property
+    def which(self) -> str:
+        """A key of PARTS."""
+        return self.part if self.part != "auto" else "all" if self.named else "held_out"
 
 
 @dataclasses.dataclass(frozen=True)
-class Outputs(Section):
+class Written(Section):
     """What is written"""
 
     heatmap: str = setting("", "HTML file for the text, coloured by the surprisal of each token")
     heatmap_tokens: int = setting(20_000, "so much of the text's beginning is in it", minimum=2, maximum=10**7)
     json_lines: str = setting("", "file for an object a token: its surprisal, and what was thought likelier")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for flag in ("heatmap", "json_lines"):
+            if getattr(self, flag):
+                command_line.check_output(flag, getattr(self, flag))
+        if self.heatmap and self.heatmap == self.json_lines:
+            raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,83 +77,85 @@ class Memorised(Section):
 
     memorised: bool = setting(False, "generate a text, and report how much of it stands in the training text")
     length: int = setting(5_000, "tokens to generate for that", minimum=1, maximum=10**6)
-    temperature: float = setting(1.0, "and its temperature; 0: greedy", minimum=0)
+    temperature: float = setting(1.0, "and its temperature; 0: greedy", minimum=0, maximum=1e6)
     seed: int = setting(0, "and what fixes it", minimum=0, below=2**31)
 
 
 def main(argv: Sequence[str]) -> None:
     flags = command_line.Flags("evaluate", ABOUT)
-    sections: tuple[type[Section], ...] = (Evaluate, Outputs, Memorised)
-    for section in sections:
+    for section in (Trained, Read, Written, Memorised):
         flags.define(section)
     given = flags.parse(argv)
-    what, outputs, memorised = (
-        section(**{field.name: given[field.name] for field, _ in section.fields() if field.name in given})
-        for section in sections
-    )
-    only = [name for name in ("length", "temperature", "seed") if name in given]
-    if only and not memorised.memorised:  # type: ignore[attr-defined]
-        raise UserError(f"--{only[0]} is for the text that --memorised generates; give that too, or leave it out")
-    evaluate(what, outputs, memorised)  # type: ignore[arg-type]
+    for owner, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
+        if found := [name for name in names if name in given and not given.get(owner)]:
+            raise UserError(f"--{found[0]} is for --{owner}; give that too, or leave it out")
+    evaluate(*(flags.take(given, section) for section in (Trained, Read, Written, Memorised)))  # type: ignore[arg-type]
 
 
-def evaluate(what: Evaluate, outputs: Outputs, memorised: Memorised) -> None:
+def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorised) -> None:
     """Prints the measures, and writes what was asked for."""
-    if not what.run_dir:
-        raise UserError("--run_dir must name the folder of a trained run; got none")
-    if what.corpus and what.text_file:
-        raise UserError(f"expected --corpus or --text_file; got {what.corpus} and {what.text_file}; leave one out")
-    for flag in ("heatmap", "json_lines"):
-        command_line.check_output(flag, getattr(outputs, flag))
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.run_dir import RunDir, load_run
+    from tfrnn.run_dir import load_run
     from tfrnn.scoring import score
 
-    model, vocabulary, config = load_run(what.run_dir, what.checkpoint)
-    data, named, own = config.data, what.corpus or what.text_file, ""
-    if memorised.memorised or not named:
-        own = corpora.load_corpus(data.corpus, data.text_rule, data.tokens)
-    if own:
-        RunDir(what.run_dir).check_text(hashlib.sha256(own.encode()).digest(), config, vocabulary)
+    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    own = "" if what.named and not memorised.memorised else read_own(trained, vocabulary, config)
     text = read(what, config, own)
     ids = vocabulary.encode(text, "unk")
     _check_known(vocabulary, text, ids)
     scored = score(model, ids)
     tokens, noun = text_rules.split(text, vocabulary.tokens), NOUNS[vocabulary.tokens]
-    remarks = _remarks(vocabulary, ids, scored, noun)
+    remarks = _remarks(ids, scored, noun)
     for remark in remarks:
         command_line.note(remark)
     bits = f"{scored.bits_per_char:.4f} bits/{'char' if noun == 'character' else noun}"
     result = f"perplexity {_shown(scored.perplexity)}, {bits} over {len(scored.nats)} {noun}s"
-    if outputs.json_lines:
+    if written.json_lines:
         rows = _rows(tokens, ids, scored, vocabulary)
-        _write("json_lines", outputs.json_lines, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    if outputs.heatmap:
-        _write("heatmap", outputs.heatmap, _page(what, outputs, tokens, scored, vocabulary, [result, *remarks]))
+        _write("json_lines", written.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if written.heatmap:
+        title = f"{Path(trained.run_dir).name} reads {PARTS[what.which]} {what.named or config.data.corpus}"
+        page = _page(title, written.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
+        _write("heatmap", written.heatmap, [page])
     if memorised.memorised:
         for line in _by_heart(model, vocabulary, config, memorised, own):
             print(line)
     print(result)
 
 
-def read(what: Evaluate, config: Config, own: str) -> str:
+def read_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> str:
+    """The whole text of the run's own corpus. Raises UserError where it is not as it was trained on."""
+    from tfrnn.run_dir import RunDir
+
+    data = config.data
+    try:
+        text = corpora.load_corpus(data.corpus, data.text_rule, data.tokens)
+    except MissingFileError as error:
+        raise MissingFileError(
+            f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
+            f"({error}); evaluate from where train was called, or give --corpus=PATH with --part=held_out"
+        ) from None
+    RunDir(trained.run_dir).check_text(hashlib.sha256(text.encode()).digest(), config, vocabulary)
+    return text
+
+
+def read(what: Read, config: Config, own: str) -> str:
     """The text to evaluate, cleaned as the run's was."""
-    data, named = config.data, what.corpus
+    data, named = config.data, what.named
     if what.text_file:
         if not Path(what.text_file).exists():
-            raise UserError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
+            raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
         named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
     text = corpora.load_corpus(named, data.text_rule, data.tokens) if named else own
-    part = what.part if what.part != "auto" else "all" if named else "held_out"
-    if part == "all":
+    if what.which == "all":
         return text
     training, held_out = corpora.split(text, data.tokens, data.max_tokens, data.validation_tokens)
-    text = {"training": training, "held_out": held_out}[part]
+    text = {"training": training, "held_out": held_out}[what.which]
     if len(text_rules.split(text, data.tokens)) < 2:
         raise UserError(
-            f"--part={part}: expected two tokens at least, but the run has held out nothing of that length; give "
-            "--part=all, --corpus or --text_file"
+            f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give --part=all, "
+            "--corpus or --text_file"
         )
     return text
 
@@ -149,7 +171,7 @@ def _check_known(vocabulary: Vocabulary, text: str, ids: np.ndarray) -> None:
         )
 
 
-def _remarks(vocabulary: Vocabulary, ids: np.ndarray, scored: Any, noun: str) -> list[str]:
+def _remarks(ids: np.ndarray, scored: Any, noun: str) -> list[str]:
     unknown = ids[1:] == 0
     if not unknown.any():
         return []
@@ -176,30 +198,19 @@ def _rows(tokens: list[str], ids: np.ndarray, scored: Any, vocabulary: Vocabular
         }
 
 
-def _likeliest(scored: Any, vocabulary: Vocabulary) -> list[list[tuple[str, float]]]:
+def _likeliest(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tuple[str, float]]]:
     names = vocabulary.id_to_token
-    return [
-        [(names[i], float(share)) for i, share in zip(*pair, strict=True)]
-        for pair in zip(scored.likeliest, scored.probabilities, strict=True)
-    ]
+    for ids, shares in zip(scored.likeliest, scored.probabilities, strict=True):
+        yield [(names[i], float(share)) for i, share in zip(ids, shares, strict=True)]
 
 
-def _page(
-    what: Evaluate, outputs: Outputs, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]
-) -> str:
-    shown = tokens[: outputs.heatmap_tokens]
+def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]) -> str:
+    shown = tokens[:most]
     if len(shown) < len(tokens):
         remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {NOUNS[vocabulary.tokens]}s."]
-    predicted = scored._replace(**{name: values[: len(shown) - 1] for name, values in scored._asdict().items()})
-    text = what.text_file or what.corpus or "its own corpus"
-    return heat_map(
-        shown,
-        predicted.bits,
-        _likeliest(predicted, vocabulary),
-        f"{Path(what.run_dir).name} reads {text}",
-        remarks,
-        " " if vocabulary.tokens == "word" else "",
-    )
+    predicted = scored.first(len(shown))
+    between = " " if vocabulary.tokens == "word" else ""
+    return heat_map(shown, predicted.bits, list(_likeliest(predicted, vocabulary)), title, remarks, between)
 
 
 def _by_heart(model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, own: str) -> list[str]:
@@ -213,9 +224,10 @@ def _by_heart(model: Any, vocabulary: Vocabulary, config: Config, settings: Memo
     return memorisation.report(generated, held_out, training)
 
 
-def _write(flag: str, path: str, text: str) -> None:
+def _write(flag: str, path: str, parts: Sequence[str] | Iterator[str]) -> None:
     try:
-        durable.write(Path(path), text.encode(errors="replace"))
+        with open(path, "w", encoding="utf-8", errors="replace", newline="") as file:
+            file.writelines(parts)
     except OSError as error:
         raise UserError(f"--{flag}={path}: expected a file that can be written, but {error.strerror}") from None
     command_line.note(f"{flag}: {path}")

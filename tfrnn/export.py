@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tfrnn import command_line, runtime
-from tfrnn.errors import UserError
+from tfrnn.config import Trained
 from tfrnn.settings import Section, setting
 
 ABOUT = """Writes a model that `python -m tfrnn.train` has trained as files that other programs read.
@@ -19,27 +19,25 @@ export.json, which says what goes in and out. (All but saved_model need `pip ins
 
 @dataclasses.dataclass(frozen=True)
 class Export(Section):
-    """Flags"""
+    """What is written"""
 
-    run_dir: str = setting("", "folder of the trained run (required)")
     format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx"))
     output_dir: str = setting("", "new or empty folder, or that of an earlier export; by default <run_dir>/<format>")
-    checkpoint: str = setting("best", "the best weights by validation, or the last", choices=("best", "last"))
 
 
 def main(argv: Sequence[str]) -> None:
     flags = command_line.Flags("export", ABOUT)
-    flags.define(Export)
-    settings = Export(**flags.parse(argv))
-    if not settings.run_dir:
-        raise UserError("--run_dir must name the folder of a trained run; got none")
+    for section in (Trained, Export):
+        flags.define(section)
+    given = flags.parse(argv)
+    trained, settings = flags.take(given, Trained), flags.take(given, Export)
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
     from tfrnn.exporting import export
     from tfrnn.run_dir import load_run
 
-    model, vocabulary, config = load_run(settings.run_dir, settings.checkpoint)
-    folder = Path(settings.output_dir or Path(settings.run_dir) / settings.format)
+    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)
     found = export(model, vocabulary, config, settings.format, folder)
     command_line.note(f"read back and compared: {found}")
     print(folder)

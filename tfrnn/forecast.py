@@ -55,11 +55,11 @@ def main(argv: Sequence[str]) -> None:
     flags.define(config_lib.Training, TRAINING, config_lib.FORECAST)
     flags.define(config_lib.Run, RUN)
     given = flags.parse(argv)
-    own = {field.name: given.pop(field.name) for field, _ in Series.fields() if field.name in given}
+    series = flags.take(given, Series)
     config = Config().replace(**{**config_lib.FORECAST, **given})
     if config.training.schedule == "plateau":
         raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
-    run(Series(**own), config)
+    run(series, config)
 
 
 def run(settings: Series, config: Config) -> None:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrnn import config, runtime, samplers
 from tfrnn.errors import UserError
-from tfrnn.reading import Reading, warm_up
+from tfrnn.reading import Reading, read_prefixes
 from tfrnn.rnn import State, join_rows, split_rows
 from tfrnn.samplers import GREEDY, Choosing, Sampler
 from tfrnn.vocabulary import Vocabulary
@@ -126,7 +126,8 @@ def continue_texts(
 ) -> tuple[list[str], Reading]:
     """What comes next in each row, `length` tokens of it, and where that leads, to be continued or read on from.
 
-    Continuing twice gives what continuing once by the sum of the lengths does.
+    Continuing twice gives what continuing once by the sum of the lengths does (up to rounding, where that is long
+    enough to be compiled by XLA).
     """
     _check(sampler, length)
     rows = len(reading.sample)
@@ -162,7 +163,7 @@ def generate_many(
     unknown: str = "error",
 ) -> list[list[str]]:
     """As `generate`, for each prefix several samples, all side by side."""
-    reading = warm_up(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
+    reading = read_prefixes(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
     continued, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
     rows = iter(continued)
     return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
@@ -207,6 +208,6 @@ def stream(
 
     (Up to rounding, where that is long enough to be compiled by XLA.)
     """
-    reading = warm_up(model, vocabulary, [prefix], None, unknown)
+    reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     for piece, _ in stream_on(model, vocabulary, reading, length, sampler, seed):
         yield piece

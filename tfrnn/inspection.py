@@ -40,9 +40,11 @@ def gates(model: Any, ids: np.ndarray, layer: int = -1) -> dict[str, np.ndarray]
     weights = read_weights(model.rnn.cells[layer])
     if weights.kind not in GATES:
         raise UserError("expected a layer of a GRU or an LSTM; got one of the simple RNN, which has no gates")
+    if weights.activations != ("tanh", "sigmoid"):
+        raise UserError(f"expected a cell with the activations tanh and sigmoid; got {weights.activations}")
     before = np.concatenate([np.zeros_like(outputs[:1]), outputs[:-1]])  # the hidden state that each step begins with
     columns = inputs @ weights.kernel + before @ weights.recurrent_kernel + weights.bias + weights.state_bias
-    opened = np.split(1 / (1 + np.exp(-columns)), len(weights.bias) // outputs.shape[1], 1)
+    opened = np.split(tf.sigmoid(columns).numpy(), len(weights.bias) // outputs.shape[1], 1)
     return {name: gate for name, gate in zip(GATES[weights.kind], opened, strict=False) if name}
 
 

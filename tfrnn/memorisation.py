@@ -55,9 +55,12 @@ def report(generated: str, held_out: str, source: str) -> list[str]:
     for name, copied in found.items():
         passage = rows[name][copied.begin : copied.begin + copied.longest]
         shown = passage if len(passage) <= SHOWN else passage[:SHOWN] + "..."
-        line = source.count("\n", 0, copied.place) + 1
+        if not copied.longest:
+            lines.append(f"longest passage {name}: none")
+            continue
+        line = f" (line {source.count(chr(10), 0, copied.place) + 1:,})" if "\n" in source else ""
         lines.append(
             f"longest passage {name}: {copied.longest} characters, from character {copied.place + 1:,} of the training "
-            f"text (line {line:,}): {shown!r}"
+            f"text{line}: {shown!r}"
         )
     return lines

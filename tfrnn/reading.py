@@ -36,7 +36,7 @@ class Reading(NamedTuple):
             tf.repeat(self.logits, num_samples, 0),
             tf.nest.map_structure(lambda tensor: tf.repeat(tensor, num_samples, 0), self.state),
             self.recent.repeat(num_samples, 0),
-            np.tile(np.arange(num_samples), len(self.sample)),
+            np.repeat(self.sample, num_samples) * num_samples + np.tile(np.arange(num_samples), len(self.sample)),
             self.generated,
             tuple(gap for gap in self.gaps for _ in range(num_samples)),
         )
@@ -54,7 +54,7 @@ class Reading(NamedTuple):
         return Reading(logits, state, recent, self.sample, self.generated + len(tokens), gaps)
 
 
-def warm_up(
+def read_prefixes(
     model: Any,
     vocabulary: Vocabulary,
     prefixes: Sequence[str],
@@ -70,8 +70,10 @@ def warm_up(
       after: of as many rows.
       unknown: what becomes of unknown tokens: `error`, `unk` or `skip`.
     Raises:
-      UserError: a prefix has no known token, or an unknown one where that is an error.
+      UserError: a prefix has no known token, or an unknown one where that is an error; there is no prefix.
     """
+    if not prefixes:
+        raise UserError("expected a prefix at least to go on from; got none")
     encoded = [vocabulary.encode_prefix(prefix, unknown) for prefix in prefixes]
     rows = len(encoded)
     if after is not None and len(after.sample) != rows:

@@ -1,7 +1,8 @@
 """A run on disk: config.json, vocabulary.json, metrics.jsonl, checkpoints/ and perplexity.png.
 
 A run directory is enough to sample from: load_run needs nothing else. It may come from a stranger: what it holds is
-JSON of a closed schema and arrays whose shapes are known beforehand, no path in it is followed, and no link.
+JSON of a closed schema and arrays whose shapes are known beforehand, and no link in it is followed. (The one path in
+it, that of its corpus, is read by `evaluate` alone, where no other text is named.)
 """
 
 import contextlib
@@ -209,7 +210,7 @@ class RunDir:
         if self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary))) != sha256:
             raise self._error(
                 f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
-                "back, or name the text to read by --text_file"
+                "back, or read another by --text_file, without --memorised"
             )
 
     @staticmethod
@@ -288,6 +289,8 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     if not run.begun:
         raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
     config = run.config()
+    if not config.run.prefix:
+        raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")
     vocabulary = run.vocabulary(config.data.tokens)
     needed = 2 * config.model.weight_bytes(len(vocabulary))
     runtime.check_memory(needed, f"the model that {run.path / CONFIG} describes")

@@ -88,14 +88,13 @@ def keep_top_k(logits: tf.Tensor, k: int) -> tf.Tensor:
     """Makes all but the k likeliest tokens impossible; of equals the first are kept (Fan et al., 2018)."""
     if k >= logits.shape[1]:
         return logits
-    kept = tf.one_hot(tf.math.top_k(logits, k).indices, logits.shape[1], True, False, dtype=tf.bool)  # [B, k, V]
-    return _only(logits, tf.reduce_any(kept, 1))
+    return _only(logits, tf.argsort(_order(logits), 1) < k)
 
 
 def keep_top_p(logits: tf.Tensor, p: float) -> tf.Tensor:
     """Keeps the fewest likeliest tokens whose probabilities together reach p, of equals the first (Holtzman et al.,
     2020)."""
-    order = tf.argsort(logits, 1, "DESCENDING", stable=True)
+    order = _order(logits)
     reached_before = tf.cumsum(tf.nn.softmax(tf.gather(logits, order, axis=1, batch_dims=1)), 1, exclusive=True)
     number = tf.reduce_sum(tf.cast(reached_before < max(p, COLDEST), tf.int32), 1, keepdims=True)
     return _only(logits, tf.argsort(order, 1) < number)
@@ -111,7 +110,9 @@ def keep_min_p(logits: tf.Tensor, p: float) -> tf.Tensor:
 def penalize(logits: tf.Tensor, recent: tf.Tensor, penalty: float) -> tf.Tensor:
     """Divides the positive logits of recent tokens, and multiplies the negative ones, by the penalty (Keskar et al.,
     2019)."""
-    among = tf.reduce_any(tf.one_hot(recent, logits.shape[1], True, False, dtype=tf.bool), 1)  # [B, V]
+    rows, window = tf.shape(recent)[0], tf.shape(recent)[1]
+    places = tf.stack([tf.repeat(tf.range(rows), window), tf.reshape(recent, [-1])], 1)  # [B * W, 2]
+    among = tf.tensor_scatter_nd_update(tf.zeros_like(logits), places, tf.ones([rows * window], logits.dtype)) > 0
     return tf.where(among, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
@@ -119,6 +120,11 @@ def without_unknown(logits: tf.Tensor) -> tf.Tensor:
     """float32 logits [B, V] with `<unk>`, id 0, made impossible."""
     logits = tf.cast(logits, tf.float32)
     return tf.concat([tf.fill([tf.shape(logits)[0], 1], IMPOSSIBLE), logits[:, 1:]], 1)
+
+
+def _order(logits: tf.Tensor) -> tf.Tensor:
+    """The ids of each row, the likeliest first, and of equals the first."""
+    return tf.argsort(logits, 1, "DESCENDING", stable=True)
 
 
 def _only(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:

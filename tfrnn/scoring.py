@@ -24,6 +24,10 @@ class Score(NamedTuple):
     likeliest: np.ndarray  # ids of the likeliest tokens there, int32 [N - 1, 3 or V]
     probabilities: np.ndarray  # theirs, float32
 
+    def first(self, length: int) -> "Score":
+        """That of the text's first tokens, so many."""
+        return Score(*(values[: length - 1] for values in self))
+
     @property
     def bits(self) -> np.ndarray:
         """The surprisals in bits."""

@@ -27,6 +27,7 @@ ABOUT = """Trains a recurrent language model on a text, saves it, and continues 
   python -m tfrnn.train --corpus=time_machine --preset=rnn_scratch
 
 The same command with the same --run_dir goes on where it ended."""
+DECAYING = {"cosine", "exponential"}  # schedules that know when training ends
 PREDICTED = 50  # tokens shown after a prefix, as in the book
 BY_HEART = 1.5  # a training perplexity below which a model mostly recites
 RISEN = 1.1  # times the best perplexity on held-out text, from which on it counts as risen
@@ -60,7 +61,12 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
         flags.define(section)
     given = flags.parse(argv)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
-    return Config.from_preset(preset or Which.preset, **given), preset, run_dir
+    config = Config.from_preset(preset or Which.preset, **given)
+    schedule = config.training.schedule
+    for name, users in (("decay_to", DECAYING | {"plateau"}), ("plateau_patience", {"plateau"})):
+        if name in given and schedule not in users:
+            raise UserError(f"--{name} is for --schedule={' or '.join(sorted(users))}; got {schedule}; leave one out")
+    return config, preset, run_dir
 
 
 def default_run_dir(name: str, corpus: str) -> str:
@@ -91,7 +97,7 @@ def read(config: Config) -> tuple[Config, Text]:
     if len(validation) < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
             "--early_stopping and --schedule=plateau need a held-out text of two tokens at least; got "
-            f"{len(validation)} behind the {len(parts[0])} to train on; give --validation_tokens, or less --max_tokens"
+            f"{len(validation)}; give --validation_tokens, or less --max_tokens"
         )
     if unknown := int((validation == 0).sum()):
         command_line.note(f"{unknown} of {len(validation)} validation tokens are not in the vocabulary: read as <unk>")
@@ -157,11 +163,17 @@ def _make_trainer(config: Config, text: Text, batches: Any) -> Any:
 
     training = config.training
     runtime.check_chains(training.chains, batches.batch_size)
+    total_steps = training.epochs * batches.num_batches(0)
+    if training.warmup_steps >= total_steps:
+        raise UserError(
+            f"--warmup_steps must be below the {total_steps} steps of all epochs; got {training.warmup_steps}; "
+            "take fewer"
+        )
     strategy = runtime.one_device(config.run.device)
     runtime.set_seed(training.seed, training.deterministic)
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
-        optimizer = step.make_optimizer(training, training.epochs * batches.num_batches(0))
+        optimizer = step.make_optimizer(training, total_steps)
     return Trainer(model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit)
 
 
@@ -212,6 +224,7 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
             layouts = {**trainer.layouts, **{name: Layout.of(array) for name, array in beside().items()}}
             saved = run.load(layouts, config, text.vocabulary)
         if saved is not None:
+            _remark_on_epochs(config, run)
             if plateau:
                 plateau.state = saved.pop("plateau")
             _check_identity(config, run, identity, {name: saved.pop(name) for name in identity})
@@ -224,7 +237,8 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
             if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
                 _save_plot(run, title)
             return True
-        log = callbacks.LogForTensorBoard(config.run.log_dir) if config.run.log_dir else None
+        if config.run.log_dir:
+            served.append(callbacks.LogForTensorBoard(config.run.log_dir, predict, config.run.show_every))
         with run.must_write():
             run.create(config, text.vocabulary)
             run.metrics.keep(trainer.epoch)
@@ -235,9 +249,9 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
             command_line.note(f"going on after {trainer.epoch} epochs and {trainer.batch} batches")
         else:
             command_line.note("\n".join(summary(trainer.model)))
-        progress = callbacks.Progress(predict, config.run.show_every, shown=log.write_texts if log else None)
+        progress = callbacks.Progress(predict, config.run.show_every)
         saving = callbacks.SaveRun(run, save, lambda: _save_plot(run, title), config.run.save_every)
-        served += [saving, progress, *([log] if log else []), signals]
+        served += [saving, progress, signals]
         try:
             trainer.fit(batches, training.epochs - trainer.epoch, validation, served)
         except DivergedError as error:
@@ -294,6 +308,17 @@ def _check_identity(config: Config, run: Any, now: dict[str, np.ndarray], before
         warnings.warn(
             f"a step was computed with {ways[0]} before and is with {ways[1]} now, by --chains, --jit_compile or the "
             "number of cores; the results will be others than without the change",
+            RunWarning,
+            stacklevel=2,
+        )
+
+
+def _remark_on_epochs(config: Config, run: Any) -> None:
+    before, now = run.config().training.epochs, config.training.epochs
+    if before != now and config.training.schedule in DECAYING:
+        warnings.warn(
+            f"--schedule={config.training.schedule} is that of {now} epochs from now on, and was that of {before}: the "
+            "learning rate jumps here",
             RunWarning,
             stacklevel=2,
         )

@@ -52,7 +52,7 @@ def split(text: str, tokens: str, max_tokens: int, validation_tokens: int) -> tu
     if end <= 0:
         raise UserError(
             f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {len(parts)} tokens; "
-            "hold out fewer"
+            "take a longer text, or hold out fewer"
         )
     return text_rules.join(parts[:end], tokens), text_rules.join(parts[end:][:validation_tokens], tokens)
 
