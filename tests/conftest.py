@@ -1,3 +1,6 @@
+import gc
+
+import pytest
 from absl import flags
 from hypothesis import settings
 
@@ -10,6 +13,14 @@ flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder fr
 settings.register_profile("short", deadline=None, max_examples=50)
 settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("short")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_search_through_all_that_is_compiled():
+    """What a module's tests have compiled stays, and the garbage collector need not look through it again and again."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

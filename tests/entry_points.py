@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from unittest import mock
@@ -28,12 +29,26 @@ def run(main, *arguments):
     return status, out.getvalue(), err.getvalue()
 
 
+def quiet_environment():
+    """This process's, as a user's is: without what the tests' own import of TensorFlow may have set."""
+    return {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+
+
 def command(*arguments, **kwargs):
-    """A command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    """A command in a process of its own, which SIGINT interrupts, though these tests may be a job that it does not."""
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments], stdout=-1, stderr=-1, text=True, env=environment, **kwargs
+        [sys.executable, "-m", *arguments],
+        stdout=-1,
+        stderr=-1,
+        text=True,
+        env=quiet_environment(),
+        preexec_fn=interruptible,
+        **kwargs,
     )
+
+
+def interruptible():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def metrics(run_dir):

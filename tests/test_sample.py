@@ -1,5 +1,6 @@
 """The sampling command: many prefixes, streams, beams, conversations."""
 
+import fcntl
 import io
 import os
 import pty
@@ -7,11 +8,12 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from unittest import mock
 
 import pytest
-from entry_points import SMALL, run
+from entry_points import SMALL, interruptible, quiet_environment, run
 
 import tfrnn
 from tfrnn import sample, train
@@ -102,8 +104,8 @@ def at_a_terminal(run_dir, keys):
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "tfrnn.sample", f"--run_dir={run_dir}", "--interactive", "--length=10"],
-        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
-        preexec_fn=lambda: __import__("fcntl").ioctl(0, __import__("termios").TIOCSCTTY, 0),
+        stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=quiet_environment(),
+        preexec_fn=lambda: (interruptible(), fcntl.ioctl(0, termios.TIOCSCTTY, 0)),
     )  # fmt: skip
     os.close(slave)
     screen, keys, deadline = "", list(keys), time.monotonic() + 60
@@ -116,7 +118,7 @@ def at_a_terminal(run_dir, keys):
             if not data:
                 break
             screen += data.decode(errors="replace")
-        elif keys and re.search(r"> (\x1b\[\S*)?$", screen):
+        elif keys and re.search(r"> (\x1b\[\S*)?\Z", screen):
             os.write(master, keys.pop(0))
     os.close(master)
     return process.wait(30), screen

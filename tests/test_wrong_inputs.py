@@ -249,7 +249,7 @@ SAMPLING = {
     "--run_dir={}/run --top_p=1.5": "at most 1",
     "--run_dir={}/run --top_k=-1": "at least 0",
     "--run_dir={}/run --min_p=1.5": "at most 1",
-    "--run_dir={}/run --repetition_penalty=0": "above 0",
+    "--run_dir={}/run --repetition_penalty=0": "at least 0.01",
     "--run_dir={}/run --repetition_window=257": "at most 256",
     "--run_dir={}/run --beam_width=-1": "at least 0",
     "--run_dir={}/run --beam_width=4 --temperature=0.5": "--beam_width searches the likeliest text",
@@ -373,7 +373,9 @@ def state_of(folder):
 
 
 @pytest.mark.parametrize(
-    ("main", "flags", "message"), CASES, ids=lambda value: str(value)[:60].encode("ascii", "replace").decode()
+    ("main", "flags", "message"),
+    CASES,
+    ids=lambda value: getattr(value, "__module__", str(value)[:60].encode("ascii", "replace").decode()),
 )
 def test_one_line_status_2_and_nothing_harmed(main, flags, message, folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
