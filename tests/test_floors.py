@@ -16,7 +16,7 @@ FLOORS = [
     ["rnn"],
     ["model", "transfer"],
     ["step", "inspection", "scoring", "reading", "run_dir"],
-    ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "command_line"],
+    ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "event_files", "command_line"],
     ["train", "sample", "evaluate", "export", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

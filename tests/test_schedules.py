@@ -11,7 +11,8 @@ from entry_points import SMALL, metrics, run, without_timings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfrnn
-from tfrnn import callbacks, model, step, train
+from tfrnn import callbacks, event_files, model, step, train
+from tfrnn import metrics as rows_of_metrics
 from tfrnn.config import Training
 
 STEPS, WARM, RATE, END = 200, 20, 0.5, 0.1
@@ -140,11 +141,9 @@ def test_event_files_hold_the_measures_and_the_predictions(tmp_path):
 
 
 def test_a_log_that_fails_on_the_way_ends_nothing(tmp_path):
-    log = callbacks.LogForTensorBoard(str(tmp_path / "log"), list, 0)
+    log = event_files.LogForTensorBoard(str(tmp_path / "log"), list, 0)
     with (
-        mock.patch.object(
-            callbacks.tf.summary, "write", side_effect=callbacks.tf.errors.ResourceExhaustedError(None, None, "full")
-        ),
+        mock.patch.object(tf.summary, "write", side_effect=tf.errors.ResourceExhaustedError(None, None, "full")),
         pytest.warns(match="cannot be written now .full.; training goes on without"),
     ):
         log.on_epoch_end(0, {"loss": 1.0})
@@ -165,7 +164,7 @@ ROW = {"perplexity": 1.2, "val_perplexity": 9.0, "epoch": 1}
     ],
 )
 def test_a_text_learnt_by_heart_is_told(rows, told):
-    remark = train.learnt_by_heart(rows)
+    remark = rows_of_metrics.learnt_by_heart(rows)
     assert bool(remark) == told
     if told:
         assert "by heart: perplexity 1.20 there" in remark

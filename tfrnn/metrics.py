@@ -3,7 +3,7 @@
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ MEASURES = {
     "learning_rate": (float,),
     "seconds": (float,),
 }
+BY_HEART = 1.5  # a training perplexity below which a model mostly recites
+RISEN = 1.1  # times the best perplexity on held-out text, from which on it counts as risen
 _OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
 
 
@@ -81,6 +83,21 @@ class Metrics:
         elif known[0] < len(self._lines):
             durable.append(self.path, "".join(self._lines[known[0] :]).encode())
         self._in_file = len(self._lines), self.path.stat().st_size
+
+
+def learnt_by_heart(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A remark where the training text is known by heart and other text has become harder; else nothing."""
+    held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
+    if not held_out or rows[-1]["perplexity"] > BY_HEART:
+        return ""
+    (best, epoch), (now, _) = min(held_out), held_out[-1]
+    if now < RISEN * best:
+        return ""
+    return (
+        f"the model has learnt its text by heart: perplexity {rows[-1]['perplexity']:.2f} there, while on the held-out "
+        f"text it rose from {best:.1f} (epoch {epoch}) to {now:.1f}. Where other text matters: more of it "
+        "(--max_tokens), --dropout, --early_stopping"
+    )
 
 
 def _line(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import command_line, corpora, runtime, text_rules
+from tfrnn import command_line, corpora, metrics, runtime, text_rules
 from tfrnn import config as config_lib
 from tfrnn.checkpoints import Layout
 from tfrnn.config import Config
@@ -29,8 +29,6 @@ ABOUT = """Trains a recurrent language model on a text, saves it, and continues 
 The same command with the same --run_dir goes on where it ended."""
 DECAYING = {"cosine", "exponential"}  # schedules that know when training ends
 PREDICTED = 50  # tokens shown after a prefix, as in the book
-BY_HEART = 1.5  # a training perplexity below which a model mostly recites
-RISEN = 1.1  # times the best perplexity on held-out text, from which on it counts as risen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +190,7 @@ def _is_finished(config: Config, trainer: Any) -> bool:
 
 def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, validation: Any) -> bool:
     """Trains from where the run directory stands, keeping it up to date; gives whether it is finished."""
-    from tfrnn import callbacks
+    from tfrnn import callbacks, event_files
     from tfrnn.model import summary
 
     # What must be, or is better to be, the same when training goes on.
@@ -238,7 +236,7 @@ def _go_on(config: Config, text: Text, run: Any, trainer: Any, batches: Any, val
                 _save_plot(run, title)
             return True
         if config.run.log_dir:
-            served.append(callbacks.LogForTensorBoard(config.run.log_dir, predict, config.run.show_every))
+            served.append(event_files.LogForTensorBoard(config.run.log_dir, predict, config.run.show_every))
         with run.must_write():
             run.create(config, text.vocabulary)
             run.metrics.keep(trainer.epoch)
@@ -274,27 +272,12 @@ def _report(config: Config, text: Text, run: Any, trainer: Any, batches: Any) ->
     perplexity = rows[-1]["perplexity"]
     shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
     device = runtime.device_name(config.run.device)
-    if remark := learnt_by_heart(rows):
+    if remark := metrics.learnt_by_heart(rows):
         command_line.note(remark)
     print(f"perplexity {shown}, {_tokens_per_sec(rows, batches):.1f} tokens/sec on {device}")
     print("\n".join(_predictions(config, text, trainer)))
     sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run.path}", "--checkpoint=last"])
     command_line.note(f"to read more: {sampling}")
-
-
-def learnt_by_heart(rows: list[dict[str, Any]]) -> str:
-    """A remark where the training text is known by heart and other text has become harder; else nothing."""
-    held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
-    if not held_out or rows[-1]["perplexity"] > BY_HEART:
-        return ""
-    (best, epoch), (now, _) = min(held_out), held_out[-1]
-    if now < RISEN * best:
-        return ""
-    return (
-        f"the model has learnt its text by heart: perplexity {rows[-1]['perplexity']:.2f} there, while on the held-out "
-        f"text it rose from {best:.1f} (epoch {epoch}) to {now:.1f}. Where other text matters: more of it "
-        "(--max_tokens), --dropout, --early_stopping"
-    )
 
 
 def _check_identity(config: Config, run: Any, now: dict[str, np.ndarray], before: dict[str, np.ndarray]) -> None:
