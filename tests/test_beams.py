@@ -71,7 +71,7 @@ class BeamsTest(tf.test.TestCase, parameterized.TestCase):
         (beam,) = beam_search(model, vocabulary, "to be", 3, width=1)
         self.assertEqual(beam.text, tfrnn.generate(model, vocabulary, "to be", 3))
 
-    @parameterized.parameters((0, 4), (5, 0), (-1, 1))
+    @parameterized.parameters((0, 4), (5, 0), (-1, 1), (3, 2.5))
     def test_nothing_to_search_is_an_error(self, length, width):
-        with self.assertRaisesRegex(UserError, f"at least 1; got {length} and {width}"):
+        with self.assertRaisesRegex(UserError, f"of at least 1; got {length} and {width}"):
             beam_search(model_of(tfrnn.RNNCell), VOCABULARY, "a", length, width)

@@ -1,5 +1,6 @@
 """Text out of a model."""
 
+import dataclasses
 from unittest import mock
 
 import keras
@@ -164,3 +165,49 @@ class GenerationTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters((keras.layers.GRUCell,), (keras.layers.LSTMCell,))
     def test_kerass_other_cells(self, cell):
         self.assertLen(tfrnn.generate(model_of(cell), VOCABULARY, "abc", 10), 13)
+
+    def test_what_is_no_number_sampler_or_text_is_named(self):
+        model = model_of()
+
+        @dataclasses.dataclass
+        class Unhashable:
+            k: int = 3
+
+            def choose(self, logits, uniform, recent):
+                return tf.argmax(logits, 1)
+
+        class Flat(Sampler):
+            def choose(self, logits, uniform, recent):
+                return tf.argmax(logits, 1)[:, None]
+
+        for wrong, message in (
+            ({"length": 2.0}, "length must be a whole number"),
+            ({"length": -1}, "length must be"),
+            ({"seed": 2**31}, "seed must be"),
+            ({"seed": -1}, "seed must be"),
+            ({"sampler": None}, "an object with a method choose"),
+            ({"sampler": Sampler}, "an object with a method choose"),
+            ({"sampler": Unhashable()}, "make its dataclass frozen"),
+            ({"sampler": Flat()}, "a token for each row"),
+            ({"sampler": Sampler(top_p=2.0)}, "--top_p must be"),
+        ):
+            with self.assertRaisesRegex(UserError, message):
+                tfrnn.generate(model, VOCABULARY, "ab", **wrong)
+        for prefixes in ([], [b"a"], ["a", None], b"a"):
+            with self.assertRaisesRegex(UserError, "a list of texts"):
+                tfrnn.read_prefixes(model, VOCABULARY, prefixes)
+        with self.assertRaisesRegex(UserError, "num_samples must be at least 1"):
+            generate_many(model, VOCABULARY, ["a"], 3, 0)
+        expected = tfrnn.generate(model, VOCABULARY, "ab", 5, seed=3)
+        self.assertEqual(tfrnn.generate(model, VOCABULARY, "ab", np.int64(5), seed=np.int32(3)), expected)
+
+    def test_rows_of_a_reading(self):
+        model = model_of()
+        reading = tfrnn.read_prefixes(model, VOCABULARY, (prefix for prefix in ("ab", "cde")))
+        self.assertLen(tfrnn.read_prefixes(model, VOCABULARY, "abc").sample, 1)
+        (alone,), _ = tfrnn.continue_texts(model, VOCABULARY, reading.row(-1), 9)
+        self.assertEqual(alone, tfrnn.continue_texts(model, VOCABULARY, reading, 9)[0][1])
+        with self.assertRaises(IndexError):
+            reading.row(2)
+        with self.assertRaisesRegex(UserError, "a reading of one row.*got 2"):
+            next(tfrnn.stream_on(model, VOCABULARY, reading, 3))

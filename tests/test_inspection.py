@@ -10,7 +10,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn.errors import UserError
+from tfrnn.errors import RunWarning, UserError
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abc de\n")
 TEXT = "abc de\nbad\n" * 8
@@ -90,7 +90,8 @@ def size_of(png):
 
 PICTURES = {
     "unit": lambda to: tfrnn.plot_unit(TEXT, tfrnn.activations(model_of("gru"), IDS)[:, 0], to, "a $unit"),
-    "words": lambda to: tfrnn.plot_unit(["to ", "be ", "或"], np.array([-1.0, 0, 1]), to),
+    "words": lambda to: tfrnn.plot_unit(["to", "be"] * 40, np.linspace(-1, 1, 80), to, between=" "),
+    "gates_of_words": lambda to: tfrnn.plot_gates(["to", "be"] * 5, {"gate": np.ones([10, 3])}, to),
     "long_line": lambda to: tfrnn.plot_unit("x" * 500, np.zeros(500), to),
     "gates": lambda to: tfrnn.plot_gates(TEXT[:40], tfrnn.gates(model_of("keras_lstm"), IDS[:40]), to, "gates_{"),
     "norms": lambda to: tfrnn.plot_gradient_norms([0.5, 2.0, 3.0, 0.1], 1.0, to),
@@ -107,3 +108,32 @@ def test_one_call_saves_a_picture(name, tmp_path):
     assert size_of(file.read_bytes()) == size_of(stream.getvalue())
     assert min(size_of(stream.getvalue())) > 50
     assert max(size_of(stream.getvalue())) < 4000
+
+
+def test_letters_that_no_font_has_are_told(tmp_path):
+    with pytest.warns(RunWarning, match="1 letters are in no font that is installed here"):
+        tfrnn.plot_unit(["a", "\U000f0000"], np.zeros(2), tmp_path / "picture.png")
+
+
+def test_colours_are_those_of_the_activations():
+    from matplotlib.image import imread
+
+    stream = io.BytesIO()
+    tfrnn.plot_unit("abc", np.array([-1.0, 0.0, 1.0]), stream)
+    stream.seek(0)
+    pixels = imread(stream)[..., :3]
+    blue, red = ((pixels[..., i] - pixels[..., j] > 0.25).any(0).nonzero()[0] for i, j in ((2, 0), (0, 2)))
+    assert blue.min() < red.min()  # the first character's ground, the last one's
+    assert 0 < len(blue) < pixels.shape[1] / 2
+
+
+def test_what_cannot_be_drawn_is_an_error(tmp_path):
+    for call in (
+        lambda to: tfrnn.plot_unit("", np.zeros(0), to),
+        lambda to: tfrnn.plot_unit("abc", np.zeros(2), to),
+        lambda to: tfrnn.plot_gates("abc", {"gate": np.ones([5, 5])}, to),
+        lambda to: tfrnn.plot_gradient_norms([], 1.0, to),
+    ):
+        with pytest.raises(UserError, match="expected"):
+            call(tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())

@@ -254,6 +254,7 @@ SAMPLING = {
     "--run_dir={}/run --beam_width=-1": "at least 0",
     "--run_dir={}/run --beam_width=4 --temperature=0.5": "--beam_width searches the likeliest text",
     "--run_dir={}/run --beam_width=4 --stream": "got --stream too",
+    "--run_dir={}/run --beam_width=4 --seed=1": "got --seed too",
     "--run_dir={}/run --beam_width=4 --num_samples=5": "--num_samples must be at most --beam_width=4",
     "--run_dir={}/run --temperature=0 --top_p=0.5": "--temperature=0 takes the likeliest token always",
     "--run_dir={}/run --temperature=0 --num_samples=2": "got --num_samples too",

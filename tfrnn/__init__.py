@@ -16,6 +16,7 @@ _MODULES = {
     "cells": ["GRUCell", "LSTMCell", "RNNCell"],
     "config": ["Config"],
     "corpora": ["load_corpus"],
+    "errors": ["UserError"],
     "exporting": ["load_export"],
     "generation": ["continue_texts", "generate", "generate_many", "stream", "stream_on"],
     "inspection": ["activations", "gates"],
@@ -32,7 +33,7 @@ _MODULES = {
     "transfer": ["to_pytorch", "transfer_weights"],
     "vocabulary": ["Vocabulary"],
 }
-_WITHOUT_TENSORFLOW = ("config", "corpora", "plots", "vocabulary")
+_WITHOUT_TENSORFLOW = ("config", "corpora", "errors", "plots", "vocabulary")
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 

@@ -35,8 +35,8 @@ def beam_search(
     Raises:
       UserError: as `generate`; length or width below 1.
     """
-    if length < 1 or width < 1:
-        raise UserError(f"length and width must be at least 1; got {length} and {width}")
+    if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (length, width)):
+        raise UserError(f"length and width must be whole numbers of at least 1; got {length} and {width}")
     reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     scores, tokens, parents = _search(model, reading.logits, reading.state, tf.constant(length), width=width)
     paths, rows = [], np.arange(width)

@@ -67,7 +67,7 @@ class Written(Section):
         for flag in ("heatmap", "json_lines"):
             if getattr(self, flag):
                 command_line.check_output(flag, getattr(self, flag))
-        if self.heatmap and self.heatmap == self.json_lines:
+        if self.heatmap and self.json_lines and Path(self.heatmap).resolve() == Path(self.json_lines).resolve():
             raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
 
 
@@ -96,12 +96,17 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
     """Prints the measures, and writes what was asked for."""
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.run_dir import load_run
+    from tfrnn.run_dir import RunDir, load_run
     from tfrnn.scoring import score
 
+    for flag in ("heatmap", "json_lines"):
+        path = getattr(written, flag)
+        read_too = bool(what.named) and Path(path).resolve() == Path(what.named).resolve()
+        if path and (read_too or RunDir(trained.run_dir).owns(path)):
+            raise UserError(f"--{flag}={path}: expected a file that is not read here; name another")
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     own = "" if what.named and not memorised.memorised else read_own(trained, vocabulary, config)
-    text = read(what, config, own)
+    text = read(what, config, own, memorised.memorised)
     ids = vocabulary.encode(text, "unk")
     _check_known(vocabulary, text, ids)
     scored = score(model, ids)
@@ -140,8 +145,8 @@ def read_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> str:
     return text
 
 
-def read(what: Read, config: Config, own: str) -> str:
-    """The text to evaluate, cleaned as the run's was."""
+def read(what: Read, config: Config, own: str, memorised: bool) -> str:
+    """The text to evaluate, cleaned as the run's was; with `memorised` there may be none held out."""
     data, named = config.data, what.named
     if what.text_file:
         if not Path(what.text_file).exists():
@@ -152,12 +157,15 @@ def read(what: Read, config: Config, own: str) -> str:
         return text
     training, held_out = corpora.split(text, data.tokens, data.max_tokens, data.validation_tokens)
     text = {"training": training, "held_out": held_out}[what.which]
-    if len(text_rules.split(text, data.tokens)) < 2:
-        raise UserError(
-            f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give --part=all, "
-            "--corpus or --text_file"
-        )
-    return text
+    if len(text_rules.split(text, data.tokens)) >= 2:
+        return text
+    if memorised and what.part == "auto":
+        command_line.note("the run held out no text: what is measured is the text that it was trained on")
+        return training
+    raise UserError(
+        f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give "
+        "--part=training, --corpus or --text_file"
+    )
 
 
 def _check_known(vocabulary: Vocabulary, text: str, ids: np.ndarray) -> None:

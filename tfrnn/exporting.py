@@ -9,8 +9,10 @@ layer by layer, for an LSTM hidden state and memory cell.
 
 import contextlib
 import importlib
+import itertools
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -137,7 +139,12 @@ def _write_saved_model(model: Any, folder: Path) -> dict[str, Any]:
     module.step, module.generate = step, tf.function(generate, inputs, autograph=False)
     signatures = {"step": module.step, "generate": module.generate}
     tf.saved_model.save(module, str(folder), signatures)
-    described = {"prefix": "int32 [P, B]", "length": "int32", "temperature": "float32, 0: greedy", "seed": "int32"}
+    described = {
+        "prefix": "int32 [P, B], P at least 1",
+        "length": "int32, at least 0",
+        "temperature": "float32, 0: greedy",
+        "seed": "int32",
+    }
     return {"step": interface, "generate": {"inputs": described, "outputs": {"ids": "int32 [length, B]"}}}
 
 
@@ -254,13 +261,19 @@ def _check_folder(folder: Path) -> None:
     error = f"--output_dir={folder}: expected a new or empty folder, or an earlier export, but "
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{error}it is a file or a link; name another")
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
     try:
-        own = set(json.loads(durable.read(folder / DESCRIPTION, 2**24))["files"]) if there else set()
+        own = set(json.loads(durable.read(folder / DESCRIPTION, 2**24))["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         own = set()
-    if others := sorted(there - own):
+    if others := list(itertools.islice((name for name in _files(folder) if name not in own), 4)):
         raise UserError(f"{error}it holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}; name another")
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """What is below a folder and is no folder, links included; the first come before the rest has been read."""
+    for root, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]
+        yield from (str(Path(root, name).relative_to(folder)) for name in sorted([*names, *links]))
 
 
 @contextlib.contextmanager

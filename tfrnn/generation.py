@@ -36,6 +36,10 @@ def _choose_and_read(
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, recent: tf.Tensor, tokens: tf.TensorArray) -> tuple:
         token = tf.cast(sampler.choose(samplers.without_unknown(logits), uniform[i], recent), tf.int32)
+        if not token.shape.is_compatible_with(uniform.shape[1:]):
+            raise UserError(
+                f"a sampler must choose a token for each row, [{uniform.shape[1]}]; got shape {token.shape}"
+            )
         if window:
             recent = tf.concat([recent[:, 1:], token[:, None]], 1)
         new_logits, state = model(token[None], state, training=False)
@@ -101,7 +105,7 @@ def _section(
 
     def go_on(by_xla: bool) -> tuple:
         recent = tf.constant(reading.recent[:, reading.recent.shape[1] - window :])
-        numbers = tf.constant([seed, section, begin, end])
+        numbers = tf.constant([seed, section, begin, end], tf.int32)
         return _go_on(model, sampler, by_xla, reading.logits, reading.state, recent, reading.sample, numbers)
 
     try:
@@ -114,11 +118,18 @@ def _section(
     return tokens, reading.advanced(tokens, logits, state, vocabulary.tokens == "word")
 
 
-def _check(sampler: Choosing, length: int) -> None:
+def _check(sampler: Choosing, length: Any, seed: Any) -> tuple[int, int]:
+    """Length and seed as Python's numbers. Raises UserError where they or the sampler are none."""
     if isinstance(sampler, Sampler):
         config.Sampling(**sampler._asdict())
-    if length < 0:
-        raise UserError(f"length must be at least 0; got {length}")
+    if isinstance(sampler, type) or not callable(getattr(sampler, "choose", None)):
+        raise UserError(f"a sampler must be an object with a method choose(logits, uniform, recent); got {sampler!r}")
+    if type(sampler).__hash__ is None:
+        raise UserError(f"a sampler must be hashable, as it is compiled: make its dataclass frozen; got {sampler!r}")
+    for name, number, bound in (("length", length, 2**31), ("seed", seed, 2**31)):
+        if not isinstance(number, (int, np.integer)) or not 0 <= number < bound:
+            raise UserError(f"{name} must be a whole number of at least 0 and below {bound}; got {number!r}")
+    return int(length), int(seed)
 
 
 def continue_texts(
@@ -129,7 +140,7 @@ def continue_texts(
     Continuing twice gives what continuing once by the sum of the lengths does (up to rounding, where that is long
     enough to be compiled by XLA).
     """
-    _check(sampler, length)
+    length, seed = _check(sampler, length, seed)
     rows = len(reading.sample)
     by_xla = runtime.jit_by_default() or (rows < runtime.FEWEST_ROWS and length >= BY_XLA_FROM)
     sections, gaps, left = [np.zeros([0, rows], np.int32)], reading.gaps, length
@@ -145,7 +156,9 @@ def stream_on(
     model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
 ) -> Iterator[tuple[str, Reading]]:
     """As continue_texts for a reading of one row, token by token: each with where it leads."""
-    _check(sampler, length)
+    length, seed = _check(sampler, length, seed)
+    if len(reading.sample) != 1:
+        raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
     for _ in range(length):
         (gap,) = reading.gaps
         tokens, reading = _section(model, vocabulary, reading, sampler, seed, False, 1)
@@ -163,6 +176,8 @@ def generate_many(
     unknown: str = "error",
 ) -> list[list[str]]:
     """As `generate`, for each prefix several samples, all side by side."""
+    if num_samples < 1:
+        raise UserError(f"num_samples must be at least 1; got {num_samples}")
     reading = read_prefixes(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
     continued, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
     rows = iter(continued)

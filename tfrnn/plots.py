@@ -8,6 +8,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from tfrnn.errors import RunWarning, UserError
+
+OTHER_FONTS = (  # with Chinese letters
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "SimHei",
+    "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS",
+)  # fmt: skip
 Target = str | os.PathLike | BinaryIO  # where a picture is saved
 
 
@@ -65,22 +71,36 @@ def plot_forecasts(
 
 
 def plot_unit(
-    tokens: Sequence[str], activations: np.ndarray, target: Target, title: str = "", per_line: int = 80
+    tokens: Sequence[str],
+    activations: np.ndarray,
+    target: Target,
+    title: str = "",
+    per_line: int = 80,
+    between: str = "",
 ) -> None:
     """Saves a text as a PNG, each character on a ground of the colour of one hidden unit's activation after it.
 
-    That is the picture of Karpathy, Johnson and Fei-Fei (2016). Activations [N] are those of a text of N tokens, in
-    [-1, 1]; blue is below zero, red above, and light means near zero.
+    That is the picture of Karpathy, Johnson and Fei-Fei (2016). Blue is below zero, red above, light near zero.
+
+    Args:
+      tokens: a text of N tokens.
+      activations: of the unit after each of them, [N], in [-1, 1].
+      target: the file.
+      per_line: characters; a longer line is broken.
+      between: what stands between tokens: a space, for words, which are then not broken.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    _check_lengths("activations", tokens, activations)
     lines: list[list[tuple[str, float]]] = [[]]
     for token, value in zip(tokens, activations, strict=True):
-        for character in token:
-            if len(lines[-1]) == per_line:
+        if between and len(lines[-1]) + len(token) > per_line:
+            lines.append([])
+        for character in token + between:
+            if len(lines[-1]) >= per_line and not between:
                 lines.append([])
             lines[-1].append(("\u21b5" if character == "\n" else character, value))
             if character == "\n":
@@ -89,11 +109,12 @@ def plot_unit(
     figure = Figure(figsize=(1.2 + columns * 0.105, 0.8 + len(lines) * 0.22), layout="constrained")
     axes = figure.add_subplot()
     colours, norm = colormaps["RdBu_r"], Normalize(-1.6, 1.6)  # without the darkest, on which no text is read
+    fonts = _fonts("monospace")
     for row, line in enumerate(lines):
         for column, (character, value) in enumerate(line):
             axes.add_patch(_square(column, row, colours(norm(value))))
             axes.text(
-                column + 0.5, row + 0.5, character, ha="center", va="center", family="monospace", fontsize=9,
+                column + 0.5, row + 0.5, character, ha="center", va="center", family=fonts, fontsize=9,
                 parse_math=False,
             )  # fmt: skip
     axes.set(xlim=(0, columns), ylim=(len(lines), 0))
@@ -102,7 +123,7 @@ def plot_unit(
     bar = figure.colorbar(ScalarMappable(norm, colours), ax=axes, shrink=min(1, 5 / len(lines)), aspect=10, pad=0.01)
     bar.set_ticks([-1, 0, 1])
     bar.set_label("activation")
-    _save(figure, target)
+    _save(figure, target, tells_missing=True)
 
 
 def plot_gates(
@@ -112,6 +133,8 @@ def plot_gates(
     rows."""
     from matplotlib.figure import Figure
 
+    for name, opened in gates.items():
+        _check_lengths(name, tokens, opened)
     figure = Figure(figsize=(2 + 0.13 * len(tokens), 1 + 2.2 * len(gates)), layout="constrained")
     panels = figure.subplots(len(gates), sharex=True, squeeze=False)[:, 0]
     for axes, (name, opened) in zip(panels, gates.items(), strict=True):
@@ -119,16 +142,19 @@ def plot_gates(
         axes.set(ylabel=f"{name}\nhidden unit")
     panels[0].set_title(title, parse_math=False)
     shown = ["\u21b5" if token == "\n" else "\u2423" if token == " " else token for token in tokens]
-    panels[-1].set_xticks(range(len(tokens)), shown, parse_math=False)
+    upright = 90 if max(map(len, shown)) > 1 else 0
+    panels[-1].set_xticks(range(len(tokens)), shown, parse_math=False, family=_fonts("sans-serif"), rotation=upright)
     panels[-1].set(xlabel="token read")
     figure.colorbar(image, ax=list(panels), shrink=0.6, aspect=30, label="0 closed, 1 open")
-    _save(figure, target)
+    _save(figure, target, tells_missing=True)
 
 
 def plot_gradient_norms(norms: Sequence[float], clip_norm: float, target: Target, title: str = "") -> None:
     """Saves the norm of each step's gradients before it was bounded as a PNG, with the bound as a line (0: none)."""
     from matplotlib.figure import Figure
 
+    if not np.any(np.asarray(norms) > 0):
+        raise UserError("expected the norms of a training step at least; got none above zero")
     figure = Figure(figsize=(6, 3.75), layout="constrained")
     axes = figure.add_subplot()
     axes.semilogy(range(1, len(norms) + 1), norms, ".", color="0.3", markersize=2, label="norm of the gradients")
@@ -149,7 +175,28 @@ def _square(column: int, row: int, colour: Any) -> Any:
     return Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="none")
 
 
-def _save(figure: Any, target: Target) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a letter that the font lacks, or of values beyond the axes
+def _check_lengths(name: str, tokens: Sequence[str], values: np.ndarray) -> None:
+    if not len(tokens) or len(tokens) != len(values):
+        raise UserError(f"expected {name} for each token of a text; got {len(tokens)} tokens and {len(values)} values")
+
+
+def _fonts(usual: str) -> list[str]:
+    """The usual font, and those of OTHER_FONTS that are installed, for the letters that it lacks."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return [usual, *(name for name in OTHER_FONTS if name in installed)]
+
+
+def _save(figure: Any, target: Target, tells_missing: bool = False) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # of a letter that the font lacks, or of values beyond the axes
         figure.savefig(target, dpi=120, format="png")
+    missing = [str(warning.message) for warning in caught if "missing from" in str(warning.message)]
+    if missing and tells_missing:
+        warnings.warn(
+            f"{len(set(missing))} letters are in no font that is installed here, and are boxes in the picture; install "
+            f"one that has them, such as {OTHER_FONTS[0]}",
+            RunWarning,
+            stacklevel=3,
+        )

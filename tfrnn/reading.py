@@ -42,9 +42,10 @@ class Reading(NamedTuple):
         )
 
     def row(self, row: int) -> "Reading":
-        """That row alone."""
-        logits, state = tf.nest.map_structure(lambda tensor: tensor[row : row + 1], (self.logits, self.state))
+        """That row alone. Raises IndexError."""
+        row = range(len(self.sample))[row]
         only = slice(row, row + 1)
+        logits, state = tf.nest.map_structure(lambda tensor: tensor[only], (self.logits, self.state))
         return Reading(logits, state, self.recent[only], self.sample[only], self.generated, self.gaps[only])
 
     def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, word_by_word: bool) -> "Reading":
@@ -66,14 +67,15 @@ def read_prefixes(
     Args:
       model: a LanguageModel, trained or not.
       vocabulary: the one it was trained with.
-      prefixes: a text for each row, cleaned as the training text was.
+      prefixes: a list with a text for each row (or one text), cleaned as the training text was.
       after: of as many rows.
       unknown: what becomes of unknown tokens: `error`, `unk` or `skip`.
     Raises:
       UserError: a prefix has no known token, or an unknown one where that is an error; there is no prefix.
     """
-    if not prefixes:
-        raise UserError("expected a prefix at least to go on from; got none")
+    prefixes = [prefixes] if isinstance(prefixes, (str, bytes)) else list(prefixes)
+    if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
+        raise UserError(f"expected a list of texts, one at least, to go on from; got {prefixes!r}")
     encoded = [vocabulary.encode_prefix(prefix, unknown) for prefix in prefixes]
     rows = len(encoded)
     if after is not None and len(after.sample) != rows:

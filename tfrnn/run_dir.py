@@ -71,6 +71,11 @@ class RunDir:
         """Whether there is a run."""
         return self._exists(CONFIG)
 
+    def owns(self, path: str | os.PathLike) -> bool:
+        """Whether a path is that of a file of the run."""
+        own, other = self.path.resolve(), Path(path).resolve()
+        return other.is_relative_to(own) and other.relative_to(own).parts[0] in _OWN
+
     def create(self, config: Config, vocabulary: Vocabulary) -> None:
         """Writes the settings and the vocabulary, over those of a begun run where these may change. Raises OSError."""
         (self.path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)

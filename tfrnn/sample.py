@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> None:
 
 def check(given: dict[str, Any]) -> None:
     """Raises UserError where the given flags contradict each other."""
-    drawing = [field.name for field, _ in Sampling.fields()]
+    given = {name: value for name, value in given.items() if value is not False}
+    drawing = [*(field.name for field, _ in Sampling.fields()), "seed"]
     for flag, why, others in (
         ("beam_width", "searches the likeliest text and draws nothing", [*drawing, "stream", "interactive"]),
         ("interactive", "reads prefixes from standard input, and writes on one text", ["prefix", "num_samples"]),
@@ -88,6 +89,10 @@ def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     sampler = Sampler(**vars(sampling))
+    rows = max(1, len(settings.prefix or config.run.prefix)) * side_by_side
+    # Logits, what they are sorted into, and probabilities; the section of random numbers; the text.
+    needed = rows * (40 * len(vocabulary) + 8 * 1024 + 8 * settings.length)
+    runtime.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
     if settings.interactive:
         converse(model, vocabulary, config, settings, sampler)
         return

@@ -23,7 +23,10 @@ _DEFAULT = config.Sampling()
 
 
 class Choosing(Protocol):
-    """What generation asks of a sampler. `<unk>` (id 0) is made impossible before it is asked."""
+    """What generation asks of a sampler. `<unk>` (id 0) is made impossible before it is asked.
+
+    It is compiled: what it reads from itself is read once, so a sampler is hashable and does not change.
+    """
 
     def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
         """Token ids, int32 [B].
@@ -80,8 +83,12 @@ def greedy(logits: tf.Tensor) -> tf.Tensor:
 
 def draw(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """A token of each row by the softmax of the logits [B, V] and a number in [0, 1) for each row; int32 [B]."""
-    reached = tf.cumsum(tf.nn.softmax(logits), 1)
-    return tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
+    probabilities = tf.nn.softmax(logits)
+    reached = tf.cumsum(probabilities, 1)
+    drawn = tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
+    drawn = tf.minimum(drawn, logits.shape[1] - 1)
+    # XLA's sums may rise, by a rounding step, where the probability is zero.
+    return tf.where(tf.gather(probabilities, drawn, axis=1, batch_dims=1) > 0, drawn, greedy(logits))
 
 
 def keep_top_k(logits: tf.Tensor, k: int) -> tf.Tensor:

@@ -97,4 +97,4 @@ def _expected(field: dataclasses.Field, kind: Any) -> str:
         if key in bounds
     ]
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text in UTF-8"}
-    return " ".join([names.get(kind, "a list of texts"), " and ".join(limits)]).strip()
+    return " ".join([names.get(kind, "a list of texts in UTF-8"), " and ".join(limits)]).strip()

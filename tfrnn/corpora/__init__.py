@@ -91,6 +91,6 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
     if not cleaned.strip():
         raise UserError(
             f"corpus {name_or_path}: expected a text with letters, but the rule {rule!r} leaves nothing of its "
-            f"{len(text)} characters; try --text_rule=raw or another text"
+            f"{len(text)} characters; take another text, or a text rule that keeps what it has, such as raw"
         )
     return cleaned
