@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfrnn import command_line, corpora, memorisation, runtime, text_rules
-from tfrnn.config import Config, Trained
+from tfrnn.config import Config, Sampling, Trained
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.heat_map import heat_map
 from tfrnn.settings import Section, setting
@@ -77,7 +77,6 @@ class Memorised(Section):
 
     memorised: bool = setting(False, "generate a text, and report how much of it stands in the training text")
     length: int = setting(5_000, "tokens to generate for that", minimum=1, maximum=10**6)
-    temperature: float = setting(1.0, "and its temperature; 0: greedy", minimum=0, maximum=1e6)
     seed: int = setting(0, "and what fixes it", minimum=0, below=2**31)
 
 
@@ -85,14 +84,16 @@ def main(argv: Sequence[str]) -> None:
     flags = command_line.Flags("evaluate", ABOUT)
     for section in (Trained, Read, Written, Memorised):
         flags.define(section)
+    flags.define(Sampling, ["temperature"])
     given = flags.parse(argv)
     for owner, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
         if found := [name for name in names if name in given and not given.get(owner)]:
             raise UserError(f"--{found[0]} is for --{owner}; give that too, or leave it out")
-    evaluate(*(flags.take(given, section) for section in (Trained, Read, Written, Memorised)))  # type: ignore[arg-type]
+    sections = [flags.take(given, section) for section in (Trained, Read, Written, Memorised, Sampling)]
+    evaluate(*sections)  # type: ignore[arg-type]
 
 
-def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorised) -> None:
+def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorised, sampling: Sampling) -> None:
     """Prints the measures, and writes what was asked for."""
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
@@ -124,7 +125,7 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
         page = _page(title, written.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
         _write("heatmap", written.heatmap, [page])
     if memorised.memorised:
-        for line in _by_heart(model, vocabulary, config, memorised, own):
+        for line in _by_heart(model, vocabulary, config, memorised, sampling, own):
             print(line)
     print(result)
 
@@ -221,12 +222,14 @@ def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Voc
     return heat_map(shown, predicted.bits, list(_likeliest(predicted, vocabulary)), title, remarks, between)
 
 
-def _by_heart(model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, own: str) -> list[str]:
+def _by_heart(
+    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: str
+) -> list[str]:
     from tfrnn.generation import generate
     from tfrnn.samplers import Sampler
 
     data, prefix = config.data, config.run.prefix[0]
-    sampler = Sampler(settings.temperature)
+    sampler = Sampler(**vars(sampling))
     generated = generate(model, vocabulary, prefix, settings.length, sampler, settings.seed)[len(prefix) :]
     training, held_out = corpora.split(own, data.tokens, data.max_tokens, data.validation_tokens)
     return memorisation.report(generated, held_out, training)
