@@ -7,7 +7,7 @@ from hypothesis import settings
 from tfrnn import runtime
 
 runtime.import_tensorflow_quietly()
-runtime.set_threads()
+runtime.set_threads(cpu_devices=4)  # for strategies of several replicas; nothing else uses more than the first
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from there
 # How long an example takes says nothing on a shared machine.
 settings.register_profile("short", deadline=None, max_examples=50)

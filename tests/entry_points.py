@@ -34,14 +34,14 @@ def quiet_environment():
     return {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
 
 
-def command(*arguments, **kwargs):
+def command(*arguments, environment=None, **kwargs):
     """A command in a process of its own, which SIGINT interrupts, though these tests may be a job that it does not."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=-1,
         stderr=-1,
         text=True,
-        env=quiet_environment(),
+        env=quiet_environment() | (environment or {}),
         preexec_fn=interruptible,
         **kwargs,
     )

@@ -18,6 +18,7 @@ WRONG = {
     "max_tokens": [-1, 1.5, "many", True],
     "validation_tokens": [-1, None],
     "vocabulary": ["all"],
+    "max_vocabulary": [-1, 2.5],
     "sampling": ["seq"],
     "random_offset": [1, "maybe", None],
     "batch_size": [0, -3, 2.0, "x"],
@@ -44,6 +45,9 @@ WRONG = {
     "deterministic": ["sometimes"],
     "device": ["gpu", "gpu:", "gpu:x", "tpu:0", "CPU"],
     "strategy": ["mirrors"],
+    "worker_timeout": [0, "long"],
+    "cpu_devices": [0, 65, 1.5],
+    "cache_dir": [3],
     "prefix": ["bare", (1,)],
     "show_every": [-1],
     "save_every": [-1, float("inf")],
@@ -100,7 +104,15 @@ def test_the_names_of_classes_are_there():
 def test_what_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
     training = {"epochs", "early_stopping", "chains", "jit_compile"}
-    assert changeable == training | {"device", "strategy", "prefix", "show_every", "save_every", "log_dir"}
+    where = {"device", "strategy", "worker_timeout", "cpu_devices", "cache_dir", "log_dir"}
+    assert changeable == training | where | {"prefix", "show_every", "save_every"}
+
+
+def test_contradictory_strategies():
+    with pytest.raises(UserError, match=r"--cpu_devices is for --strategy=mirrored; got one_device"):
+        Config().replace(cpu_devices=2)
+    with pytest.raises(UserError, match=r"--strategy=mirrored takes all devices.*got --device=gpu:1"):
+        Config().replace(strategy="mirrored", device="gpu:1")
 
 
 def test_contradictory_schedules():

@@ -220,9 +220,9 @@ def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "CALL_SECONDS", 0)
     evaluate = trainer.Trainer._evaluate
 
-    def interrupted(*arguments):
+    def interrupted(*arguments, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments)
+        return evaluate(*arguments, **kwargs)
 
     with mock.patch.object(trainer.Trainer, "_evaluate", interrupted):
         status, out, err = run(train.main, *flags, f"--run_dir={tmp_path}/run")

@@ -10,13 +10,14 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
-    ["errors", "settings", "config", "durable", "vocabulary", "text_rules", "memorisation", "heat_map"],
-    ["cells", "batches", "blocks", "checkpoints", "corpora", "metrics", "runtime", "samplers"],
-    ["recurrence"],
+    ["errors", "settings", "config", "durable", "stored", "vocabulary", "text_rules", "memorisation", "heat_map"],
+    ["cells", "batches", "blocks", "checkpoints", "cluster", "corpora", "metrics", "replicas", "runtime", "samplers"],
+    ["recurrence", "text"],
     ["rnn"],
     ["model", "transfer"],
     ["step", "inspection", "scoring", "reading", "run_dir"],
     ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "event_files", "command_line"],
+    ["training"],
     ["train", "sample", "evaluate", "export", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -25,6 +26,8 @@ INSIDE_FLOOR_0 = [
     ("settings", "errors"),
     ("config", "errors"),
     ("config", "settings"),
+    ("config", "vocabulary"),
+    ("stored", "errors"),
     ("text_rules", "errors"),
     ("vocabulary", "errors"),
     ("vocabulary", "text_rules"),

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import tfrnn
 from tfrnn import corpora, runtime, sample, series, text_rules, train
+from tfrnn import text as text_lib
 from tfrnn.config import Config
 from tfrnn.corpora.files import read_text
 from tfrnn.errors import MissingFileError, UserError
@@ -319,7 +320,7 @@ def test_every_character_there_is(tmp_path):
     text = tmp_path / "all"
     text.write_bytes("".join(characters).encode())
     config = Config().replace(corpus=str(text), units=4, max_tokens=0)
-    _, read = train.read(config)
+    _, read = text_lib.read(config)
     assert len(read.vocabulary) == len(characters) + 1
     assert read.training[:100].tolist() == list(range(1, 101))
     with mock.patch.object(runtime, "memory_bytes", return_value=8 * 10**9):

@@ -144,6 +144,10 @@ def folder(tmp_path_factory):
     (folder / "bad.zip").write_bytes(content)
     with (folder / "sparse").open("wb") as file:
         file.truncate(2**40)
+    (folder / "no_texts").mkdir()
+    (folder / "mixed" / "deeper").mkdir(parents=True)
+    (folder / "mixed" / "good.txt").write_text("a text")
+    (folder / "mixed" / "deeper" / "picture.png").write_bytes(b"\x89PNG\0\0")
     (folder / "no_run").mkdir()
     (folder / "no_run" / "thesis.txt").write_text("all my work")
     status, _, err = run(train.main, *SMALL, f"--run_dir={folder}/run")
@@ -203,17 +207,18 @@ TRAINING = {
     "--corpus={}/empty": "empty",
     "--corpus={}/binary": "byte 2 is NUL",
     "--corpus={}/latin": "byte 1 is 0xfc",
-    "--corpus={}/no_run": "directory",
+    "--corpus={}/no_texts": "a directory of text files, but this one holds none",
+    "--corpus={}/mixed": "binary; take a text, or remove it from the folder",
     "--corpus={}/marks": "leaves nothing of its 0 characters",
     "--corpus={}/blank": "leaves nothing",
     "--corpus={}/half": "byte 2 is 0xc3",
     "--corpus={}/surrogate": "byte 1 is 0xed",
     "--corpus={}/overlong": "byte 0 is 0xc0",
     "--corpus={}/utf16": "NUL",
-    "--corpus={}/gzip": "NUL",
+    "--corpus={}/gzip": "cannot be unpacked",
     "--corpus={}/zip": "zip",
     "--corpus={}/bad.zip": "cannot be unpacked",
-    "--corpus={}/sparse": "at most 8,589,934,592 bytes",
+    "--corpus={}/sparse": "byte 0 is NUL",
     "--corpus=/dev/zero": "got a device",
     "--device=gpu:" + "9" * 5000: "--device must be",
     "--corpus={}/short": "9 tokens, but batches of 32 rows of 35 steps need",

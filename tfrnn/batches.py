@@ -1,8 +1,9 @@
 """Batches of a text, time-major, with tf.data: sequential and random (Dive into Deep Learning, section 8.3).
 
 The same two cut a series of numbers, and a third kind takes sequences with a label for each step.
-Batch k of epoch e is a function of (seed, e, k) alone, so going on after an interruption needs two integers.
-Letters: T num_steps, B batch_size, N tokens, D values of a step of a series.
+Batch k of epoch e is a function of (seed, e, k) alone, so going on after an interruption needs two integers, and each
+worker of several can cut its own rows of it.
+Letters: T num_steps, B batch_size, N tokens, D values of a step of a series; n batches that are cut in one go.
 """
 
 import abc
@@ -13,6 +14,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.stored import StoredIds
+
+READ_TOKENS = 2**16  # about so many tokens of a file are read in one go
 
 
 class Batch(NamedTuple):
@@ -45,14 +49,18 @@ class Batches(abc.ABC):
         """The batches of one epoch."""
         return self.from_position(epoch, 0).take(self.num_batches(epoch))
 
-    def from_position(self, epoch: int, batch: int) -> tf.data.Dataset:
-        """All batches from batch `batch` of epoch `epoch` on, epoch after epoch without end."""
+    def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
+        """All batches from batch `batch` of epoch `epoch` on, epoch after epoch without end; of each, these rows."""
+        rows = rows or range(self.batch_size)
+        in_one_go = self._batches_in_one_go(len(rows))
 
         def batches_of(e: tf.Tensor) -> tf.data.Dataset:
             offset = self._offset(e)
             first = tf.where(e == epoch, tf.constant(batch, tf.int64), 0)
-            last = tf.cast(self._num_batches(offset), tf.int64)
-            return tf.data.Dataset.range(first, last).map(lambda k: self._batch(e, offset, tf.cast(k, tf.int32)))
+            numbers = tf.data.Dataset.range(first, self._num_batches(offset))
+            if in_one_go == 1:
+                return numbers.map(lambda k: Batch(*(part[0] for part in self._batches(e, offset, k[None], rows))))
+            return numbers.batch(in_one_go).map(lambda k: self._batches(e, offset, k, rows)).unbatch()
 
         epochs = tf.data.Dataset.range(epoch, tf.int64.max)
         options = tf.data.Options()
@@ -62,36 +70,50 @@ class Batches(abc.ABC):
         return epochs.flat_map(batches_of).prefetch(2).with_options(options)
 
     def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
-        """int32: what an epoch leaves out at the beginning."""
-        return tf.constant(0)
+        """int64: what an epoch leaves out at the beginning."""
+        return tf.constant(0, tf.int64)
 
-    def _shuffled_rows(self, epoch: tf.Tensor, k: tf.Tensor, num_rows: tf.Tensor) -> tf.Tensor:
-        """Which of an epoch's rows are in batch k, [B], in an order of its own for each epoch."""
+    def _batches_in_one_go(self, num_rows: int) -> int:
+        """How many batches of so many rows are best cut together."""
+        return 1
+
+    def _shuffled_rows(self, epoch: tf.Tensor, k: tf.Tensor, rows: range, num_rows: tf.Tensor) -> tf.Tensor:
+        """Which of an epoch's rows are these rows of batches k, [n, rows], in an order of its own for each epoch."""
         # A keyed permutation, computed where it is asked for: nothing of the corpus's size is shuffled in memory.
         # Its key must be well mixed: neighbouring epochs as keys give orders that are visibly alike.
         key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
-        return tf.random.experimental.index_shuffle(k * self.batch_size + tf.range(self.batch_size), key, num_rows - 1)
+        numbers = k[:, None] * self.batch_size + _numbers(rows)
+        shuffled = tf.random.experimental.index_shuffle(tf.reshape(numbers, [-1]), key, num_rows - 1)
+        return tf.reshape(shuffled, [-1, len(rows)])
 
     @abc.abstractmethod
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
-        """int32: batches in an epoch with this offset."""
+        """int64: batches in an epoch with this offset."""
 
     @abc.abstractmethod
-    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        """Batch k of the epoch."""
+    def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+        """These rows of batches k, [n], of the epoch: each part with an axis for n before its own."""
 
 
 class _Windows(Batches):
     """Batches cut from one text or series; the target of a step is what comes after it."""
 
-    def __init__(self, ids: npt.ArrayLike, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True):
+    def __init__(
+        self,
+        ids: npt.ArrayLike | StoredIds,
+        batch_size: int,
+        num_steps: int,
+        seed: int = 0,
+        random_offset: bool = True,
+    ):
         super().__init__(batch_size, num_steps, seed)
-        self._ids = _tensor(ids)
+        self._ids = ids if isinstance(ids, StoredIds) else _tensor(ids)
         self._random_offset = random_offset
         self._largest_offset = self._offset_bound() if random_offset else 0
-        needed, found = self._tokens_needed(), self._ids.shape[0]
+        needed, found = self._tokens_needed(), len(self._ids)
         if found < needed:
-            what, unit = ("series", "values") if self._ids.dtype.is_floating else ("text", "tokens")
+            series = isinstance(self._ids, tf.Tensor) and self._ids.dtype.is_floating
+            what, unit = ("series", "values") if series else ("text", "tokens")
             raise UserError(
                 f"{what} too short: {found} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
                 f"{needed}; take a longer {what} or smaller --batch_size or --num_steps"
@@ -99,13 +121,25 @@ class _Windows(Batches):
 
     def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
         if not self._largest_offset:
-            return tf.constant(0)
-        return tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
+            return tf.constant(0, tf.int64)
+        offset = tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
+        return tf.cast(offset, tf.int64)
+
+    def _batches_in_one_go(self, num_rows: int) -> int:
+        if isinstance(self._ids, tf.Tensor):
+            return 1
+        return max(1, READ_TOKENS // (num_rows * (self.num_steps + 1)))
 
     def _cut(self, starts: tf.Tensor, reset: tf.Tensor) -> Batch:
-        """A batch whose row b begins at token starts[b]."""
-        window = tf.gather(self._ids, starts[None, :] + tf.range(self.num_steps + 1)[:, None])  # [T + 1, B]
-        return Batch(window[:-1], window[1:], reset)
+        """Batches whose rows begin at the tokens `starts`, [n, rows]."""
+        if isinstance(self._ids, tf.Tensor):
+            window = tf.gather(self._ids, starts[:, None, :] + tf.range(self.num_steps + 1, dtype=tf.int64)[:, None])
+        else:
+            ids = self._ids
+            window = tf.numpy_function(lambda s: ids.read(s, self.num_steps + 1), [starts], ids.dtype, stateful=False)
+            window = tf.transpose(tf.ensure_shape(window, [None, starts.shape[1], self.num_steps + 1]), [0, 2, 1])
+            window = tf.cast(window, tf.int32)
+        return Batch(window[:, :-1], window[:, 1:], reset)  # window: [n, T + 1, rows]
 
     @abc.abstractmethod
     def _offset_bound(self) -> int:
@@ -124,7 +158,7 @@ class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its 
     Without an offset the streams are those of the book's first edition: N // B tokens each, the last target included.
 
     Args:
-      ids: tokens, int32 [N]; or a series of numbers, float32 [N] or [N, D].
+      ids: tokens, int32 [N], in memory or in a file; or a series of numbers, float32 [N] or [N, D].
       batch_size, num_steps: B and T.
       seed: decides the offsets.
       random_offset: whether there are offsets; without, every epoch is the same.
@@ -140,15 +174,15 @@ class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its 
 
     def _stream_length(self, offset: tf.Tensor) -> tf.Tensor:
         behind = 1 if self._random_offset else 0
-        return (self._ids.shape[0] - offset - behind) // self.batch_size
+        return (len(self._ids) - offset - behind) // self.batch_size
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         inside = 0 if self._random_offset else 1
         return (self._stream_length(offset) - inside) // self.num_steps
 
-    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        starts = offset + tf.range(self.batch_size) * self._stream_length(offset) + k * self.num_steps
-        return self._cut(starts, tf.fill([self.batch_size], k == 0))
+    def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+        starts = offset + _numbers(rows) * self._stream_length(offset) + k[:, None] * self.num_steps
+        return self._cut(starts, tf.repeat(k[:, None] == 0, len(rows), 1))
 
 
 class random_batches(_Windows):  # noqa: N801
@@ -164,14 +198,14 @@ class random_batches(_Windows):  # noqa: N801
         return self.num_steps - 1
 
     def _num_windows(self, offset: tf.Tensor) -> tf.Tensor:
-        return (self._ids.shape[0] - offset - 1) // self.num_steps
+        return (len(self._ids) - offset - 1) // self.num_steps
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return self._num_windows(offset) // self.batch_size
 
-    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        windows = self._shuffled_rows(epoch, k, self._num_windows(offset))
-        return self._cut(offset + windows * self.num_steps, tf.fill([self.batch_size], True))
+    def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+        windows = self._shuffled_rows(epoch, k, rows, self._num_windows(offset))
+        return self._cut(offset + windows * self.num_steps, tf.ones_like(windows, tf.bool))
 
 
 class labelled_batches(Batches):  # noqa: N801
@@ -201,16 +235,21 @@ class labelled_batches(Batches):  # noqa: N801
             raise UserError(f"expected at least --batch_size={batch_size} sequences; got {num_rows}")
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
-        return tf.constant(self._inputs.shape[0] // self.batch_size)
+        return tf.constant(self._inputs.shape[0] // self.batch_size, tf.int64)
 
-    def _batch(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor) -> Batch:
-        rows = self._shuffled_rows(epoch, k, tf.constant(self._inputs.shape[0]))
-        inputs, targets = (_time_major(tf.gather(values, rows)) for values in (self._inputs, self._targets))
-        return Batch(inputs, targets, tf.fill([self.batch_size], True))
+    def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+        chosen = self._shuffled_rows(epoch, k, rows, tf.constant(self._inputs.shape[0], tf.int64))
+        inputs, targets = (_time_major(tf.gather(values, chosen)) for values in (self._inputs, self._targets))
+        return Batch(inputs, targets, tf.ones_like(chosen, tf.bool))
+
+
+def _numbers(rows: range) -> tf.Tensor:
+    return tf.range(rows.start, rows.stop, dtype=tf.int64)
 
 
 def _time_major(rows: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
+    """[n, B, T, ...] to [n, T, B, ...]."""
+    return tf.transpose(rows, [0, 2, 1, *range(3, len(rows.shape))])
 
 
 def _tensor(values: npt.ArrayLike, rank: int = 1) -> tf.Tensor:

@@ -82,6 +82,12 @@ def pack(arrays: Arrays) -> memoryview:
     return content
 
 
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """The inverse of `pack`, for what another worker has packed; of a file see Checkpoint."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        return dict(archive)
+
+
 class Checkpoint:
     """A checkpoint file of at most `limit` bytes, open, its checksum verified; arrays are read when they are asked for.
 

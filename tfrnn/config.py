@@ -11,6 +11,7 @@ from typing import Any
 
 from tfrnn.errors import UserError
 from tfrnn.settings import TEXTS, Section, setting
+from tfrnn.vocabulary import UNKNOWN
 
 # Names of the classes: scratch in tfrnn.cells, keras in keras.layers.
 CELLS = {
@@ -54,6 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "jay_lstm_concise": {**_LYRICS_ADAM, "cell": "lstm"},
 }
 DEFAULT_PRESET = "rnn_concise"
+DECAYING = {"cosine", "exponential"}  # schedules that know when training ends
 # What forecasting a series takes in place of the defaults, which are for texts.
 FORECAST: dict[str, Any] = {
     "cell": "gru",
@@ -70,7 +72,11 @@ FORECAST: dict[str, Any] = {
 class Data(Section):
     """The text and how it is cut into batches"""
 
-    corpus: str = setting("sample", "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text")
+    corpus: str = setting(
+        "sample",
+        "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text (plain or gzip) or of a "
+        "folder of such texts, of any size",
+    )
     text_rule: str = setting(
         "auto",
         "book: lower-case letters, lines glued; lines: the same with a space between lines; "
@@ -84,6 +90,9 @@ class Data(Section):
     )
     vocabulary: str = setting(
         "corpus", "which text makes the vocabulary: all of it or what is trained on", choices=("corpus", "training")
+    )
+    max_vocabulary: int = setting(
+        0, f"most tokens of the vocabulary; of more the rarest become {UNKNOWN}; 0: all", minimum=0
     )
     sampling: str = setting(
         "sequential",
@@ -199,16 +208,36 @@ class Run(Section):
         "auto", "auto (a GPU if there is one), cpu or gpu:N", pattern=r"auto|cpu|gpu:\d{1,3}", may_change=True
     )
     strategy: str = setting(
-        "one_device", "the tf.distribute strategy", choices=("one_device",), may_change=True
-    )  # fmt: skip
+        "one_device",
+        "the tf.distribute strategy. mirrored: a replica on each local device; multi_worker: on each device of each "
+        "worker in the environment variable TF_CONFIG. The replicas divide each batch",
+        choices=("one_device", "mirrored", "multi_worker"),
+        may_change=True,
+    )
+    worker_timeout: float = setting(
+        600.0, "seconds that the workers of multi_worker wait for each other", above=0, maximum=1e6, may_change=True
+    )
+    cpu_devices: int = setting(
+        1, "devices that mirrored sees in the CPU, to try it without GPUs", minimum=1, maximum=64, may_change=True
+    )
     prefix: TEXTS = setting((), "text to continue (may be repeated); by default the corpus's own", may_change=True)
     show_every: int = setting(50, "epochs between predictions shown; 0: none", minimum=0, may_change=True)
     save_every: float = setting(
         30.0, "seconds between checkpoints", minimum=0, maximum=1e9, may_change=True
     )  # fmt: skip
+    cache_dir: str = setting("", "folder for what is kept of large texts; by default ~/.cache/tfrnn", may_change=True)
     log_dir: str = setting(
         "", "folder for TensorBoard's event files: measures, and predictions as text", may_change=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cpu_devices > 1 and self.strategy != "mirrored":
+            raise UserError(f"--cpu_devices is for --strategy=mirrored; got {self.strategy}; leave one out")
+        if self.strategy != "one_device" and self.device.startswith("gpu"):
+            raise UserError(
+                f"--strategy={self.strategy} takes all devices of a kind; got --device={self.device}; give auto or cpu"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

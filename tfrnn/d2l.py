@@ -24,6 +24,7 @@ from tfrnn import corpora, generation, runtime, step, text_rules
 from tfrnn.batches import Batch, Batches, random_batches, sequential_batches
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.model import LanguageModel
+from tfrnn.replicas import Replicas
 from tfrnn.rnn import RNN
 from tfrnn.vocabulary import NOUNS, UNKNOWN, Vocabulary
 
@@ -307,14 +308,15 @@ class _TimeMajor:
                 mean = tf.reduce_mean(loss(tf.reshape(targets, [-1]), flat))
                 return mean * tf.cast(tf.size(targets), mean.dtype)
 
-            def one_step(batch: Batch, state: tuple, sums: step.Sums) -> tuple:
-                return step.train_step(self, updater, summed, 1.0, batch, state, sums)
-
             # An optimizer works under the strategy in whose scope it was made.
-            strategy = getattr(updater, "_distribution_strategy", None) or tf.distribute.get_strategy()
+            replicas = Replicas(getattr(updater, "_distribution_strategy", None) or tf.distribute.get_strategy())
+            if replicas.count > 1:
+                raise UserError(
+                    f"expected a strategy of one device, got one of {replicas.count} replicas; use tfrnn.Trainer for it"
+                )
 
             def train_step(batch: Batch, state: tuple, sums: step.Sums) -> tuple:
-                return strategy.run(one_step, (batch, state, sums))
+                return step.train_step(self, updater, summed, 1.0, batch, state, sums, replicas=replicas)
 
             if self.compiles:
                 train_step = tf.function(train_step, autograph=False, reduce_retracing=True)

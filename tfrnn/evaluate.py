@@ -1,7 +1,6 @@
 """Evaluates a trained model on a text: `python -m tfrnn.evaluate --help`."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from tfrnn.config import Config, Sampling, Trained
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.heat_map import heat_map
 from tfrnn.settings import Section, setting
+from tfrnn.text import Corpus
 from tfrnn.vocabulary import NOUNS, UNKNOWN, Vocabulary
 
 ABOUT = """Measures how well a model that `python -m tfrnn.train` has trained predicts a text, token after token.
@@ -106,7 +106,7 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
         if path and (read_too or RunDir(trained.run_dir).owns(path)):
             raise UserError(f"--{flag}={path}: expected a file that is not read here; name another")
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
-    own = "" if what.named and not memorised.memorised else read_own(trained, vocabulary, config)
+    own = None if what.named and not memorised.memorised else open_own(trained, vocabulary, config)
     text = read(what, config, own, memorised.memorised)
     ids = vocabulary.encode(text, "unk")
     _check_known(vocabulary, text, ids)
@@ -125,48 +125,57 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
         page = _page(title, written.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
         _write("heatmap", written.heatmap, [page])
     if memorised.memorised:
+        assert own
         for line in _by_heart(model, vocabulary, config, memorised, sampling, own):
             print(line)
     print(result)
 
 
-def read_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> str:
-    """The whole text of the run's own corpus. Raises UserError where it is not as it was trained on."""
+def open_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> Corpus:
+    """The run's own corpus. Raises UserError where its text is not as it was trained on."""
     from tfrnn.run_dir import RunDir
 
     data = config.data
     try:
-        text = corpora.load_corpus(data.corpus, data.text_rule, data.tokens)
+        corpus = Corpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
     except MissingFileError as error:
         raise MissingFileError(
             f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
             f"({error}); evaluate from where train was called, or give --corpus=PATH with --part=held_out"
         ) from None
-    RunDir(trained.run_dir).check_text(hashlib.sha256(text.encode()).digest(), config, vocabulary)
-    return text
+    RunDir(trained.run_dir).check_text(bytes.fromhex(corpus.survey.sha256), config, vocabulary)
+    return corpus
 
 
-def read(what: Read, config: Config, own: str, memorised: bool) -> str:
+def read(what: Read, config: Config, own: Corpus | None, memorised: bool) -> str:
     """The text to evaluate, cleaned as the run's was; with `memorised` there may be none held out."""
     data, named = config.data, what.named
     if what.text_file:
         if not Path(what.text_file).exists():
             raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
         named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
-    text = corpora.load_corpus(named, data.text_rule, data.tokens) if named else own
+    corpus = Corpus(named, data.text_rule, data.tokens, config.run.cache_dir) if named else own
+    assert corpus
     if what.which == "all":
-        return text
-    training, held_out = corpora.split(text, data.tokens, data.max_tokens, data.validation_tokens)
-    text = {"training": training, "held_out": held_out}[what.which]
-    if len(text_rules.split(text, data.tokens)) >= 2:
-        return text
+        return corpus.part(0, corpus.survey.num_tokens)
+    parts = parts_of(corpus, config)
+    begin, end = parts[what.which]
+    if end - begin >= 2:
+        return corpus.part(begin, end)
     if memorised and what.part == "auto":
         command_line.note("the run held out no text: what is measured is the text that it was trained on")
-        return training
+        return corpus.part(*parts["training"])
     raise UserError(
         f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give "
         "--part=training, --corpus or --text_file"
     )
+
+
+def parts_of(corpus: Corpus, config: Config) -> dict[str, tuple[int, int]]:
+    """Where the parts of its text begin and end, in tokens, as a run cuts its own."""
+    data = config.data
+    end, held_out_end = corpora.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    return {"training": (0, end), "held_out": (end, held_out_end)}
 
 
 def _check_known(vocabulary: Vocabulary, text: str, ids: np.ndarray) -> None:
@@ -223,15 +232,15 @@ def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Voc
 
 
 def _by_heart(
-    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: str
+    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: Corpus
 ) -> list[str]:
     from tfrnn.generation import generate
     from tfrnn.samplers import Sampler
 
-    data, prefix = config.data, config.run.prefix[0]
+    prefix = config.run.prefix[0]
     sampler = Sampler(**vars(sampling))
     generated = generate(model, vocabulary, prefix, settings.length, sampler, settings.seed)[len(prefix) :]
-    training, held_out = corpora.split(own, data.tokens, data.max_tokens, data.validation_tokens)
+    training, held_out = (own.part(*where) for where in parts_of(own, config).values())
     return memorisation.report(generated, held_out, training)
 
 

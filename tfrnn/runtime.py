@@ -69,18 +69,24 @@ def check_memory(needed: int, what: str) -> None:
         )
 
 
-def set_threads() -> None:
+def set_threads(cpu_devices: int = 1) -> None:
     """One thread for an operation, and as many operations side by side as there are cores.
 
     The products of a small recurrent layer are too small to be divided between threads; the chains that a batch is cut
     into run side by side (see num_chains). The commands call this; in a notebook it is to be called before anything
     else of TensorFlow. Nothing is changed once TensorFlow has started its threads, with the first tensor.
+
+    Args:
+      cpu_devices: so many logical devices are made of the CPU, each with these threads, to try strategies on.
     """
     import tensorflow as tf
 
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(num_cores())
+        if cpu_devices > 1:
+            (cpu,) = tf.config.list_physical_devices("CPU")
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * cpu_devices)
     except RuntimeError:
         pass
 
@@ -107,29 +113,39 @@ def remark_on_threads(strategy: Any = None) -> None:
 def jit_by_default(strategy: Any = None) -> bool:
     """Whether XLA should compile what runs long: on a GPU, where the small operations of a step cost more than their
     arithmetic. On a CPU it made a training step no faster, or slower, and takes seconds to compile."""
-    import tensorflow as tf
-
-    one_device = isinstance(strategy, tf.distribute.OneDeviceStrategy)  # the default strategy names no devices
-    return "GPU" in (strategy.extended.worker_devices[0] if one_device else device_name())
+    return "GPU" in (devices_of(strategy) or [device_name()])[0]
 
 
-def num_chains(batch_size: int, strategy: Any = None) -> int:
-    """Into how many equal slices, computed side by side, a step should cut a batch: on a GPU one.
+def devices_of(strategy: Any) -> tuple[str, ...]:
+    """The devices on which this process runs replicas of a strategy; none of the default one, which names none."""
+    try:
+        return strategy.extended.worker_devices
+    except (AttributeError, RuntimeError):
+        return ()
 
-    On a CPU one for each core, as far as that divides the batch into slices of FEWEST_ROWS at least. Two chains on two
-    cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four gave no more
-    than two beyond the noise, and take longer to trace.
+
+def num_chains(rows: int, strategy: Any = None) -> int:
+    """Into how many equal slices, computed side by side, a step should cut a replica's rows of a batch: on a GPU one.
+
+    On a CPU one for each core of the replica's, as far as that divides the rows into slices of FEWEST_ROWS at least.
+    Two chains on two cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four
+    gave no more than two beyond the noise, and take longer to trace.
     """
     if jit_by_default(strategy):
         return 1
-    most = min(num_cores(), batch_size // FEWEST_ROWS, MOST_CHAINS)
-    return max([chains for chains in range(1, most + 1) if batch_size % chains == 0], default=1)
+    cores = num_cores() // max(1, len(devices_of(strategy)))
+    most = min(cores, rows // FEWEST_ROWS, MOST_CHAINS)
+    return max([chains for chains in range(1, most + 1) if rows % chains == 0], default=1)
 
 
-def check_chains(chains: int, batch_size: int) -> None:
-    """Raises UserError where a batch cannot be cut into so many equal slices; 0 is num_chains' own choice."""
-    if chains and batch_size % chains:
-        raise UserError(f"--batch_size={batch_size} cannot be cut into --chains={chains} equal slices; give a divisor")
+def check_chains(chains: int, batch_size: int, replicas: int = 1) -> None:
+    """Raises UserError where a batch cannot be cut into so many equal slices for each replica; 0 is num_chains' own
+    choice."""
+    if chains and batch_size % (replicas * chains):
+        each = f" for each of {replicas} replicas" if replicas > 1 else ""
+        raise UserError(
+            f"--batch_size={batch_size} cannot be cut into --chains={chains} equal slices{each}; give a divisor"
+        )
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
@@ -160,3 +176,32 @@ def one_device(device: str = "auto"):
     import tensorflow as tf
 
     return tf.distribute.OneDeviceStrategy(device_name(device))
+
+
+def mirrored(device: str = "auto"):
+    """tf.distribute.MirroredStrategy on all GPUs, or, for `cpu` and where there are none, all devices of the CPU."""
+    import tensorflow as tf
+
+    if device != "cpu" and (gpus := tf.config.list_logical_devices("GPU")):
+        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
+    # By default CPU devices meet in collective operations, of which a process can have one set of devices only.
+    cpus = [cpu.name for cpu in tf.config.list_logical_devices("CPU")]
+    return tf.distribute.MirroredStrategy(cpus, tf.distribute.ReductionToOneDevice())
+
+
+def multi_worker(device: str = "auto"):
+    """tf.distribute.MultiWorkerMirroredStrategy over the workers of TF_CONFIG, each with all its GPUs, if it has some.
+
+    Returns when all of them are there. Raises UserError where this worker's own address cannot be taken.
+    """
+    import tensorflow as tf
+
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.UnknownError as error:  # its server does not start
+        raise UserError(
+            f"--strategy=multi_worker: expected an address of this machine that is free, for this worker in TF_CONFIG, "
+            f"but {error.message}; end who uses it, or take another port"
+        ) from None

@@ -14,8 +14,10 @@ import tensorflow as tf
 
 from tfrnn import config
 from tfrnn.batches import Batch
+from tfrnn.replicas import Replicas
 from tfrnn.rnn import State, join_rows, split_rows
 
+_APART = 7919  # between the seeds of two replicas' generators
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (outputs, targets) -> the sum of the losses, a scalar
 
 
@@ -93,6 +95,52 @@ def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor],
     return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if bounded else gradients), norm
 
 
+class Gradients(NamedTuple):
+    """What a replica finds in its rows of a batch."""
+
+    loss: tf.Tensor  # the sum, nats
+    gradients: list[tf.Tensor]  # of the mean loss over all replicas' tokens, dense
+    state: State  # after the rows
+    changed: list[tf.Tensor]  # what the model's changeable variables become
+
+
+def gradients(
+    model: Any, loss_fn: Loss, batch: Batch, state: State, chains: int = 1, replicas: int = 1, replica: Any = 0
+) -> Gradients:
+    """Forward and backward over the rows of one replica, which meets no other here.
+
+    The rows are cut into `chains` equal slices, which never meet before their gradients are added up, so that they run
+    side by side. Each replica's dropout draws from a place of its own in its generator's sequence.
+    """
+    variables, changeable = model.trainable_variables, changeable_variables(model)
+    tokens = replicas * tf.size(batch.targets)
+    losses, states = [], []
+    is_generator = [variable.value.dtype.is_integer for variable in changeable]
+    apart = [
+        tf.stack([tf.cast(replica, variable.value.dtype) * _APART, 0]) if generator and replicas > 1 else None
+        for variable, generator in zip(changeable, is_generator, strict=True)
+    ]
+    before = [
+        tf.identity(variable.value) if shift is None else variable.value + shift
+        for variable, shift in zip(changeable, apart, strict=True)
+    ]
+    # A variable that changes on the way is a value too: it is assigned with the weights, or not at all.
+    with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
+        with tf.GradientTape() as tape, _weights_read_once(model):
+            for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+                outputs, new_state = model(part.inputs, part_state, training=True)
+                losses.append(loss_fn(outputs, part.targets))
+                states.append(new_state)
+            loss = tf.add_n(losses)
+            mean = loss / tf.cast(tokens, loss.dtype)
+        after = [scope.get_current_value(variable) for variable in changeable]
+    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
+    pairs = zip(tape.gradient(mean, variables), variables, strict=True)
+    found = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+    changed = [value if shift is None else value - shift for value, shift in zip(after, apart, strict=True)]
+    return Gradients(loss, found, join_rows(states), changed)
+
+
 def train_step(
     model: Any,
     optimizer: Any,
@@ -102,48 +150,65 @@ def train_step(
     state: State,
     sums: Sums,
     chains: int = 1,
+    replicas: Replicas | None = None,
+    find: Callable = gradients,
 ) -> tuple[State, Sums, tf.Tensor, tf.Tensor]:
     """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, the gradients' norm
     before it was bounded, and whether that and the loss were finite; where they were not, all is left as it came.
 
-    The loss is the mean over the batch's T * B tokens. The batch's rows are cut into `chains` equal slices, which never
-    meet before their gradients are added up, so that they run side by side.
-    """
-    variables = model.trainable_variables
-    before = [(generator, tf.identity(generator)) for generator in generators(model)]
-    tokens = tf.size(batch.targets)
-    losses, states = [], []
-    with tf.GradientTape() as tape, _weights_read_once(model):
-        for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
-            outputs, new_state = model(part.inputs, part_state, training=True)
-            losses.append(loss_fn(outputs, part.targets))
-            states.append(new_state)
-        loss = tf.add_n(losses)
-        mean = loss / tf.cast(tokens, loss.dtype)
-    new_state = join_rows(states)
-    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
-    pairs = zip(tape.gradient(mean, variables), variables, strict=True)
-    gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
-    gradients, norm = clip(gradients, clip_norm)
-    # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
-    rate = tf.cast(optimizer.learning_rate, norm.dtype)
-    finite = tf.math.is_finite(mean) & tf.math.is_finite(rate * norm)
-    if getattr(optimizer, "weight_decay", None):  # which takes from a weight in proportion to it
-        finite &= tf.math.is_finite(rate * optimizer.weight_decay * tf.linalg.global_norm(variables))
+    The loss is the mean over the batch's T * B tokens. Of several replicas each reads its own rows; their gradients are
+    summed before they are bounded, so that all make the update that one would have made.
 
-    def update() -> bool:
+    Args:
+      batch: the rows of this process's replicas.
+      state: of the rows of each replica.
+      replicas: by default those of the strategy in whose scope this is called.
+      find: `gradients`, or the same compiled.
+    """
+    replicas = replicas or Replicas(tf.distribute.get_strategy())
+    variables, changeable = model.trainable_variables, changeable_variables(model)
+
+    def in_replica(batch: Batch, state: State, sums: Sums) -> tuple:
+        own = Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
+        context = tf.distribute.get_replica_context()
+        found = find(model, loss_fn, own, state, chains, replicas.count, context.replica_id_in_sync_group)
+        *summed, loss = replicas.sum([*found.gradients, found.loss])
+        tokens = replicas.count * tf.size(own.targets)
+        bounded, norm = clip(summed, clip_norm)
+        # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
+        rate = tf.cast(optimizer.learning_rate, norm.dtype)
+        finite = tf.math.is_finite(loss / tf.cast(tokens, loss.dtype)) & tf.math.is_finite(rate * norm)
+        if getattr(optimizer, "weight_decay", None):  # which takes from a weight in proportion to it
+            finite &= tf.math.is_finite(rate * optimizer.weight_decay * tf.linalg.global_norm(variables))
+        after = (found.state, sums.add(loss, tokens))
+        kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
+        # A moving average, of a user's own cell, is averaged over the replicas; generators are the same in all.
+        changed = [v if v.dtype.is_integer else replicas.mean(v) for v in found.changed]
+        return *kept, tf.cast(norm, tf.float32), finite, bounded, changed
+
+    def update(gradients: list[tf.Tensor], changed: list[tf.Tensor]) -> None:
         optimizer.apply(gradients, variables)
+        for variable, value in zip(changeable, changed, strict=True):
+            variable.assign(value)
+
+    new_state, new_sums, norm, finite, bounded, changed = replicas.run(in_replica, batch, state, sums)
+    new_sums, norm, finite = replicas.first((new_sums, norm, finite))
+
+    def update_all() -> bool:
+        replicas.run(update, bounded, changed)
         return True
 
-    def go_back() -> bool:
-        for generator, state_before in before:
-            generator.assign(state_before)
-        return False
+    # The condition is outside of the replicas, since Keras's optimizers meet the other replicas on the way.
+    tf.cond(finite, update_all, lambda: False)
+    return new_state, Sums(*new_sums), norm, finite
 
-    tf.cond(finite, update, go_back)
-    after = (new_state, sums.add(loss, tokens))
-    kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
-    return *kept, tf.cast(norm, tf.float32), finite
+
+def changeable_variables(model: Any) -> list[Any]:
+    """Keras's variables of the model that a step may change and no optimizer does: what dropout draws from, and what a
+    user's own cell keeps, such as moving averages."""
+    if not isinstance(model, keras.Model):
+        return []  # the book's own classes, which have no such thing
+    return list(model.non_trainable_variables)
 
 
 def generators(model: Any) -> list[Any]:
@@ -155,7 +220,7 @@ def generators(model: Any) -> list[Any]:
 
 
 def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:
-    """Forward alone; chains as in train_step."""
+    """Forward alone, over the rows of one replica; chains as in `gradients`."""
     losses, states = [], []
     with _weights_read_once(model):
         for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
@@ -166,38 +231,46 @@ def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums,
 
 
 def train_steps(
-    strategy: tf.distribute.Strategy,
+    replicas: Replicas,
     step: Callable[[Batch, State, Sums], tuple[State, Sums, tf.Tensor, tf.Tensor]],
     iterator: Iterator[Batch],
     num_steps: tf.Tensor,
     state: State,
     sums: Sums,
 ) -> tuple[State, Sums, tf.Tensor]:
-    """So many training steps, or up to the first that was not finite; gives also the good ones' gradient norms."""
+    """So many training steps, or up to the first that was not finite; gives also the good ones' gradient norms.
+
+    The state that goes in and comes out is that of all rows, whoever computes them.
+    """
 
     def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums, norms: tf.TensorArray) -> tuple:
-        state, sums, norm, finite = strategy.run(step, (next(iterator), state, sums))
+        state, sums, norm, finite = step(next(iterator), state, sums)
         return done + tf.cast(finite, tf.int32), finite, state, sums, norms.write(done, norm)
 
     norms = tf.TensorArray(tf.float32, num_steps, element_shape=[])
     done, _, state, sums, norms = tf.while_loop(
-        lambda done, finite, *_: finite & (done < num_steps), body, (0, True, state, sums, norms)
+        lambda done, finite, *_: finite & (done < num_steps), body, (0, True, replicas.divide(state), sums, norms)
     )
-    return state, sums, norms.stack()[:done]
+    return replicas.gather(state), sums, norms.stack()[:done]
 
 
 def eval_steps(
-    strategy: tf.distribute.Strategy,
+    replicas: Replicas,
     step: Callable[[Batch, State, Sums], tuple[State, Sums]],
     iterator: Iterator[Batch],
     num_steps: tf.Tensor,
     state: State,
     sums: Sums,
 ) -> tuple[State, Sums]:
-    """So many evaluation steps."""
+    """So many evaluation steps; state and sums are those of each replica."""
+
+    def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
+        own = Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
+        return step(own, state, sums)
+
     _, state, sums = tf.while_loop(
         lambda done, *_: done < num_steps,
-        lambda done, state, sums: (done + 1, *strategy.run(step, (next(iterator), state, sums))),
+        lambda done, state, sums: (done + 1, *replicas.run(in_replica, next(iterator), state, sums)),
         (0, state, sums),
     )
     return state, sums

@@ -4,7 +4,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from tfrnn import checkpoints, runtime, scoring, step
 from tfrnn.batches import Batch, Batches
 from tfrnn.checkpoints import Arrays, Layout
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.replicas import Replicas
 
 CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
 
@@ -26,12 +27,15 @@ class Trainer:
       model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
       optimizer: Keras's.
       clip_norm: bound on the global norm of the gradients; 0 for none.
-      strategy: of one device; by default OneDeviceStrategy on the GPU if there is one, else the CPU, and for a model
-        that has weights already, the strategy under which they were made.
+      strategy: of tf.distribute; by default OneDeviceStrategy on the GPU if there is one, else the CPU, and for a model
+        that has weights already, the strategy under which they were made. The replicas of another one divide the rows
+        of each batch among them, and together make the update that one device would have made.
       loss_fn: (outputs, targets) -> the sum of the losses.
-      chains: slices of a batch that a step computes side by side, adding their gradients up; 0: runtime.num_chains.
+      chains: slices of a replica's rows that a step computes side by side, adding their gradients up; 0:
+        runtime.num_chains.
         Results do not depend on it but for rounding and, with dropout, for what is dropped.
-      jit_compile: whether XLA compiles a step, of one chain by default; None: runtime.jit_by_default. A cell of
+      jit_compile: whether XLA compiles a step (of several replicas, each one's part before they meet), of one chain by
+        default; None: runtime.jit_by_default. A cell of
         operations that XLA does not know needs False. Dropout drops other values with it.
 
     Attributes:
@@ -55,11 +59,7 @@ class Trainer:
         self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
         if not clip_norm >= 0:
             raise ValueError(f"clip_norm must be at least 0 (0: no bound); got {clip_norm}")
-        if self.strategy.num_replicas_in_sync > 1:
-            raise ValueError(
-                f"expected a strategy of one device, got one of {self.strategy.num_replicas_in_sync} replicas; "
-                "use tf.distribute.OneDeviceStrategy"
-            )
+        self.replicas = replicas = Replicas(self.strategy)
         self.epoch = self.batch = 0
         self.gradient_norms: list[float] = []
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
@@ -74,6 +74,9 @@ class Trainer:
                 optimizer._distribution_strategy = self.strategy
             optimizer.build(model.trainable_variables)
             self.optimizer = optimizer
+            if replicas.count > 1:
+                # A step sums the gradients before it bounds them; Keras would sum them once more.
+                optimizer._all_reduce_sum_gradients = lambda pairs: pairs
             model.compile(optimizer=optimizer)  # callbacks look for the optimizer there
         self._state = model.initial_state(0)  # of as many rows as the batches, once there are some
         # The lowest loss on the validation batches, the epoch it came with (0: none yet), and the weights then.
@@ -81,27 +84,36 @@ class Trainer:
 
         self.jit_compile = runtime.jit_by_default(self.strategy) if jit_compile is None else jit_compile
 
+        find: Any = step.gradients
+        if self.jit_compile and replicas.count > 1:  # XLA does not know how replicas meet
+            find = tf.function(find, autograph=False, jit_compile=True)
+
         def train_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
-            return step.train_step(
-                model, optimizer, loss_fn, clip_norm, batch, state, sums, self.num_chains(batch.reset.shape[0])
-            )
+            rows = batch.reset.shape[0]
+            chains = self.num_chains(rows // len(replicas.here) if rows else None)
+            return step.train_step(model, optimizer, loss_fn, clip_norm, batch, state, sums, chains, replicas, find)
 
         def eval_step(batch: Batch, state: Any, sums: step.Sums) -> tuple:
             return step.eval_step(model, loss_fn, batch, state, sums, self.num_chains(batch.reset.shape[0]))
 
         if self.jit_compile:
-            train_step = tf.function(train_step, autograph=False, jit_compile=True)
             eval_step = tf.function(eval_step, autograph=False, jit_compile=True)
+            if replicas.count == 1:
+                train_step = tf.function(train_step, autograph=False, jit_compile=True)
 
         @tf.function(autograph=False)
         def train_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
-            return step.train_steps(self.strategy, train_step, iterator, num_steps, state, sums)
+            return step.train_steps(replicas, train_step, iterator, num_steps, state, sums)
 
         @tf.function(autograph=False)
         def eval_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
-            return step.eval_steps(self.strategy, eval_step, iterator, num_steps, state, sums)
+            return step.eval_steps(replicas, eval_step, iterator, num_steps, state, sums)
 
-        self._train_steps, self._eval_steps = train_steps, eval_steps
+        @tf.function(autograph=False)
+        def begin_evaluation(rows: int) -> tuple:
+            return replicas.run(lambda: (model.initial_state(rows), step.Sums.zero()))
+
+        self._train_steps, self._eval_steps, self._begin_evaluation = train_steps, eval_steps, begin_evaluation
 
     def fit(
         self,
@@ -123,7 +135,10 @@ class Trainer:
         Raises:
           DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
         """
-        runtime.check_chains(self._chains, batches.batch_size)
+        self.replicas.share(batches.batch_size)
+        runtime.check_chains(self._chains, batches.batch_size, self.replicas.count)
+        if validation:
+            self.replicas.share(validation.batch_size, "the batch size of the validation batches")
         runtime.remark_on_threads(self.strategy)
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(
@@ -141,7 +156,7 @@ class Trainer:
             raise UserError(f"expected at most {most} batches in epoch {self.epoch + 1}; {self.batch} are done already")
         served.on_train_begin()
         try:
-            while self.epoch < last and not self.model.stop_training:
+            while self.epoch < last and not self._agree_to_stop():
                 start = time.perf_counter()
                 served.on_epoch_begin(self.epoch)
                 steps_before = len(self.gradient_norms)
@@ -156,7 +171,7 @@ class Trainer:
                 if norms := self.gradient_norms[steps_before:]:  # none, where only validation was left
                     logs["gradient_norm"] = statistics.fmean(norms)
                 if validation and validation_iterator:
-                    sums = self._evaluate(validation, validation_iterator, self.epoch, lambda: self.model.stop_training)
+                    sums = self._evaluate(validation, validation_iterator, self.epoch, may_stop=True)
                     if sums is None:
                         break  # the epoch's validation is begun again when training goes on
                     logs.update({f"val_{name}": value for name, value in _measures(sums).items()})
@@ -176,7 +191,7 @@ class Trainer:
         return self.model.history
 
     def num_chains(self, rows: int | None) -> int:
-        """Into how many slices a batch of so many rows is cut."""
+        """Into how many slices a replica's share of so many rows is cut."""
         if rows is None:
             return 1
         if self._chains and rows % self._chains == 0:  # validation batches may be of another size
@@ -261,16 +276,24 @@ class Trainer:
         self._best_loss, self._best_epoch = float(snapshot["best_loss"]), best_epoch
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
-        # One device has nothing to distribute, and a distributed iterator would wrap the dataset into another with a
-        # tuning thread of its own, see Batches.from_position.
-        return iter(batches.from_position(epoch, batch))
+        # Each process cuts the rows of its own replicas, so nothing is left to distribute; and a distributed iterator
+        # would wrap the dataset into another with a tuning thread of its own, see Batches.from_position.
+        return iter(batches.from_position(epoch, batch, self.replicas.rows_here(batches.batch_size)))
+
+    def _agree_to_stop(self) -> bool:
+        """Whether a callback of any worker wishes training to stop. All then make calls of the chief's length."""
+        own = [self._steps_per_call, self._eval_steps_per_call] if self.replicas.is_chief else [0, 0]
+        stops, *steps = self.replicas.agree([int(getattr(self.model, "stop_training", False)), *own])
+        self._steps_per_call, self._eval_steps_per_call = steps
+        self.model.stop_training = stops > 0
+        return stops > 0
 
     def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
         """Calls of as many steps as fit CALL_SECONDS; gives tokens per second, None where every call has traced."""
         num_batches = batches.num_batches(self.epoch)
         tokens_of_step = batches.batch_size * batches.num_steps
         steps_timed, traced, speed, start = 0, 0.0, None, time.perf_counter()
-        while self.batch < num_batches and not self.model.stop_training:
+        while self.batch < num_batches:
             traces = self._train_steps.experimental_get_tracing_count()
             num_steps = min(self._steps_per_call, num_batches - self.batch)
             served.on_train_batch_begin(self.batch)
@@ -291,6 +314,8 @@ class Trainer:
             if done < num_steps:
                 raise self._diverged()
             served.on_train_batch_end(self.batch - 1, {**_measures(self._sums), "tokens_per_sec": speed})
+            if self.batch < num_batches and self._agree_to_stop():
+                break
         self.seconds_apart["tracing"] += traced
         return speed
 
@@ -302,23 +327,26 @@ class Trainer:
             f"Try a new run with a smaller {smaller}"
         )
 
-    def _evaluate(
-        self, batches: Batches, iterator: Iterator, epoch: int, stop: Callable[[], bool] = lambda: False
-    ) -> step.Sums | None:
-        """The sums over the batches of an epoch, in calls as in training; None where `stop` has ended it before."""
+    def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int, may_stop: bool = False) -> step.Sums | None:
+        """The sums over the batches of an epoch, in calls as in training; None where it has been stopped before."""
         start, done, num_batches = time.perf_counter(), 0, batches.num_batches(epoch)
-        state, sums = self.model.initial_state(batches.batch_size), step.Sums.zero()
-        while done < num_batches and not (done and stop()):
+        share = self.replicas.share(batches.batch_size)
+        state, sums = self._begin_evaluation(share)
+        while done < num_batches:
+            if self._agree_to_stop() and may_stop and done:
+                break
             traces, call_start = self._eval_steps.experimental_get_tracing_count(), time.perf_counter()
             num_steps = min(self._eval_steps_per_call, num_batches - done)
             state, sums = self._eval_steps(iterator, tf.constant(num_steps), state, sums)
-            float(sums.loss)  # waits for it
+            float(self.replicas.first(sums).loss)  # waits for it
             done += num_steps
             if self._eval_steps.experimental_get_tracing_count() == traces:
                 seconds = time.perf_counter() - call_start
                 self._eval_steps_per_call = max(1, int(CALL_SECONDS * num_steps / seconds))
         self.seconds_apart["validation"] += time.perf_counter() - start
-        return sums if done == num_batches else None
+        if done < num_batches:
+            return None
+        return step.Sums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, part, None) for part in sums))
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))

@@ -4,7 +4,7 @@ import collections
 import functools
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,14 +32,31 @@ class Vocabulary:
             raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
 
     @classmethod
-    def from_text(cls, text: str, tokens: str = "char") -> "Vocabulary":
-        """The vocabulary of a cleaned text."""
+    def from_counts(cls, counts: Mapping[str, int], tokens: str = "char", max_tokens: int = 0) -> "Vocabulary":
+        """The vocabulary of counted tokens, which are in order of first appearance.
+
+        Args:
+          counts: how often each token occurs.
+          tokens: `char` or `word`.
+          max_tokens: at most so many beside `<unk>`; 0: all.
+        """
+        found = [token for token in counts if token != UNKNOWN]  # a text of words may hold it
+        found.sort(key=counts.__getitem__, reverse=True)  # which keeps ties in their order
+        return cls([UNKNOWN, *found[: max_tokens or None]], tokens)
+
+    @classmethod
+    def from_text(cls, text: str, tokens: str = "char", max_tokens: int = 0) -> "Vocabulary":
+        """The vocabulary of a cleaned text, see `from_counts`."""
         counts = collections.Counter(text.split() if tokens == "word" else text)
-        del counts[UNKNOWN]  # a text of words may hold it
-        return cls([UNKNOWN, *(token for token, _ in counts.most_common())], tokens)
+        return cls.from_counts(counts, tokens, max_tokens)
 
     def __len__(self) -> int:
         return len(self.id_to_token)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The smallest of uint8, uint16 and int32 that holds all ids."""
+        return np.dtype(next(t for t in (np.uint8, np.uint16, np.int32) if len(self) - 1 <= np.iinfo(t).max))
 
     def id_of(self, token: str) -> int:
         """The id of a token; 0 where it is unknown."""
@@ -61,11 +78,11 @@ class Vocabulary:
         if unknown not in UNKNOWN_POLICIES:
             raise UserError(f"unknown must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
         if self.tokens == "char":
-            ids = self._id_of_code_point[np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)]
+            ids = self.ids(text).astype(np.int32)
             known = ids > 0
         else:
             words = text_rules.split(text, self.tokens)
-            ids = np.array([self.id_of(word) for word in words], np.int32)
+            ids = self.ids(words).astype(np.int32)
             known = np.array([word in self._token_to_id for word in words], bool)
         if unknown == "error" and not known.all():
             strangers = self.unknown(text)
@@ -77,10 +94,16 @@ class Vocabulary:
             )
         return ids[known] if unknown == "skip" else ids
 
+    def ids(self, tokens: str | Sequence[str]) -> np.ndarray:
+        """The ids of tokens, `dtype` [N], 0 where one is unknown; characters come as a string, words as a list."""
+        if isinstance(tokens, str):
+            return self._id_of_code_point[np.frombuffer(tokens.encode("utf-32-le", "surrogatepass"), np.uint32)]
+        return np.fromiter((self._token_to_id.get(token, 0) for token in tokens), self.dtype, len(tokens))
+
     @functools.cached_property
     def _id_of_code_point(self) -> np.ndarray:
-        """int32, 0 for what is unknown."""
-        table = np.zeros(sys.maxunicode + 1, np.int32)
+        """In `dtype`, 0 for what is unknown."""
+        table = np.zeros(sys.maxunicode + 1, self.dtype)
         for i, token in enumerate(self.id_to_token):
             if len(token) == 1:
                 table[ord(token)] = i

@@ -1,10 +1,13 @@
-"""Texts to train on: an embedded story, corpora that are fetched and verified once, and any UTF-8 file."""
+"""Texts to train on: an embedded story, corpora that are fetched and verified once, and any UTF-8 files."""
 
 import dataclasses
+from collections.abc import Container
 
 from tfrnn import text_rules
 from tfrnn.corpora import fetch
-from tfrnn.corpora.files import read_text
+from tfrnn.corpora.files import Files, read_text
+from tfrnn.corpora.passes import cleaned
+from tfrnn.corpora.sources import InMemory, Source, joined
 from tfrnn.errors import MissingFileError, UserError
 
 
@@ -31,66 +34,87 @@ def text_rule_of(name_or_path: str) -> str:
     return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
 
 
-def prefixes_of(name_or_path: str, text: str, tokens: str = "char") -> tuple[str, ...]:
-    """The corpus's own prefixes; the first tokens of the cleaned text, for a file or where a rule has changed it."""
+def prefixes_of(name_or_path: str, beginning: str, known: Container[str], tokens: str = "char") -> tuple[str, ...]:
+    """The corpus's own prefixes; the first tokens of the cleaned text, for a file or where a rule has changed it.
+
+    Args:
+      name_or_path: as for open_corpus.
+      beginning: of the cleaned text, with so many tokens as BEGINNING has at the least, if there are as many.
+      known: the tokens that occur in the cleaned text.
+      tokens: `char` or `word`.
+    """
     own = CORPORA[name_or_path].prefixes if name_or_path in CORPORA else ()
-    if own and tokens == "char" and set("".join(own)) <= set(text):
+    if own and tokens == "char" and all(character in known for character in "".join(own)):
         return own
     if tokens == "word":
-        return (" ".join(text.split(maxsplit=BEGINNING[tokens])[: BEGINNING[tokens]]),)
-    return (text[: BEGINNING[tokens]],)
+        return (" ".join(beginning.split(maxsplit=BEGINNING[tokens])[: BEGINNING[tokens]]),)
+    return (beginning[: BEGINNING[tokens]],)
 
 
-def split(text: str, tokens: str, max_tokens: int, validation_tokens: int) -> tuple[str, str]:
-    """What of a cleaned text is trained on, and what is held out: so many tokens right behind that, or, where all is to
-    be trained on (max_tokens 0), at the end.
+def bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[int, int]:
+    """What of a cleaned text is trained on, the tokens [0, end), and what is held out, [end, held_out_end).
 
-    Raises UserError where nothing is left to train on.
+    Args:
+      num_tokens: of the whole text.
+      max_tokens: to train on so many; 0: on all but what is held out, at the end.
+      validation_tokens: to hold out so many, right behind those.
+    Returns:
+      end and held_out_end, where the text ends at the latest.
+    Raises:
+      UserError: nothing is left to train on.
     """
-    parts = text if tokens == "char" else text_rules.split(text, tokens)
-    end = max_tokens or len(parts) - validation_tokens
+    end = max_tokens or num_tokens - validation_tokens
     if end <= 0:
         raise UserError(
-            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {len(parts)} tokens; "
+            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {num_tokens} tokens; "
             "take a longer text, or hold out fewer"
         )
-    return text_rules.join(parts[:end], tokens), text_rules.join(parts[end:][:validation_tokens], tokens)
+    return min(end, num_tokens), min(end + validation_tokens, num_tokens)
 
 
-def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
-    """The cleaned text of a corpus.
+def open_corpus(name_or_path: str) -> Source:
+    """A corpus to read, piece by piece.
 
     A corpus that is not embedded is read from the folder that TFRNN_DATA_DIR names if its file is there, else
     from TensorFlow Datasets' cache, else it is downloaded. Its SHA-256 is verified where it is read from that folder
     and when it is downloaded.
 
     Args:
-      name_or_path: a key of CORPORA, or the path of a UTF-8 text.
+      name_or_path: a key of CORPORA, which is read into memory, or the path of a UTF-8 text or a folder of them.
+    Raises:
+      MissingFileError: there is no such file, or it cannot be had.
+      UserError: it cannot be read, is not the recorded one, or its beginning is no text. To read on may find more to
+        be wrong, see files.Files.
+    """
+    if name_or_path == "sample":
+        _, text = read_text(fetch.path_in_package("tfrnn.corpora", "sample.txt")).split("\n\n", 1)  # notice, story
+        return InMemory(name_or_path, text)
+    if name_or_path in CORPORA:
+        return InMemory(name_or_path, fetch.fetch_text(name_or_path, CORPORA[name_or_path].builder))
+    try:
+        files = Files(name_or_path or "no such file")  # an empty name would be this folder
+    except FileNotFoundError:
+        names = ", ".join(CORPORA)
+        raise MissingFileError(
+            f"--corpus must be one of {names} or the path of a text; there is no file {name_or_path!r}"
+        ) from None
+    next(files.pieces(), None)  # what is wrong at the beginning is said before hours are spent on the rest
+    return files
+
+
+def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
+    """The cleaned text of a corpus, in memory.
+
+    Args:
+      name_or_path: as for open_corpus.
       text_rule: a key of text_rules.TEXT_RULES, or `auto` for the corpus's own.
-      tokens: `char` or `word`, see text_rules.clean.
+      tokens: `char` or `word`, see text_rules.clean_pieces.
     Raises:
       MissingFileError: there is no such file, or it cannot be had.
       UserError: the file is empty, no UTF-8 text, not the recorded one, or nothing is left of it by the rule.
     """
-    if name_or_path == "sample":
-        _, text = read_text(fetch.path_in_package("tfrnn.corpora", "sample.txt")).split("\n\n", 1)  # notice, story
-    elif name_or_path in CORPORA:
-        text = fetch.fetch_text(name_or_path, CORPORA[name_or_path].builder)
-    else:
-        try:
-            text = read_text(name_or_path or "no such file")  # an empty name would be this folder
-        except FileNotFoundError:
-            names = ", ".join(CORPORA)
-            raise MissingFileError(
-                f"--corpus must be one of {names} or the path of a text; there is no file {name_or_path!r}"
-            ) from None
+    source = open_corpus(name_or_path)
     rule = text_rule_of(name_or_path) if text_rule == "auto" else text_rule
     if rule not in text_rules.TEXT_RULES:
         raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {rule!r}")
-    cleaned = text_rules.clean(text, rule, tokens)
-    if not cleaned.strip():
-        raise UserError(
-            f"corpus {name_or_path}: expected a text with letters, but the rule {rule!r} leaves nothing of its "
-            f"{len(text)} characters; take another text, or a text rule that keeps what it has, such as raw"
-        )
-    return cleaned
+    return joined(source, cleaned(source, rule, tokens))

@@ -1,0 +1,39 @@
+"""Several workers on this machine, each a process, on addresses of the loopback interface."""
+
+import json
+import socket
+
+from tests.entry_points import command
+
+SECONDS = 120  # that a worker may take
+
+
+def free_ports(count):
+    """So many ports that nobody has at this moment."""
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def configs(count, chief=False):
+    """TF_CONFIG of each of so many workers, with a task of type chief or without."""
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+    cluster = {"chief": addresses[:1], "worker": addresses[1:]} if chief else {"worker": addresses}
+    tasks = [{"type": kind, "index": i} for kind, role in cluster.items() for i in range(len(role))]
+    return [json.dumps({"cluster": cluster, "task": task}) for task in tasks]
+
+
+def start(count, *arguments, config=None, chief=False):
+    """Processes of `python -m tfrnn.train` as workers of one cluster."""
+    flags = ["tfrnn.train", "--strategy=multi_worker", "--worker_timeout=60", *arguments]
+    made = config or configs(count, chief)
+    return [command(*flags, environment={"TF_CONFIG": c}) for c in made]
+
+
+def results(workers):
+    """Exit status, stdout and stderr of each, when all have ended."""
+    return [(w.returncode, *texts) for w in workers for texts in [w.communicate(timeout=SECONDS)]]
