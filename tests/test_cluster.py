@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tests import faults, workers
-from tests.entry_points import SMALL, metrics, run, without_timings
+from tests.entry_points import SMALL, command, metrics, run, without_timings
+from tests.test_replicas import CELLS, strategy_of, trained, trainer_of
 from tfrnn import cluster, train
 from tfrnn.cluster import Cluster
 from tfrnn.errors import UserError
@@ -166,17 +167,16 @@ def test_two_workers_give_what_one_device_does(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("implementation", ["scratch", "keras"])
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_workers_give_what_one_device_does(cell, implementation, count, tmp_path):
-    flags = [*SMALL, f"--cell={cell}", f"--implementation={implementation}", "--batch_size=6"]
-    for sampling in ("sequential", "random"):
-        twin, path = tmp_path / f"alone_{sampling}", tmp_path / sampling
-        more = [f"--sampling={sampling}", "--optimizer=adam", "--learning_rate=0.01"]
-        assert run(train.main, *flags, *more, f"--run_dir={twin}")[0] == 0
-        results = workers.results(workers.start(count, *flags, *more, f"--run_dir={path}"))
-        assert [status for status, *_ in results] == [0] * count, results
-        check_close(path, twin)
+def test_workers_give_what_one_device_does(count, tmp_path):
+    """Every cell, sequential and random."""
+    path = tmp_path / "found.npz"
+    started = [command("tests.workers", str(path), environment={cluster.VARIABLE: c}) for c in workers.configs(count)]
+    results = workers.results(started)
+    assert [status for status, *_ in results] == [0] * count, results
+    with np.load(path) as found:
+        for cell in CELLS:
+            for i, expected in enumerate(trained(trainer_of(strategy_of(1), cell))):
+                np.testing.assert_allclose(found[f"{cell}.{i}"], expected, 1e-4, 1e-5, err_msg=f"{cell} {i}")
 
 
 def until(run_dir, epochs):

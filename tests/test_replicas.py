@@ -69,7 +69,7 @@ class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
     def test_so_they_do_with_each_optimizer(self, optimizer):
         results = [trained(trainer_of(strategy_of(count), optimizer=optimizer, layers=2)) for count in (1, 2)]
         for one, other in zip(*results, strict=True):
-            self.assertAllClose(one, other, 1e-4, 1e-5)
+            self.assertAllClose(one, other, 1e-3, 1e-4)  # those that divide by small gradients magnify rounding
 
     def test_so_they_do_under_xla(self):
         results = [trained(trainer_of(strategy_of(n), jit_compile=n > 1)) for n in (1, 2)]

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 
 from tests.entry_points import command
 
@@ -37,3 +38,26 @@ def start(count, *arguments, config=None, chief=False):
 def results(workers):
     """Exit status, stdout and stderr of each, when all have ended."""
     return [(w.returncode, *texts) for w in workers for texts in [w.communicate(timeout=SECONDS)]]
+
+
+def main():
+    """As one of them, trains a model with every cell; the chief writes what has come of it into the file named."""
+    from tfrnn import cluster, runtime
+
+    runtime.import_tensorflow_quietly()
+    import numpy as np
+
+    from tests.test_replicas import CELLS, trained, trainer_of
+
+    cluster.from_environment().meet(SECONDS)
+    runtime.set_threads()
+    strategy = runtime.multi_worker()
+    found = {f"{cell}.{i}": x for cell in CELLS for i, x in enumerate(trained(trainer_of(strategy, cell)))}
+    trainer = trainer_of(strategy)
+    if trainer.replicas.is_chief:
+        np.savez(sys.argv[1], **found)
+    trainer.replicas.agree([0])  # all end together
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""One device beside several replicas of it on this machine, and what they send: `python -m benchmarks.replicas`.
+
+Each way is a process, or as many on loopback as it has workers: the same model, seed and global batches, so the losses
+must agree. Beside the training it times the sum alone, of vectors of several sizes, for BUILD.md's model: a sum over R
+workers in a ring takes 2 (R - 1) messages one after the other, and sends 2 (R - 1) / R of its bytes from each.
+"""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cases import Case, tokens
+from benchmarks.speed import machine
+
+BATCH_SIZE = 48  # which 2, 3 and 4 divide
+CASES = (Case("rnn", batch_size=BATCH_SIZE), Case("gru", 512, 2, batch_size=BATCH_SIZE))
+WAYS = ("one_device", "mirrored 2", "mirrored 4", "workers 2", "workers 3", "workers 4")
+EPOCHS = 4  # after which losses are compared
+MESSAGES = (10**3, 10**5, 10**6, 10**7)  # float32 values of a sum that is timed
+
+
+def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
+    """What one process finds, as a part of its way; all of them find the same."""
+    from tfrnn import cluster, runtime
+
+    kind, *count = way.split()
+    if kind == "workers":
+        cluster.from_environment().meet(120)
+    runtime.import_tensorflow_quietly()
+    runtime.set_threads(int(count[0]) if kind == "mirrored" else 1)
+    import keras
+
+    import tfrnn
+
+    make = {"one_device": runtime.one_device, "mirrored": runtime.mirrored, "workers": runtime.multi_worker}[kind]
+    strategy = make()
+    ids, vocab_size = tokens(case)
+    runtime.set_seed(0)
+    with strategy.scope():
+        cell = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}[
+            case.cell
+        ]
+        model = tfrnn.LanguageModel(tfrnn.RNN([cell(case.units) for _ in range(case.num_layers)]), vocab_size)
+        trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0), 1.0, strategy)
+    batches = tfrnn.sequential_batches(ids, case.batch_size, case.num_steps)
+    loss = trainer.fit(batches, EPOCHS).history["loss"][-1]
+    speeds: list[float] = []
+    end = time.perf_counter() + seconds
+    while trainer.replicas.agree([int(time.perf_counter() < end)])[0]:
+        speeds += [s for s in trainer.fit(batches, 2).history["tokens_per_sec"] if s]
+    speed = sorted(speeds)[len(speeds) // 2]
+    parameters = sum(weight.size for weight in model.get_weights())
+    found = {
+        "loss": loss,
+        "tokens_per_sec": speed,
+        "step_ms": 1000 * case.batch_size * case.num_steps / speed,
+        "bytes_a_step": 4 * (parameters + 1) if trainer.replicas.count > 1 else 0,
+        "replicas": trainer.replicas.count,
+    }
+    if trainer.replicas.num_workers > 1:
+        found["sum_ms"] = {size: sum_ms(trainer.replicas, size) for size in (parameters, *MESSAGES)}
+        found["parameters"] = parameters
+    trainer.replicas.agree([0])
+    return found if trainer.replicas.is_chief else {}
+
+
+def sum_ms(replicas: Any, size: int) -> float:
+    """Milliseconds of a sum of so many float32 values over all replicas, many in one call."""
+    import tensorflow as tf
+
+    @tf.function(autograph=False)
+    def sums(count: tf.Tensor) -> tf.Tensor:
+        def body(i: tf.Tensor, values: Any) -> tuple:
+            return i + 1, replicas.run(lambda v: replicas.sum([v / replicas.count])[0], values)
+
+        start = replicas.run(lambda: tf.ones([size]))
+        return replicas.first(tf.while_loop(lambda i, _: i < count, body, (0, start))[1])
+
+    count = max(5, min(300, 3 * 10**7 // size))
+    sums(tf.constant(3))
+    start = time.perf_counter()
+    sums(tf.constant(count)).numpy()
+    return 1000 * (time.perf_counter() - start) / count
+
+
+def measure(way: str, case: Case, seconds: float) -> dict[str, Any]:
+    """Starts the processes of a way, and gives what its chief finds."""
+    kind, *count = way.split()
+    number = int(count[0]) if kind == "workers" else 1
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    command = [sys.executable, "-m", "benchmarks.replicas", f"--way={way}", f"--case={json.dumps(case)}"]
+    processes = []
+    for index in range(number):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        environment = os.environ | ({"TF_CONFIG": json.dumps(task)} if kind == "workers" else {})
+        processes.append(subprocess.Popen([*command, f"--seconds={seconds}"], stdout=subprocess.PIPE, env=environment))
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    return json.loads(outputs[0].splitlines()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of training in each way")
+    parser.add_argument("--only", default="", help="of the ways, those whose name contains this, and one_device")
+    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    parser.add_argument("--way", help=argparse.SUPPRESS)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.way:
+        print(json.dumps(work(options.way, Case(*json.loads(options.case)), options.seconds)))
+        return
+    print(machine())
+    result: dict[str, dict[str, Any]] = {}
+    for case in CASES:
+        print(f"\n{case.name}, batches of {case.batch_size} rows of {case.num_steps} steps\n")
+        print(
+            f"| way | loss after {EPOCHS} epochs | tokens/sec | to one | ms a step | bytes summed a step | sum alone |"
+        )
+        print("|---|---|---|---|---|---|---|")
+        found = result[case.name] = {}
+        for way in WAYS:
+            if options.only not in way and way != "one_device":
+                continue
+            one = found[way] = measure(way, case, options.seconds)
+            ratio = one["tokens_per_sec"] / found["one_device"]["tokens_per_sec"]
+            alone = f"{one['sum_ms'][str(one['parameters'])]:.2f} ms" if "sum_ms" in one else ""
+            print(
+                f"| {way} | {one['loss']:.6f} | {one['tokens_per_sec']:,.0f} | {ratio:.2f} | {one['step_ms']:.1f} | "
+                f"{one['bytes_a_step']:,} | {alone} |",
+                flush=True,
+            )
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine(), **result}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
