@@ -58,6 +58,10 @@ def test_who_the_workers_are(monkeypatch, roles, task, number):
         ({"cluster": {"worker": ["nowhere"]}, "task": {"type": "worker", "index": 0}}, "addresses host:port"),
         ({"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}, "addresses host:port"),
         ({"cluster": {"worker": [1, 2]}, "task": {"type": "worker", "index": 0}}, "addresses host:port"),
+        ({"cluster": {"worker": ["a:0"]}, "task": {"type": "worker", "index": 0}}, "addresses host:port"),
+        ({"cluster": {"worker": ["a:99999"]}, "task": {"type": "worker", "index": 0}}, "addresses host:port"),
+        ({"cluster": {"worker": TWO}, "task": {"type": [], "index": 0}}, "alone; got this task"),
+        ({"cluster": {"worker": TWO}, "task": {"type": "worker", "index": float("inf")}}, "expected JSON such as"),
     ],
 )
 def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
@@ -93,6 +97,11 @@ def loopback(count):
 def test_workers_meet_in_any_order():
     assert met(loopback(3), [2, 0, 1], 30) == [None] * 3
     assert met(loopback(1), [0], 30) == [None]
+
+
+def test_a_name_that_no_host_can_have_does_not_answer():
+    addresses = [f"a..b:{workers.free_ports(1)[0]}", loopback(1)[0]]
+    assert "the chief at a..b" in met(addresses, [1], 1)[0]
 
 
 def test_who_does_not_come_is_named_in_time():
@@ -240,6 +249,14 @@ def test_a_worker_that_hangs_is_noticed(tmp_path):
     assert (result[0], "expected all workers to go on, but" in result[2]) == (2, True)
     started[1].kill()
     workers.results(started[1:])
+
+
+@pytest.mark.slow
+def test_training_that_diverges_ends_all_and_the_chief_alone_says_so(tmp_path):
+    flags = [*SMALL, "--learning_rate=1e9", "--clip_norm=0", f"--run_dir={tmp_path}/run"]
+    (chief, _, err), (status, *texts) = workers.results(workers.start(2, *flags))
+    assert (chief, status, texts) == (2, 2, ["", ""]), err
+    assert "training diverged" in err
 
 
 @pytest.mark.slow

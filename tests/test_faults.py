@@ -18,7 +18,7 @@ import faults
 import pytest
 from entry_points import SMALL, command, metrics, run, without_timings
 
-from tfrnn import sample, train, trainer
+from tfrnn import replicas, sample, text, train, trainer
 from tfrnn.config import OPTIMIZERS
 from tfrnn.run_dir import RunDir
 
@@ -309,3 +309,44 @@ def test_a_run_is_left_to_others_after_an_error(tmp_path):
     (tmp_path / "run" / "thesis.txt").unlink()
     with RunDir(tmp_path / "run"):
         pass
+
+
+def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_path):
+    """It comes after this worker has said that it wishes to go on."""
+    agree = replicas.Replicas.agree
+    sent = []
+
+    def interrupted(self, numbers):
+        agreed = agree(self, numbers)
+        if len(numbers) > 1 and not sent:  # not before training has begun
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+        return agreed
+
+    with mock.patch.object(trainer.Replicas, "agree", interrupted):
+        status, out, err = run(train.main, *FEW, "--epochs=2000", f"--run_dir={tmp_path}/run")
+    assert (status, out, "saved. To go on" in err) == (0, "", True), err
+
+
+def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):
+    """What has been removed is still open; what has been cut is an error, and what was saved stays."""
+    monkeypatch.setattr(text, "LARGE", 100)
+    path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
+    path.write_text("abcdefg hij" * 2000)
+    flags = [f"--corpus={path}", "--max_tokens=0", f"--cache_dir={cache}", "--units=8", "--show_every=0"]
+
+    def trained(harm):
+        def harmed(self, position, arrays):
+            save(self, position, arrays)
+            for ids in cache.rglob("*.bin"):
+                harm(ids)
+
+        with mock.patch.object(RunDir, "save", harmed):
+            return run(train.main, *flags, "--epochs=3", f"--run_dir={tmp_path}/{harm.__name__}")
+
+    def cut(ids):
+        os.truncate(ids, 5)
+
+    assert trained(os.unlink)[0] == 0
+    status, _, err = trained(cut)
+    assert (status, err.count("error:")) == (2, 1), err
+    assert "bin: expected stored token ids, but they cannot be read (it has become shorter)" in err

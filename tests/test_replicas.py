@@ -136,6 +136,33 @@ class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
         second.fit(data, 2)
         self.assertAllClose(alone.model.get_weights(), second.model.get_weights(), 1e-4, 1e-5)
 
+    def test_a_cell_may_keep_numbers_of_its_own(self):
+        """A counter and a moving average, which are no weights of an optimizer; a frozen weight is left alone."""
+
+        class Counting(tfrnn.RNNCell):
+            def build(self, input_shape):
+                super().build(input_shape)
+                self.seen = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False)
+                self.average = self.add_weight(shape=(), initializer="zeros", trainable=False)
+                self.frozen = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+            def call(self, inputs, states, training=False):
+                outputs, states = super().call(inputs, states)
+                if training:
+                    self.seen.assign(self.seen + 1)
+                    self.average.assign(0.9 * self.average + 0.1 * keras.ops.mean(outputs) * self.frozen)
+                return outputs, states
+
+        results = []
+        for count in (1, 2):
+            with strategy_of(count).scope(), mock.patch.dict(CELLS, counting=Counting):
+                trainer = trainer_of(tf.distribute.get_strategy(), "counting", chains=1)
+                trainer.fit(batches("sequential"), 1)
+            cell = trainer.model.rnn.cells[0]
+            results.append([cell.seen.numpy(), cell.average.numpy(), cell.frozen.numpy()])
+        self.assertEqual(results[0][0], T * batches("sequential").num_batches(0))
+        self.assertAllClose(*results)
+
     def test_a_batch_that_diverges_leaves_all_as_it_was(self):
         trainer = trainer_of(strategy_of(2), optimizer="SGD", dropout=0.5, layers=2)
         trainer.fit(batches("sequential"), 1)

@@ -45,13 +45,13 @@ def main():
     from tfrnn import cluster, runtime
 
     runtime.import_tensorflow_quietly()
-    import numpy as np
-
-    from tests.test_replicas import CELLS, trained, trainer_of
-
     cluster.from_environment().meet(SECONDS)
     runtime.set_threads()
     strategy = runtime.multi_worker()
+    import numpy as np
+
+    from tests.test_replicas import CELLS, trained, trainer_of  # which already computes
+
     found = {f"{cell}.{i}": x for cell in CELLS for i, x in enumerate(trained(trainer_of(strategy, cell)))}
     trainer = trainer_of(strategy)
     if trainer.replicas.is_chief:

@@ -35,6 +35,7 @@ class Batches(abc.ABC):
             raise UserError(f"--batch_size and --num_steps must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
         self._seed = seed
+        self.failure: UserError | None = None  # what went wrong in reading, in another thread
         self._counted: tuple[int, int] | None = (
             None  # an epoch and its number of batches, which is asked for repeatedly
         )
@@ -59,7 +60,7 @@ class Batches(abc.ABC):
             first = tf.where(e == epoch, tf.constant(batch, tf.int64), 0)
             numbers = tf.data.Dataset.range(first, self._num_batches(offset))
             if in_one_go == 1:
-                return numbers.map(lambda k: Batch(*(part[0] for part in self._batches(e, offset, k[None], rows))))
+                return numbers.map(lambda k: self._batches(e, offset, k, rows))
             return numbers.batch(in_one_go).map(lambda k: self._batches(e, offset, k, rows)).unbatch()
 
         epochs = tf.data.Dataset.range(epoch, tf.int64.max)
@@ -78,11 +79,13 @@ class Batches(abc.ABC):
         return 1
 
     def _shuffled_rows(self, epoch: tf.Tensor, k: tf.Tensor, rows: range, num_rows: tf.Tensor) -> tf.Tensor:
-        """Which of an epoch's rows are these rows of batches k, [n, rows], in an order of its own for each epoch."""
+        """Which of an epoch's rows are these rows of batch k, [rows], in an order of its own for each epoch."""
         # A keyed permutation, computed where it is asked for: nothing of the corpus's size is shuffled in memory.
         # Its key must be well mixed: neighbouring epochs as keys give orders that are visibly alike.
         key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
-        numbers = k[:, None] * self.batch_size + _numbers(rows)
+        numbers = k[..., None] * self.batch_size + _numbers(rows)
+        if len(numbers.shape) == 1:
+            return tf.random.experimental.index_shuffle(numbers, key, num_rows - 1)
         shuffled = tf.random.experimental.index_shuffle(tf.reshape(numbers, [-1]), key, num_rows - 1)
         return tf.reshape(shuffled, [-1, len(rows)])
 
@@ -92,7 +95,7 @@ class Batches(abc.ABC):
 
     @abc.abstractmethod
     def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
-        """These rows of batches k, [n], of the epoch: each part with an axis for n before its own."""
+        """These rows of batch k of the epoch; of batches k, [n], each part with an axis for n before its own."""
 
 
 class _Windows(Batches):
@@ -131,15 +134,25 @@ class _Windows(Batches):
         return max(1, READ_TOKENS // (num_rows * (self.num_steps + 1)))
 
     def _cut(self, starts: tf.Tensor, reset: tf.Tensor) -> Batch:
-        """Batches whose rows begin at the tokens `starts`, [n, rows]."""
+        """The batch whose rows begin at the tokens `starts`, [rows]; of batches, [n, rows]."""
         if isinstance(self._ids, tf.Tensor):
-            window = tf.gather(self._ids, starts[:, None, :] + tf.range(self.num_steps + 1, dtype=tf.int64)[:, None])
+            window = tf.gather(self._ids, starts[..., None, :] + tf.range(self.num_steps + 1, dtype=tf.int64)[:, None])
         else:
-            ids = self._ids
-            window = tf.numpy_function(lambda s: ids.read(s, self.num_steps + 1), [starts], ids.dtype, stateful=False)
-            window = tf.transpose(tf.ensure_shape(window, [None, starts.shape[1], self.num_steps + 1]), [0, 2, 1])
+            window = tf.numpy_function(self._read, [starts], self._ids.dtype, stateful=False)
+            window = tf.linalg.matrix_transpose(tf.ensure_shape(window, [*starts.shape, self.num_steps + 1]))
             window = tf.cast(window, tf.int32)
-        return Batch(window[:, :-1], window[:, 1:], reset)  # window: [n, T + 1, rows]
+        if len(starts.shape) == 1:  # window: [T + 1, rows], and D of a series
+            return Batch(window[:-1], window[1:], reset)
+        return Batch(window[:, :-1], window[:, 1:], reset)
+
+    def _read(self, starts: np.ndarray) -> np.ndarray:
+        """[..., T + 1], from a file."""
+        assert isinstance(self._ids, StoredIds)
+        try:
+            return self._ids.read(starts, self.num_steps + 1)
+        except UserError as error:
+            self.failure = error
+            raise
 
     @abc.abstractmethod
     def _offset_bound(self) -> int:
@@ -181,8 +194,8 @@ class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its 
         return (self._stream_length(offset) - inside) // self.num_steps
 
     def _batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
-        starts = offset + _numbers(rows) * self._stream_length(offset) + k[:, None] * self.num_steps
-        return self._cut(starts, tf.repeat(k[:, None] == 0, len(rows), 1))
+        starts = offset + _numbers(rows) * self._stream_length(offset) + k[..., None] * self.num_steps
+        return self._cut(starts, tf.repeat(k[..., None] == 0, len(rows), -1))
 
 
 class random_batches(_Windows):  # noqa: N801
@@ -248,8 +261,8 @@ def _numbers(rows: range) -> tf.Tensor:
 
 
 def _time_major(rows: tf.Tensor) -> tf.Tensor:
-    """[n, B, T, ...] to [n, T, B, ...]."""
-    return tf.transpose(rows, [0, 2, 1, *range(3, len(rows.shape))])
+    """[B, T, ...] to [T, B, ...]."""
+    return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
 
 
 def _tensor(values: npt.ArrayLike, rank: int = 1) -> tf.Tensor:

@@ -54,11 +54,15 @@ class Cluster(NamedTuple):
             )
 
     def _listen(self) -> socket.socket:
-        port = int(self.addresses[self.number].rsplit(":", 1)[1])
+        host, port = _host_and_port(self.addresses[self.number])
         try:
-            return socket.create_server(("", port), family=socket.AF_INET)
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or error
+            if host == "localhost" or host.startswith("127."):  # to be seen from this machine alone
+                return socket.create_server((host, port))
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+            return socket.create_server(("", port))
+        except OSError as error:
+            reason = error.strerror or error
             raise UserError(
                 f"{self.name}: expected a port that is free on this machine, but {reason}; end who has it, or give "
                 f"another in {VARIABLE}"
@@ -81,11 +85,12 @@ class Cluster(NamedTuple):
                 else:
                     visitor.close()
             missing = [address for i, address in enumerate(self.addresses) if i and i not in waiting]
-            for visitor in waiting.values() if not missing else ():
-                visitor.sendall(_GO)
+            for number, visitor in waiting.items() if not missing else ():
+                try:
+                    visitor.sendall(_GO)
+                except OSError:  # it has gone meanwhile
+                    missing.append(self.addresses[number])
             return missing
-        except OSError:  # one has gone meanwhile
-            return list(self.addresses[1:])
         finally:
             for visitor in waiting.values():
                 visitor.close()
@@ -107,7 +112,7 @@ class Cluster(NamedTuple):
         """The others' part: whether the chief has let all go."""
         greeting = json.dumps({"addresses": self.addresses, "number": self.number}).encode() + b"\n"
         while (left := end - time.monotonic()) > 0:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, UnicodeError):  # UnicodeError: a name that no host can have
                 with socket.create_connection(_host_and_port(self.addresses[0]), min(left, _PROBE_SECONDS)) as chief:
                     chief.settimeout(left)
                     chief.sendall(greeting)
@@ -150,15 +155,16 @@ def from_environment() -> Cluster:
     try:
         given = json.loads(text)
         roles, task = given["cluster"], given["task"]
-        kind, index = task["type"], int(task["index"])
+        kind, index = str(task["type"]), int(task["index"])
         lists = {role: roles.get(role, []) for role in _ROLES}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise _wrong(f"JSON such as {EXAMPLE}", repr(text[:200])) from None
     if kind not in lists or "ps" in roles:
         kinds = " and ".join(_ROLES)
         raise _wrong(f"tasks of type {kinds} alone", "ps in the cluster" if "ps" in roles else f"this task as {kind!r}")
     addresses: list[Any] = [a for role in _ROLES for a in (lists[role] if isinstance(lists[role], list) else [None])]
-    if not all(isinstance(address, str) and _ADDRESS.fullmatch(address) for address in addresses):
+    good = (isinstance(a, str) and _ADDRESS.fullmatch(a) and 0 < _host_and_port(a)[1] < 2**16 for a in addresses)
+    if not all(good):
         raise _wrong("lists of addresses host:port", repr(addresses[:5]))
     if len(set(addresses)) < len(addresses) or len(lists["chief"]) > 1:
         raise _wrong("one address for each worker, and one chief at most", repr(addresses[:5]))
@@ -180,5 +186,5 @@ def _answers(address: str) -> bool:
     try:
         with socket.create_connection(_host_and_port(address), _PROBE_SECONDS):
             return True
-    except (OSError, OverflowError):
+    except (OSError, UnicodeError):
         return False

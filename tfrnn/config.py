@@ -215,7 +215,11 @@ class Run(Section):
         may_change=True,
     )
     worker_timeout: float = setting(
-        600.0, "seconds that the workers of multi_worker wait for each other", above=0, maximum=1e6, may_change=True
+        600.0,
+        "seconds that the workers of multi_worker wait for each other, when each has read its text",
+        above=0,
+        maximum=1e6,
+        may_change=True,
     )
     cpu_devices: int = setting(
         1, "devices that mirrored sees in the CPU, to try it without GPUs", minimum=1, maximum=64, may_change=True

@@ -137,7 +137,7 @@ def open_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> Corpus
 
     data = config.data
     try:
-        corpus = Corpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
+        corpus = Corpus(data.corpus, data.text_rule, data.tokens)
     except MissingFileError as error:
         raise MissingFileError(
             f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
@@ -154,7 +154,7 @@ def read(what: Read, config: Config, own: Corpus | None, memorised: bool) -> str
         if not Path(what.text_file).exists():
             raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
         named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
-    corpus = Corpus(named, data.text_rule, data.tokens, config.run.cache_dir) if named else own
+    corpus = Corpus(named, data.text_rule, data.tokens) if named else own
     assert corpus
     if what.which == "all":
         return corpus.part(0, corpus.survey.num_tokens)

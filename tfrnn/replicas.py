@@ -83,6 +83,10 @@ class Replicas:
         parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
         return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
 
+    def total(self, value: Any) -> Any:
+        """Outside of them: the sum of what each has."""
+        return value if self.count == 1 else self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None)
+
     def mean(self, tensor: tf.Tensor) -> tf.Tensor:
         """In a replica: the mean over all replicas."""
         if self.count == 1:

@@ -101,7 +101,7 @@ class Gradients(NamedTuple):
     loss: tf.Tensor  # the sum, nats
     gradients: list[tf.Tensor]  # of the mean loss over all replicas' tokens, dense
     state: State  # after the rows
-    changed: list[tf.Tensor]  # what the model's changeable variables become
+    changed: list[tf.Tensor | None]  # what the model's changeable variables become; None where one stays
 
 
 def gradients(
@@ -110,20 +110,20 @@ def gradients(
     """Forward and backward over the rows of one replica, which meets no other here.
 
     The rows are cut into `chains` equal slices, which never meet before their gradients are added up, so that they run
-    side by side. Each replica's dropout draws from a place of its own in its generator's sequence.
+    side by side. In each replica the generators of dropout have a seed of their own.
     """
     variables, changeable = model.trainable_variables, changeable_variables(model)
     tokens = replicas * tf.size(batch.targets)
     losses, states = [], []
-    is_generator = [variable.value.dtype.is_integer for variable in changeable]
-    apart = [
-        tf.stack([tf.cast(replica, variable.value.dtype) * _APART, 0]) if generator and replicas > 1 else None
-        for variable, generator in zip(changeable, is_generator, strict=True)
-    ]
-    before = [
-        tf.identity(variable.value) if shift is None else variable.value + shift
-        for variable, shift in zip(changeable, apart, strict=True)
-    ]
+    seeded = {id(generator) for generator in generators(model)} if replicas > 1 else set()
+
+    def shifted(variable: Any, value: tf.Tensor, sign: int) -> tf.Tensor:
+        """The state of a generator, (seed, number drawn), as it is in this replica, or back; any other as it is."""
+        if id(variable.value) not in seeded:
+            return tf.identity(value)
+        return value + tf.stack([sign * _APART * tf.cast(replica, value.dtype), tf.zeros([], value.dtype)])
+
+    before = [shifted(variable, variable.value, 1) for variable in changeable]
     # A variable that changes on the way is a value too: it is assigned with the weights, or not at all.
     with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
         with tf.GradientTape() as tape, _weights_read_once(model):
@@ -137,7 +137,10 @@ def gradients(
     # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
     pairs = zip(tape.gradient(mean, variables), variables, strict=True)
     found = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
-    changed = [value if shift is None else value - shift for value, shift in zip(after, apart, strict=True)]
+    changed = [
+        None if value is old else shifted(variable, value, -1)
+        for variable, value, old in zip(changeable, after, before, strict=True)
+    ]
     return Gradients(loss, found, join_rows(states), changed)
 
 
@@ -172,7 +175,7 @@ def train_step(
         own = Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
         context = tf.distribute.get_replica_context()
         found = find(model, loss_fn, own, state, chains, replicas.count, context.replica_id_in_sync_group)
-        *summed, loss = replicas.sum([*found.gradients, found.loss])
+        *summed, loss = replicas.sum([*found.gradients, tf.cast(found.loss, found.gradients[0].dtype)])
         tokens = replicas.count * tf.size(own.targets)
         bounded, norm = clip(summed, clip_norm)
         # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
@@ -183,13 +186,14 @@ def train_step(
         after = (found.state, sums.add(loss, tokens))
         kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
         # A moving average, of a user's own cell, is averaged over the replicas; generators are the same in all.
-        changed = [v if v.dtype.is_integer else replicas.mean(v) for v in found.changed]
+        changed = [v if v is None or v.dtype.is_integer else replicas.mean(v) for v in found.changed]
         return *kept, tf.cast(norm, tf.float32), finite, bounded, changed
 
     def update(gradients: list[tf.Tensor], changed: list[tf.Tensor]) -> None:
         optimizer.apply(gradients, variables)
         for variable, value in zip(changeable, changed, strict=True):
-            variable.assign(value)
+            if value is not None:
+                variable.assign(value)
 
     new_state, new_sums, norm, finite, bounded, changed = replicas.run(in_replica, batch, state, sums)
     new_sums, norm, finite = replicas.first((new_sums, norm, finite))

@@ -1,6 +1,8 @@
 """Token ids that stay in a file."""
 
+import mmap
 import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,15 @@ from tfrnn.errors import MissingFileError, UserError
 
 
 class StoredIds:
-    """Token ids in a file of nothing else; a slice of them reads nothing.
+    """Token ids in a file of nothing else, which is kept open; a slice of them reads nothing.
 
     Args:
       path: the file.
       dtype: of an id there, in the byte order of this machine.
       begin, end: which of the file's ids these are.
+    Raises:
+      MissingFileError: there is no such file.
+      UserError: it cannot be opened, or is too short.
     """
 
     ndim = 1
@@ -25,6 +30,21 @@ class StoredIds:
         self.begin, self.end = int(begin), int(end)
         if not 0 <= self.begin <= self.end:
             raise ValueError(f"begin and end must be 0 <= begin <= end; got {begin} and {end}")
+        try:
+            self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            raise MissingFileError(
+                f"{self.path}: expected stored token ids, but the file is gone; start again, and it is made anew"
+            ) from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+        weakref.finalize(self, os.close, self._descriptor)
+        expected, received = self.end * self.dtype.itemsize, os.fstat(self._descriptor).st_size
+        if received < expected:
+            raise UserError(
+                f"{self.path}: expected stored token ids of {expected:,} bytes at the least, got {received:,}; remove "
+                "the file and start again, and it is made anew"
+            )
 
     def __len__(self) -> int:
         return self.end - self.begin
@@ -40,48 +60,45 @@ class StoredIds:
         return StoredIds(self.path, self.dtype, self.begin + begin, self.begin + max(begin, end))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All of them, in memory. Raises as `read`."""
+        """All of them, in memory."""
         if copy is False:
             raise ValueError("stored ids are copied where they become an array")
-        return np.array(self._mapped(), self.dtype if dtype is None else dtype)
+        if not len(self):  # what is empty cannot be mapped
+            return np.empty(0, dtype or self.dtype)
+        try:
+            with mmap.mmap(self._descriptor, self.end * self.dtype.itemsize, access=mmap.ACCESS_READ) as mapped:
+                return np.array(np.frombuffer(mapped, self.dtype)[self.begin :], dtype or self.dtype)
+        except (OSError, ValueError) as error:  # ValueError: it has become shorter
+            raise self._unreadable(error) from None
 
     def read(self, starts: Any, length: int) -> np.ndarray:
         """`length` ids from each start, [..., length] in `dtype`.
 
+        They are read and not mapped: a page that is mapped, with those that the system maps around it, counts as this
+        process's memory, which then seems to grow with all that has ever been read.
+
         Args:
           starts: int64 [...], from 0 to `len` - length.
         Raises:
-          MissingFileError: the file is gone.
-          UserError: it cannot be read, or is too short.
+          UserError: the file cannot be read.
           ValueError: a start is out of range.
         """
         starts = np.asarray(starts, np.int64)
         if length < 0 or (starts.size and not 0 <= starts.min() <= starts.max() <= len(self) - length):
             raise ValueError(f"expected starts from 0 to {len(self) - length}; got {starts.min()} to {starts.max()}")
-        if not starts.size:
-            return np.empty((*starts.shape, length), self.dtype)
-        return np.lib.stride_tricks.sliding_window_view(self._mapped(), length)[starts]
-
-    def _mapped(self) -> np.ndarray:
-        """[N], for this call only: the pages that are read are given back with the mapping."""
+        size = self.dtype.itemsize
+        offsets = ((starts.ravel() + self.begin) * size).tolist()
         try:
-            with open(self.path, "rb") as file:
-                expected, received = self.end * self.dtype.itemsize, os.fstat(file.fileno()).st_size
-                if received < expected:
-                    raise UserError(
-                        f"{self.path}: expected stored token ids of {expected:,} bytes at the least, got "
-                        f"{received:,}; remove the file and start again, and it is made anew"
-                    )
-                if not len(self):  # what is empty cannot be mapped
-                    return np.empty(0, self.dtype)
-                offset = self.begin * self.dtype.itemsize
-                return np.asarray(np.memmap(file, self.dtype, "r", offset, self.shape))
-        except FileNotFoundError:
-            raise MissingFileError(
-                f"{self.path}: expected stored token ids, but the file is gone; start again, and it is made anew"
-            ) from None
+            data = b"".join([os.pread(self._descriptor, length * size, offset) for offset in offsets])
         except OSError as error:
-            raise UserError(
-                f"{self.path}: expected stored token ids, but they cannot be read ({error.strerror}); "
-                "make the file readable, or remove it and start again"
-            ) from None
+            raise self._unreadable(error) from None
+        if len(data) < len(offsets) * length * size:
+            raise self._unreadable("it has become shorter")
+        return np.frombuffer(data, self.dtype).reshape(*starts.shape, length)
+
+    def _unreadable(self, error: Any) -> UserError:
+        reason = getattr(error, "strerror", None) or error
+        return UserError(
+            f"{self.path}: expected stored token ids, but they cannot be read ({reason}); make the file readable, or "
+            "remove it and start again"
+        )

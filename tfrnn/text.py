@@ -116,8 +116,8 @@ def read(config: Config) -> tuple[Config, Text]:
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]
     remarks = []
-    for what, part, expected in (("training", training, bool(data.max_vocabulary)), ("validation", validation, True)):
-        if expected and (unknown := _count_unknown(part)):
+    for what, part in (("training", training), ("validation", validation)):
+        if unknown := _count_unknown(part, len(vocabulary)):
             remarks.append(f"{unknown:,} of {len(part):,} {what} tokens are not in the vocabulary: read as {UNKNOWN}")
     text = Text(vocabulary, training, validation, survey.sha256, tuple(remarks))
     return config.replace(text_rule=corpus.rule, prefix=prefixes), text
@@ -129,6 +129,15 @@ def _known(prefix: str, vocabulary: Vocabulary) -> str:
     return text_rules.join(known or vocabulary.id_to_token[1:2], vocabulary.tokens)
 
 
-def _count_unknown(ids: np.ndarray | StoredIds) -> int:
-    pieces = range(0, len(ids), LARGE)
-    return sum(int((np.asarray(ids[begin : begin + LARGE]) == 0).sum()) for begin in pieces)
+def _count_unknown(ids: np.ndarray | StoredIds, vocab_size: int) -> int:
+    """How many there are. Raises UserError where one is none of the vocabulary's, so that the file is damaged."""
+    unknown = 0
+    for begin in range(0, len(ids), LARGE):
+        piece = np.asarray(ids[begin : begin + LARGE])
+        unknown += len(piece) - int(np.count_nonzero(piece))
+        if isinstance(ids, StoredIds) and piece.max(initial=0) >= vocab_size:
+            raise UserError(
+                f"{ids.path}: expected ids below {vocab_size}, got {piece.max()}; remove the file and start again, "
+                "and it is made anew"
+            )
+    return unknown

@@ -6,6 +6,7 @@ import faulthandler
 import itertools
 import json
 import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from tfrnn import cluster, command_line, runtime
 from tfrnn import config as config_lib
 from tfrnn import text as text_lib
 from tfrnn.config import Config
-from tfrnn.errors import UserError
+from tfrnn.errors import DivergedError, UserError
 from tfrnn.settings import Section, setting
 from tfrnn.text import Text
 
@@ -72,8 +73,8 @@ def default_run_dir(name: str, corpus: str) -> str:
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
     """Training batches, and validation batches without an offset; None where two tokens are not held out.
 
-    These have as many rows as the training batches if the text is long enough, and as many as can be divided over the
-    replicas.
+    These have as many rows as the training batches if there are two tokens for each, and shorter ones if need be, so
+    that they are the same for any number of replicas.
     """
     from tfrnn.batches import random_batches, sequential_batches
 
@@ -82,13 +83,13 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     batches = kind(text.training, data.batch_size, data.num_steps, config.training.seed, data.random_offset)
     if held_out < 2:
         return batches, None
-    num_steps = min(data.num_steps, held_out - 1)
-    rows = min(data.batch_size, held_out // (num_steps + 1)) // replicas * replicas
+    rows = min(data.batch_size, held_out // 2) // replicas * replicas
     if not rows:
         raise UserError(
             f"--validation_tokens: {held_out} held-out tokens cannot be divided over {replicas} replicas; hold out "
-            f"{replicas * (num_steps + 1)} at the least, or none"
+            f"{2 * replicas} at the least, or none"
         )
+    num_steps = min(data.num_steps, held_out // rows - 1)
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
@@ -116,8 +117,14 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     try:
         runtime.set_threads(config.run.cpu_devices)
         _train(config, text, run_dir, again, _make_strategy(config.run, workers))
-    except tf.errors.OpError as error:
-        if workers is None or isinstance(error, tf.errors.ResourceExhaustedError):
+    except (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+        tf.errors.DeadlineExceededError,
+    ) as error:  # what it may say where a worker has gone
+        if workers is None:
             raise
         raise workers.lost(error) from None
 
@@ -153,7 +160,14 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
         batches, validation = make_batches(config, text, replicas.count)
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)
-        if training.go_on():
+        try:
+            finished = training.go_on()
+        except DivergedError:  # in all of them
+            replicas.agree([0])
+            if run:
+                raise
+            sys.exit(2)
+        if finished:
             training.report()
         elif run:
             where = f"{trainer.epoch} epochs and {trainer.batch} batches"
@@ -163,7 +177,7 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
 
 def _check_alike(config: Config, text: Text, replicas: Any) -> None:
     """Raises UserError, in all workers, where some have another text or other settings than the chief."""
-    alone = {*vars(config.run), "chains", "jit_compile"}
+    alone = {*vars(config.run), "chains", "jit_compile", "corpus"}  # another path may lead to the same text
     settings = {name: value for name, value in config.flat().items() if name not in alone}
     own = json.dumps([settings, text.sha256, text.vocabulary.id_to_token]).encode()
     (others,) = replicas.agree([int(replicas.broadcast(own) != own)])

@@ -1,5 +1,7 @@
 """Trainer: the loop over epochs, batches and calls, with the state carried and Keras's callbacks served."""
 
+import array
+import contextlib
 import math
 import statistics
 import sys
@@ -61,7 +63,7 @@ class Trainer:
             raise ValueError(f"clip_norm must be at least 0 (0: no bound); got {clip_norm}")
         self.replicas = replicas = Replicas(self.strategy)
         self.epoch = self.batch = 0
-        self.gradient_norms: list[float] = []
+        self.gradient_norms = array.array("f")
         self.seconds_apart = {"tracing": 0.0, "validation": 0.0}
         self._sums = step.Sums.zero()
         self._steps_per_call = self._eval_steps_per_call = 1
@@ -109,9 +111,12 @@ class Trainer:
         def eval_steps(iterator: Iterator, num_steps: tf.Tensor, state: Any, sums: step.Sums) -> tuple:
             return step.eval_steps(replicas, eval_step, iterator, num_steps, state, sums)
 
-        @tf.function(autograph=False)
         def begin_evaluation(rows: int) -> tuple:
-            return replicas.run(lambda: (model.initial_state(rows), step.Sums.zero()))
+            return model.initial_state(rows), step.Sums.zero()
+
+        if replicas.count > 1:
+            of_one = begin_evaluation
+            begin_evaluation = tf.function(lambda rows: replicas.run(of_one, rows), autograph=False)
 
         self._train_steps, self._eval_steps, self._begin_evaluation = train_steps, eval_steps, begin_evaluation
 
@@ -267,8 +272,8 @@ class Trainer:
 
         self.model.set_weights(group("weights"))
         for variables, name in ((step.generators(self.model), "generators"), (self.optimizer.variables, "optimizer")):
-            for variable, array in zip(variables, group(name), strict=True):
-                variable.assign(array)
+            for variable, value in zip(variables, group(name), strict=True):
+                variable.assign(value)
         self._state = tf.nest.pack_sequence_as(self._state, [tf.constant(array) for array in group("state")])
         self._best_weights = group("best_weights")
         self.epoch, self.batch = epoch, batch
@@ -285,7 +290,8 @@ class Trainer:
         own = [self._steps_per_call, self._eval_steps_per_call] if self.replicas.is_chief else [0, 0]
         stops, *steps = self.replicas.agree([int(getattr(self.model, "stop_training", False)), *own])
         self._steps_per_call, self._eval_steps_per_call = steps
-        self.model.stop_training = stops > 0
+        if stops:  # never back to False: a signal may have come while the others were waited for
+            self.model.stop_training = True
         return stops > 0
 
     def _train_to_end_of_epoch(self, iterator: Iterator, batches: Batches, served: Any) -> float | None:
@@ -298,11 +304,12 @@ class Trainer:
             num_steps = min(self._steps_per_call, num_batches - self.batch)
             served.on_train_batch_begin(self.batch)
             call_start = time.perf_counter()
-            self._state, self._sums, norms = self._train_steps(
-                iterator, tf.constant(num_steps), self._state, self._sums
-            )
+            with _read_errors_of(batches):
+                self._state, self._sums, norms = self._train_steps(
+                    iterator, tf.constant(num_steps), self._state, self._sums
+                )
             done = len(norms)
-            self.gradient_norms += norms.numpy().tolist()
+            self.gradient_norms.extend(norms.numpy())
             if self._train_steps.experimental_get_tracing_count() == traces:
                 steps_timed += done
                 seconds = time.perf_counter() - start - traced
@@ -337,7 +344,8 @@ class Trainer:
                 break
             traces, call_start = self._eval_steps.experimental_get_tracing_count(), time.perf_counter()
             num_steps = min(self._eval_steps_per_call, num_batches - done)
-            state, sums = self._eval_steps(iterator, tf.constant(num_steps), state, sums)
+            with _read_errors_of(batches):
+                state, sums = self._eval_steps(iterator, tf.constant(num_steps), state, sums)
             float(self.replicas.first(sums).loss)  # waits for it
             done += num_steps
             if self._eval_steps.experimental_get_tracing_count() == traces:
@@ -346,10 +354,21 @@ class Trainer:
         self.seconds_apart["validation"] += time.perf_counter() - start
         if done < num_batches:
             return None
-        return step.Sums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, part, None) for part in sums))
+        return step.Sums(*map(self.replicas.total, sums))
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+
+@contextlib.contextmanager
+def _read_errors_of(batches: Batches) -> Iterator[None]:
+    """What went wrong in reading batches, in place of TensorFlow's words for it."""
+    try:
+        yield
+    except tf.errors.OpError:
+        if batches.failure:
+            raise batches.failure from None
+        raise
 
 
 def _strategy_of(model: Any) -> tf.distribute.Strategy:

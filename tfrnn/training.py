@@ -145,22 +145,23 @@ class TrainingRun:
 
     def _restore(self) -> bool:
         """Goes back to the newest checkpoint, in all workers; gives whether there is one."""
-        packed = b""
+        saved = None
         if self._run and self._run.begun_before:
             layouts = {name: Layout.of(array) for name, array in self._beside().items()}
             saved = self._run.load({**self._trainer.layouts, **layouts}, self._config, self._text.vocabulary)
             if saved is not None:
                 self._remark_on_epochs(self._run)
                 self._check_identity(self._run, saved)
-                packed = bytes(checkpoints.pack(saved))
-        packed = self._trainer.replicas.broadcast(packed)
-        if not packed:
+        replicas = self._trainer.replicas
+        if replicas.num_workers > 1:
+            packed = replicas.broadcast(bytes(checkpoints.pack(saved)) if saved else b"")
+            saved = checkpoints.unpack(packed) if packed else None
+        if saved is None:
             return False
-        arrays = checkpoints.unpack(packed)
         if self._plateau:
-            self._plateau.state = arrays["plateau"]
+            self._plateau.state = saved["plateau"]
         beside = self._beside()
-        self._trainer.restore({name: array for name, array in arrays.items() if name not in beside})
+        self._trainer.restore({name: array for name, array in saved.items() if name not in beside})
         return True
 
     def _begin(self, run: RunDir, begun: bool) -> None:

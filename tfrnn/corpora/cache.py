@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tfrnn.stored import StoredIds
 from tfrnn.vocabulary import Vocabulary
 
 SURVEY = "survey.json"
+FORMAT = 1  # to be counted up where a rule, or what is written, becomes another
 LARGEST_SURVEY = 2**32  # bytes
 SECONDS_OF_REST = 24 * 3600.0  # after which nobody is writing to a file any more
 
@@ -91,30 +93,34 @@ class Cache:
         return StoredIds(path, vocabulary.dtype, 0, num_tokens)
 
     @staticmethod
-    def _remove_what_was_cut_off(path: Path) -> None:
-        """What processes that were killed while they wrote it have left, some time ago."""
-        for left in path.parent.glob(f"{path.name}.*{durable.NEW}"):
+    def _remove_what_was_cut_off(folder: Path) -> None:
+        """What processes that were killed while they wrote have left there, some time ago."""
+        for left in folder.glob(f"*{durable.NEW}"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > SECONDS_OF_REST:
                     left.unlink()
 
     def _path(self, sha256: str, rule: str, tokens: str, name: str) -> Path:
-        return self.folder / f"{sha256}-{rule}-{tokens}" / name
+        return self.folder / f"{sha256}-{rule}-{tokens}-{FORMAT}" / name
 
     @contextlib.contextmanager
     def _written(self, path: Path) -> Iterator[BinaryIO]:
         """A file that takes its name when all is written, and is removed where something fails."""
-        new = path.with_name(f"{path.name}.{os.getpid()}{durable.NEW}")
+        new = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_what_was_cut_off(path)
-            with open(new, "xb") as file:  # a new file, so that no link is written through
+            self._remove_what_was_cut_off(path.parent)
+            # A new file of a name that nobody else has, on no machine that shares the folder.
+            descriptor, name = tempfile.mkstemp(durable.NEW, f"{path.name}.", path.parent)
+            new = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
                 yield file
             durable.flush(new)
             os.replace(new, path)
         except BaseException as error:
-            with contextlib.suppress(OSError):
-                new.unlink()
+            if new:
+                with contextlib.suppress(OSError):
+                    new.unlink()
             if isinstance(error, OSError) and not isinstance(error, UserError):
                 reason = f"expected a folder that can be written, but {error.strerror}"
                 raise UserError(f"--cache_dir={self.folder}: {reason}; name another") from None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tfrnn import text_rules
-from tfrnn.corpora.sources import OnBytes, Source
+from tfrnn.corpora.sources import OnBytes, Source, check_size
 from tfrnn.errors import UserError
 from tfrnn.vocabulary import Vocabulary
 
@@ -96,12 +96,17 @@ def encode(
 
 
 def take(source: Source, rule: str, tokens: str, begin: int, end: int) -> str:
-    """The text of the tokens [begin, end), as far as there are such; words are joined by one space."""
-    parts, position = [], 0
+    """The text of the tokens [begin, end), as far as there are such; words are joined by one space.
+
+    Raises UserError where that is too much to be read as a whole.
+    """
+    parts, position, size = [], 0, 0
     for part in _first(source, rule, tokens, end):
         taken = part[max(0, begin - position) :]
         if taken:
             parts.append(text_rules.join(taken, tokens))
+            size += len(parts[-1])
+            check_size(source.name, size)
         position += len(part)
     return text_rules.join(parts, tokens)
 
