@@ -21,6 +21,8 @@ from benchmarks.speed import machine
 BATCH_SIZE = 48  # which 2, 3 and 4 divide
 CASES = (Case("rnn", batch_size=BATCH_SIZE), Case("gru", 512, 2, batch_size=BATCH_SIZE))
 WAYS = ("one_device", "mirrored 2", "mirrored 4", "workers 2", "workers 3", "workers 4")
+# As if a core were a machine: a worker alone with its half of the rows, and two beside each other.
+PINNED = ("one_device half", "workers 2 pinned")
 EPOCHS = 4  # after which losses are compared
 MESSAGES = (10**3, 10**5, 10**6, 10**7)  # float32 values of a sum that is timed
 
@@ -30,8 +32,14 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     from tfrnn import cluster, runtime
 
     kind, *count = way.split()
+    number = 0
     if kind == "workers":
-        cluster.from_environment().meet(120)
+        workers = cluster.from_environment()
+        number = workers.number
+        workers.meet(120)
+    if way in PINNED:
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
+        case = case._replace(batch_size=case.batch_size // (2 if kind == "one_device" else 1))
     runtime.import_tensorflow_quietly()
     runtime.set_threads(int(count[0]) if kind == "mirrored" else 1)
     import keras
@@ -127,11 +135,13 @@ def main() -> None:
         )
         print("|---|---|---|---|---|---|---|")
         found = result[case.name] = {}
-        for way in WAYS:
-            if options.only not in way and way != "one_device":
+        for way in WAYS + PINNED:
+            if options.only not in way and not way.startswith("one_device"):
                 continue
             one = found[way] = measure(way, case, options.seconds)
-            ratio = one["tokens_per_sec"] / found["one_device"]["tokens_per_sec"]
+            ratio = (
+                one["tokens_per_sec"] / found["one_device half" if way in PINNED else "one_device"]["tokens_per_sec"]
+            )
             alone = f"{one['sum_ms'][str(one['parameters'])]:.2f} ms" if "sum_ms" in one else ""
             print(
                 f"| {way} | {one['loss']:.6f} | {one['tokens_per_sec']:,.0f} | {ratio:.2f} | {one['step_ms']:.1f} | "

@@ -399,12 +399,21 @@ def test_stored_ids_are_those_of_the_file(dtype, tmp_path):
 
 
 def test_stored_ids_without_their_file(tmp_path):
-    stored = StoredIds(tmp_path / "ids", np.uint16, 0, 10)
+    path = tmp_path / "ids"
     with pytest.raises(MissingFileError, match="the file is gone; start again"):
-        stored.read(np.array([0]), 1)
-    (tmp_path / "ids").write_bytes(bytes(19))
+        StoredIds(path, np.uint16, 0, 10)
+    path.write_bytes(bytes(19))
     with pytest.raises(UserError, match="20 bytes at the least, got 19"):
-        np.asarray(stored)
+        StoredIds(path, np.uint16, 0, 10)
+    stored = StoredIds(path, np.uint16, 0, 9)
+    path.unlink()
+    assert stored.read([3, 5], 2).tolist() == [[0, 0], [0, 0]]  # what is open stays
+    path.write_bytes(bytes(20))
+    stored = StoredIds(path, np.uint16, 0, 10)
+    os.truncate(path, 4)
+    for read in (lambda: stored.read([0], 10), lambda: np.asarray(stored)):
+        with pytest.raises(UserError, match="cannot be read"):
+            read()
     with pytest.raises(UserError, match="cannot be read"):
         StoredIds(tmp_path, np.uint8, 0, 0).read(np.array([0]), 0)
 
@@ -435,7 +444,7 @@ def test_a_second_run_reads_no_text(tokens, tmp_path):
     assert np.asarray(stored).tolist() == np.asarray(ids).tolist()
     json_of = Vocabulary.from_counts(survey.counts, tokens).to_json()
     name = f"ids-{hashlib.sha256(json_of.encode()).hexdigest()[:16]}-{survey.num_tokens}.bin"
-    folder = f"a/b/{'5a' * 32}-raw-{tokens}"
+    folder = f"a/b/{'5a' * 32}-raw-{tokens}-1"
     assert names_in(tmp_path) == [f"{folder}/{name}", f"{folder}/survey.json"]
     for other in ({"sha256": "5b" * 32}, {"rule": "lines"}, {"tokens": {"char": "word", "word": "char"}[tokens]}):
         with pytest.raises(AssertionError):
@@ -596,3 +605,18 @@ except MemoryError:
     assert done.returncode == 0, done.stderr[-2000:]
     blocks = (tmp_path / "text").stat().st_size // len(block.encode())
     assert done.stdout == f"{blocks * len(block)} False\nno more\n"
+
+
+def test_what_others_write_is_left_alone_and_what_they_left_is_removed(tmp_path):
+    learn(tmp_path, InMemory("story", STORY))
+    (folder,) = tmp_path.iterdir()
+    for path in folder.iterdir():
+        path.unlink()
+    under_way, left = folder / f"survey.json.1{durable.NEW}", folder / f"ids-x.bin.1{durable.NEW}"
+    for path in (under_way, left):
+        path.write_text("a half")
+    os.utime(left, (0, 0))
+    learn(tmp_path, InMemory("story", STORY))
+    assert under_way.read_text() == "a half"
+    assert not left.exists()
+    assert len(list(folder.iterdir())) == 3

@@ -1,13 +1,16 @@
 """TF_CONFIG, and several workers on addresses of the loopback interface."""
 
 import json
+import re
 import signal
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests import faults, workers
 from tests.entry_points import SMALL, command, metrics, run, without_timings
@@ -70,6 +73,31 @@ def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
         cluster.from_environment()
     assert "\n" not in str(raised.value)
     assert run(train.main, "--strategy=multi_worker")[0] == 2
+
+
+def test_what_build_md_says_of_launchers(monkeypatch):
+    """The manifest is YAML whose command is one of ours; the examples of TF_CONFIG are clusters."""
+    text = (Path(__file__).parents[1] / "BUILD.md").read_text()
+    manifest = yaml.safe_load(text.split("<!-- tfjob -->\n```yaml\n")[1].split("```")[0])
+    assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
+    roles = manifest["spec"]["tfReplicaSpecs"]
+    assert {name: role["replicas"] for name, role in roles.items()} == {"Chief": 1, "Worker": 3}
+    for role in roles.values():
+        assert role["restartPolicy"] == "OnFailure"
+        (container,) = role["template"]["spec"]["containers"]
+        assert (container["name"], container["command"][:3]) == ("tensorflow", ["python", "-m", "tfrnn.train"])
+        config, _, run_dir = train.parse_flags(container["command"][2:])
+        assert (config.run.strategy, run_dir) == ("multi_worker", "/runs/big")
+    given(monkeypatch, text.split("```json\n")[1].split("```")[0])
+    assert cluster.from_environment().number == 2
+
+
+def test_what_readme_says_of_two_terminals(monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for number, value in enumerate(re.findall("TF_CONFIG='(.*)' ", readme)):
+        given(monkeypatch, value)
+        assert cluster.from_environment() == Cluster(("localhost:2222", "localhost:2223"), number)
+    assert number == 1
 
 
 def met(addresses, numbers, seconds):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfrnn import command_line, corpora, memorisation, runtime, text_rules
-from tfrnn.config import Config, Sampling, Trained
+from tfrnn.config import Config, Run, Sampling, Trained
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.heat_map import heat_map
 from tfrnn.settings import Section, setting
@@ -85,15 +85,18 @@ def main(argv: Sequence[str]) -> None:
     for section in (Trained, Read, Written, Memorised):
         flags.define(section)
     flags.define(Sampling, ["temperature"])
+    flags.define(Run, ["cache_dir"])
     given = flags.parse(argv)
     for owner, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
         if found := [name for name in names if name in given and not given.get(owner)]:
             raise UserError(f"--{found[0]} is for --{owner}; give that too, or leave it out")
-    sections = [flags.take(given, section) for section in (Trained, Read, Written, Memorised, Sampling)]
+    sections = [flags.take(given, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
     evaluate(*sections)  # type: ignore[arg-type]
 
 
-def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorised, sampling: Sampling) -> None:
+def evaluate(
+    trained: Trained, what: Read, written: Written, memorised: Memorised, sampling: Sampling, where: Run
+) -> None:
     """Prints the measures, and writes what was asked for."""
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
@@ -106,8 +109,8 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
         if path and (read_too or RunDir(trained.run_dir).owns(path)):
             raise UserError(f"--{flag}={path}: expected a file that is not read here; name another")
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
-    own = None if what.named and not memorised.memorised else open_own(trained, vocabulary, config)
-    text = read(what, config, own, memorised.memorised)
+    own = None if what.named and not memorised.memorised else open_own(trained, vocabulary, config, where.cache_dir)
+    text = read(what, config, own, memorised.memorised, where.cache_dir)
     ids = vocabulary.encode(text, "unk")
     _check_known(vocabulary, text, ids)
     scored = score(model, ids)
@@ -131,13 +134,13 @@ def evaluate(trained: Trained, what: Read, written: Written, memorised: Memorise
     print(result)
 
 
-def open_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> Corpus:
+def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> Corpus:
     """The run's own corpus. Raises UserError where its text is not as it was trained on."""
     from tfrnn.run_dir import RunDir
 
     data = config.data
     try:
-        corpus = Corpus(data.corpus, data.text_rule, data.tokens)
+        corpus = Corpus(data.corpus, data.text_rule, data.tokens, cache_dir)  # the run's own may be a stranger's
     except MissingFileError as error:
         raise MissingFileError(
             f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
@@ -147,14 +150,14 @@ def open_own(trained: Trained, vocabulary: Vocabulary, config: Config) -> Corpus
     return corpus
 
 
-def read(what: Read, config: Config, own: Corpus | None, memorised: bool) -> str:
+def read(what: Read, config: Config, own: Corpus | None, memorised: bool, cache_dir: str) -> str:
     """The text to evaluate, cleaned as the run's was; with `memorised` there may be none held out."""
     data, named = config.data, what.named
     if what.text_file:
         if not Path(what.text_file).exists():
             raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
         named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
-    corpus = Corpus(named, data.text_rule, data.tokens) if named else own
+    corpus = Corpus(named, data.text_rule, data.tokens, cache_dir) if named else own
     assert corpus
     if what.which == "all":
         return corpus.part(0, corpus.survey.num_tokens)
