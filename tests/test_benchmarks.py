@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import big_corpus, replicas
+from benchmarks.cases import Case
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,3 +38,21 @@ def test_scaling(tmp_path):
         check=True,
     )
     assert done.stdout.count("| num_layers |") == 3, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_replicas_and_their_sums():
+    case = Case("rnn", 16, batch_size=48)
+    one, two = (replicas.measure(way, case, 0.1) for way in ("one_device", "workers 2"))
+    assert two["replicas"] == 2
+    assert one["loss"] == pytest.approx(two["loss"], 1e-4)
+    assert all(ms > 0 for ms in two["sum_ms"].values())
+
+
+@pytest.mark.slow
+def test_a_large_text_is_made_and_read(tmp_path):
+    big_corpus.make(tmp_path / "text", 20 * 2**20)
+    assert (tmp_path / "text").stat().st_size == 20 * 2**20
+    found = big_corpus.alone("passes", tmp_path / "text", tmp_path / "cache")
+    assert min(found.values()) > 0
+    assert list((tmp_path / "cache").rglob("*.bin"))
