@@ -172,7 +172,7 @@ def train_step(
     variables, changeable = model.trainable_variables, changeable_variables(model)
 
     def in_replica(batch: Batch, state: State, sums: Sums) -> tuple:
-        own = Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
+        own = _own(replicas, batch)
         context = tf.distribute.get_replica_context()
         found = find(model, loss_fn, own, state, chains, replicas.count, context.replica_id_in_sync_group)
         *summed, loss = replicas.sum([*found.gradients, tf.cast(found.loss, found.gradients[0].dtype)])
@@ -269,8 +269,7 @@ def eval_steps(
     """So many evaluation steps; state and sums are those of each replica."""
 
     def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
-        own = Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
-        return step(own, state, sums)
+        return step(_own(replicas, batch), state, sums)
 
     _, state, sums = tf.while_loop(
         lambda done, *_: done < num_steps,
@@ -278,6 +277,11 @@ def eval_steps(
         (0, state, sums),
     )
     return state, sums
+
+
+def _own(replicas: Replicas, batch: Batch) -> Batch:
+    """In a replica: its rows of this process's batch."""
+    return Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
 
 
 def _reset(model: Any, state: State, reset: tf.Tensor) -> State:

@@ -40,9 +40,7 @@ class Corpus:
 
     def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = ""):
         self.name, self.tokens = name, tokens
-        self.rule = corpora.text_rule_of(name) if rule == "auto" else rule
-        if self.rule not in text_rules.TEXT_RULES:
-            raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {rule!r}")
+        self.rule = corpora.text_rule_of(name, rule)
         self._source = corpora.open_corpus(name)
         self._is_large = self._source.size > LARGE
         self._cache = cache.Cache(cache_dir or cache.default_cache_dir())

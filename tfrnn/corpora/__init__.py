@@ -29,9 +29,13 @@ CORPORA = {
 BEGINNING = {"char": 12, "word": 3}  # so many tokens of a text are the default prefix of a file
 
 
-def text_rule_of(name_or_path: str) -> str:
-    """The rule that `auto` stands for: the corpus's own, `raw` for a file."""
-    return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
+def text_rule_of(name_or_path: str, text_rule: str = "auto") -> str:
+    """The rule itself; for `auto` the corpus's own, `raw` for a file. Raises UserError on an unknown one."""
+    if text_rule == "auto":
+        return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
+    if text_rule not in text_rules.TEXT_RULES:
+        raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {text_rule!r}")
+    return text_rule
 
 
 def prefixes_of(name_or_path: str, beginning: str, known: Container[str], tokens: str = "char") -> tuple[str, ...]:
@@ -114,7 +118,5 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
       UserError: the file is empty, no UTF-8 text, not the recorded one, or nothing is left of it by the rule.
     """
     source = open_corpus(name_or_path)
-    rule = text_rule_of(name_or_path) if text_rule == "auto" else text_rule
-    if rule not in text_rules.TEXT_RULES:
-        raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {rule!r}")
+    rule = text_rule_of(name_or_path, text_rule)
     return joined(source, cleaned(source, rule, tokens))
