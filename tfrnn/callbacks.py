@@ -1,7 +1,6 @@
 """Keras callbacks of a run: progress on the screen, the run directory kept up to date, a clean end on Ctrl-C."""
 
 import math
-import os
 import signal
 import sys
 import threading
@@ -15,6 +14,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from tfrnn import runtime
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.metrics import MEASURES
 from tfrnn.run_dir import RunDir
@@ -59,7 +59,7 @@ class Progress(Timed):
             initial=epoch,
             file=sys.stderr,
             disable=not sys.stderr.isatty(),
-            ncols=_columns(),
+            ncols=runtime.terminal_columns(),
             bar_format="{percentage:3.0f}%|{bar:10}| epoch {n:.1f}/{total}, {remaining} left{postfix}",
         )
 
@@ -235,11 +235,3 @@ class StopOnSignal(keras.callbacks.Callback):
         if self.model:
             self.model.stop_training = True
         signal.signal(number, self._usual[number])
-
-
-def _columns() -> int:
-    """The width of the terminal behind stderr; 80 where it does not say, for which tqdm would show nothing."""
-    try:
-        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
-    except (OSError, ValueError):
-        return 80

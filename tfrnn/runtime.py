@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,14 @@ def memory_bytes() -> int | None:
     with contextlib.suppress(ValueError, OSError):
         found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # or "max"
     return min(found, default=None)
+
+
+def terminal_columns() -> int:
+    """The width of the terminal behind stderr; 80 where it does not say, for which tqdm would show nothing."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    except (OSError, ValueError):
+        return 80
 
 
 def check_memory(needed: int, what: str) -> None:

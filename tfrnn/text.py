@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
-from tfrnn import corpora, text_rules
+from tfrnn import corpora, runtime, text_rules
 from tfrnn.config import Config
 from tfrnn.corpora import cache, passes
 from tfrnn.errors import UserError
@@ -84,6 +84,7 @@ class Corpus:
             disable=hidden,
             leave=False,
             file=sys.stderr,
+            ncols=runtime.terminal_columns(),
         ) as bar:
             yield bar.update
 
