@@ -11,13 +11,25 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tfrnn"
 FLOORS = [
     ["errors", "settings", "config", "durable", "stored", "vocabulary", "text_rules", "memorisation", "heat_map"],
-    ["cells", "batches", "blocks", "checkpoints", "cluster", "corpora", "metrics", "replicas", "runtime", "samplers"],
-    ["recurrence", "text"],
+    [
+        "cells",
+        "batches",
+        "blocks",
+        "checkpoints",
+        "cluster",
+        "corpora",
+        "metrics",
+        "pictures",
+        "replicas",
+        "runtime",
+        "samplers",
+    ],
+    ["recurrence", "text", "plots", "text_plots"],
     ["rnn"],
     ["model", "transfer"],
     ["step", "inspection", "scoring", "reading", "run_dir"],
-    ["trainer", "generation", "beams", "exporting", "series", "plots", "callbacks", "event_files", "command_line"],
-    ["training"],
+    ["trainer", "generation", "beams", "exporting", "series", "callbacks", "event_files", "command_line"],
+    ["training", "live"],
     ["train", "sample", "evaluate", "export", "forecast", "d2l"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

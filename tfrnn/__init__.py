@@ -20,8 +20,10 @@ _MODULES = {
     "exporting": ["load_export"],
     "generation": ["continue_texts", "generate", "generate_many", "stream", "stream_on"],
     "inspection": ["activations", "gates"],
+    "live": ["LiveCurve"],
     "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
-    "plots": ["plot_forecasts", "plot_gates", "plot_gradient_norms", "plot_perplexity", "plot_unit"],
+    "pictures": ["Picture"],
+    "plots": ["plot_curves", "plot_forecasts", "plot_gradient_norms", "plot_perplexity"],
     "reading": ["read_prefixes"],
     "rnn": ["RNN", "Bidirectional"],
     "run_dir": ["load_run"],
@@ -30,10 +32,11 @@ _MODULES = {
     "scoring": ["score"],
     "step": ["cross_entropy", "squared_error"],
     "trainer": ["Trainer"],
+    "text_plots": ["plot_batches", "plot_gates", "plot_unit"],
     "transfer": ["to_pytorch", "transfer_weights"],
     "vocabulary": ["Vocabulary"],
 }
-_WITHOUT_TENSORFLOW = ("config", "corpora", "errors", "plots", "vocabulary")
+_WITHOUT_TENSORFLOW = ("config", "corpora", "errors", "pictures", "plots", "text_plots", "vocabulary")
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_MODULE_OF)
 

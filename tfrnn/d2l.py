@@ -12,6 +12,7 @@ import collections
 import contextlib
 import math
 import random
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -19,10 +20,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from tfrnn import corpora, generation, runtime, step, text_rules
 from tfrnn.batches import Batch, Batches, random_batches, sequential_batches
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.live import LiveCurve
 from tfrnn.model import LanguageModel
 from tfrnn.replicas import Replicas
 from tfrnn.rnn import RNN
@@ -375,14 +378,24 @@ def train_ch8(
     strategy: tf.distribute.Strategy,
     use_random_iter: bool = False,
 ) -> None:
-    """Trains by SGD, and prints what the net predicts every ten epochs, and the book's lines at the end."""
+    """Trains by SGD, and prints what the net predicts every ten epochs, and the book's lines at the end.
+
+    In a notebook the perplexity is drawn meanwhile.
+    """
+    curve = LiveCurve()
+    curve.set_params({"epochs": num_epochs, "steps": 1})
     with strategy.scope():
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         updater = keras.optimizers.SGD(float(lr))
         for epoch in range(num_epochs):
+            curve.on_epoch_begin(epoch)
             perplexity, speed = train_epoch_ch8(net, train_iter, loss, updater, use_random_iter)
+            logs = {"perplexity": perplexity, "tokens_per_sec": speed}
+            curve.on_train_batch_end(0, logs)
+            curve.on_epoch_end(epoch, logs)
             if (epoch + 1) % 10 == 0:
-                print(predict_ch8("time traveller", 50, net, vocab))
+                tqdm.write(predict_ch8("time traveller", 50, net, vocab), file=sys.stdout)
+    curve.on_train_end()
     print(f"perplexity {perplexity:.1f}, {speed:.1f} tokens/sec on {try_gpu()._device_name}")
     for prefix in ("time traveller", "traveller"):
         print(predict_ch8(prefix, 50, net, vocab))

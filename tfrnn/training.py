@@ -1,6 +1,5 @@
 """A training run: gone on with from where its run directory stands, which is kept up to date, and reported."""
 
-import io
 import shlex
 import statistics
 import warnings
@@ -217,9 +216,8 @@ class TrainingRun:
             from tfrnn.plots import plot_perplexity
 
             if rows := run.metrics.rows():
-                png = io.BytesIO()
-                plot_perplexity(rows, png, f"{config.data.corpus}, {config.model.cell} {config.model.units}")
-                run.save_plot(png.getvalue())
+                title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
+                run.save_plot(plot_perplexity(rows, title=title).png)
         except Exception as error:  # whatever it is, it is but a picture
             warnings.warn(f"{run.path}: the picture cannot be made ({error})", RunWarning, stacklevel=2)
 
