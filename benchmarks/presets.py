@@ -1,6 +1,6 @@
-"""Trains every preset to its end, one after the other, and prints README's table.
+"""Trains every preset to its end, one after the other, and prints a table of them.
 
-    python benchmarks/presets.py [preset ...]
+    python -m benchmarks.presets [preset ...]
 
 The presets of the lyrics read jay_lyrics, the others time_machine. seconds is the whole process, from start to end;
 perplexity is the median of the last ten epochs; the sample is what the run prints last, of the lyrics its beginning

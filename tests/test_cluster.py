@@ -75,9 +75,9 @@ def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
     assert run(train.main, "--strategy=multi_worker")[0] == 2
 
 
-def test_what_build_md_says_of_launchers(monkeypatch):
+def test_what_the_design_says_of_launchers(monkeypatch):
     """The manifest is YAML whose command is one of ours; the examples of TF_CONFIG are clusters."""
-    text = (Path(__file__).parents[1] / "BUILD.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "design.md").read_text()
     manifest = yaml.safe_load(text.split("<!-- tfjob -->\n```yaml\n")[1].split("```")[0])
     assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
     roles = manifest["spec"]["tfReplicaSpecs"]
@@ -92,9 +92,9 @@ def test_what_build_md_says_of_launchers(monkeypatch):
     assert cluster.from_environment().number == 2
 
 
-def test_what_readme_says_of_two_terminals(monkeypatch):
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    for number, value in enumerate(re.findall("TF_CONFIG='(.*)' ", readme)):
+def test_what_the_guide_says_of_two_terminals(monkeypatch):
+    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
+    for number, value in enumerate(re.findall("TF_CONFIG='(.*)' ", guide)):
         given(monkeypatch, value)
         assert cluster.from_environment() == Cluster(("localhost:2222", "localhost:2223"), number)
     assert number == 1

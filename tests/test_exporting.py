@@ -21,7 +21,7 @@ from tfrnn.config import CELLS, Config
 from tfrnn.errors import UserError
 from tfrnn.model import build_language_model
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 STEPS = 30
 # One step after the other, in a process that cannot import the package; prints the logits of all steps.
@@ -193,9 +193,9 @@ def test_weights_have_readable_names(exports):
     }
 
 
-def test_the_mapping_to_pytorch_in_the_readme_gives_the_same_logits(exports, tmp_path):
+def test_the_mapping_to_pytorch_in_the_guide_gives_the_same_logits(exports, tmp_path):
     pytest.importorskip("torch")
-    (program,) = re.findall(r"```python\n(# Reads an export into PyTorch.*?)```", README, re.DOTALL)
+    (program,) = re.findall(r"```python\n(# Reads an export into PyTorch.*?)```", GUIDE, re.DOTALL)
     ids = np.random.default_rng(0).integers(1, len(VOCABULARY), [STEPS, 1]).astype(np.int64)
     for name in ("rnn_scratch", "rnn_keras", "gru_keras", "lstm_scratch", "lstm_keras"):
         file = tmp_path / f"{name}.npy"

@@ -2,8 +2,8 @@
 
 Arguments and returns are the book's: tokens and batches are [B, T] here, and a net gives outputs [T * B, V]. A reader's
 own cells run but for two edits that Keras 3 asks for: `tf.keras.layers.RNN(cell, time_major=True, ...)` becomes
-`tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` loses its dtype (README has the smaller
-differences). The last functions are of the book's first edition, for the lyrics.
+`tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` loses its dtype (docs/guide.md has the
+smaller differences). The last functions are of the book's first edition, for the lyrics.
 
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
