@@ -18,9 +18,7 @@ from tfrnn.corpora import CORPORA, fetch
 ROOT = Path(__file__).parents[1]
 PREPARE = ROOT / "colab" / "prepare.py"
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
-DOCUMENTS = [
-    ROOT / name for name in ("README.md", "BUILD.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
-]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
 BY_NAME = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 A_BAR = re.compile(r" *\d+%\|.*")
 
