@@ -1,53 +1,48 @@
 """tfrnn: recurrent language models in Keras, from scratch and fast.
 
-The names below are loaded when they are first asked for, so that `import tfrnn` costs nothing.
+From a text to a model that continues it:
+
+>>> import keras, tfrnn
+>>> text = "abc" * 40
+>>> vocabulary = tfrnn.Vocabulary.from_text(text)
+>>> ids = vocabulary.encode(text)
+>>> batches = tfrnn.sequential_batches(ids, batch_size=4, num_steps=6)
+>>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(8)), len(vocabulary))
+>>> history = tfrnn.Trainer(model, keras.optimizers.Adam(0.1)).fit(batches, epochs=10)
+>>> tfrnn.generate(model, vocabulary, "ab", length=6)
+'abcabcab'
+
+The examples below go without the imports, `import keras, tfrnn` and `import numpy as np`. A program that trains should
+call `set_threads` first. The names are loaded when they are first asked for, so that `import tfrnn` costs nothing.
 
 Letters for shapes, everywhere: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, L num_layers,
-N tokens of a text.
+N tokens of a text. Everything is time-major: a batch is [T, B].
 """
 
+import ast
 import importlib
-from typing import Any
 
 __version__ = "0.1.0"
-_MODULES = {
-    "batches": ["Batch", "labelled_batches", "random_batches", "sequential_batches"],
-    "beams": ["beam_search"],
-    "cells": ["GRUCell", "LSTMCell", "RNNCell"],
-    "config": ["Config"],
-    "corpora": ["load_corpus"],
-    "errors": ["UserError"],
-    "exporting": ["load_export"],
-    "generation": ["continue_texts", "generate", "generate_many", "stream", "stream_on"],
-    "inspection": ["activations", "gates"],
-    "live": ["LiveCurve"],
-    "model": ["Forecaster", "LanguageModel", "SequenceLabeller"],
-    "pictures": ["Picture"],
-    "plots": ["plot_curves", "plot_forecasts", "plot_gradient_norms", "plot_perplexity"],
-    "reading": ["read_prefixes"],
-    "rnn": ["RNN", "Bidirectional"],
-    "run_dir": ["load_run"],
-    "runtime": ["set_threads"],
-    "samplers": ["GREEDY", "Sampler"],
-    "scoring": ["score"],
-    "step": ["cross_entropy", "squared_error"],
-    "trainer": ["Trainer"],
-    "text_plots": ["plot_batches", "plot_gates", "plot_unit"],
-    "transfer": ["to_pytorch", "transfer_weights"],
-    "vocabulary": ["Vocabulary"],
-}
 _WITHOUT_TENSORFLOW = ("config", "corpora", "errors", "pictures", "plots", "text_plots", "vocabulary")
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_MODULE_OF)
+with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as _stub:  # the names stand there, for type checkers too
+    _MODULE_OF = {
+        alias.name: line.module
+        for line in ast.parse(_stub.read()).body
+        if isinstance(line, ast.ImportFrom)
+        for alias in line.names
+    }
+__all__ = list(_MODULE_OF)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
     module = _MODULE_OF[name]
-    if module not in _WITHOUT_TENSORFLOW:
+    if module.removeprefix("tfrnn.") not in _WITHOUT_TENSORFLOW:
         importlib.import_module("tfrnn.runtime").import_tensorflow_quietly()
-    value = getattr(importlib.import_module(f"tfrnn.{module}"), name)
+    if module == __name__:
+        return importlib.import_module(f"{module}.{name}")  # a module itself, which the import keeps here
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 

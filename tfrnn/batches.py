@@ -7,10 +7,10 @@ Letters: T num_steps, B batch_size, N tokens, D values of a step of a series; n 
 """
 
 import abc
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tfrnn.errors import UserError
@@ -20,15 +20,21 @@ READ_TOKENS = 2**16  # about so many tokens of a file are read in one go
 
 
 class Batch(NamedTuple):
-    """What a step reads. The one transpose to time-major is done where these are cut."""
+    """What a step reads. The one transpose to time-major is done where these are cut.
 
-    inputs: tf.Tensor  # int32 [T, B]; float32 [T, B, D] of a series
-    targets: tf.Tensor  # the token, or the values, after each input; or its label
-    reset: tf.Tensor  # bool [B], whether the row starts from a zero state
+    Attributes:
+      inputs: int32 [T, B]; of a series, float32 [T, B, D].
+      targets: the token, or the values, after each input; or its label. Of the shape of the inputs.
+      reset: bool [B], whether the row starts from a zero state.
+    """
+
+    inputs: tf.Tensor
+    targets: tf.Tensor
+    reset: tf.Tensor
 
 
 class Batches(abc.ABC):
-    """An endless sequence of epochs of batches."""
+    """An endless sequence of epochs of batches: what sequential_batches, random_batches and labelled_batches are."""
 
     def __init__(self, batch_size: int, num_steps: int, seed: int):
         if batch_size < 1 or num_steps < 1:
@@ -47,7 +53,7 @@ class Batches(abc.ABC):
         return self._counted[1]
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
-        """The batches of one epoch."""
+        """The batches of one epoch, counted from 0: a tf.data.Dataset of `Batch`."""
         return self.from_position(epoch, 0).take(self.num_batches(epoch))
 
     def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
@@ -103,7 +109,7 @@ class _Windows(Batches):
 
     def __init__(
         self,
-        ids: npt.ArrayLike | StoredIds,
+        ids: np.ndarray | Sequence | StoredIds,
         batch_size: int,
         num_steps: int,
         seed: int = 0,
@@ -170,6 +176,12 @@ class sequential_batches(_Windows):  # noqa: N801 (called as the book calls its 
     token more is the last target. The state is to be carried from batch to batch, and starts from zero with each epoch.
     Without an offset the streams are those of the book's first edition: N // B tokens each, the last target included.
 
+    >>> batches = tfrnn.sequential_batches(np.arange(20), 2, 4, random_offset=False)
+    >>> for inputs, targets, reset in batches.epoch(0):
+    ...     print(*inputs.numpy().T.tolist(), reset.numpy().tolist())  # the two rows
+    [0, 1, 2, 3] [10, 11, 12, 13] [True, True]
+    [4, 5, 6, 7] [14, 15, 16, 17] [False, False]
+
     Args:
       ids: tokens, int32 [N], in memory or in a file; or a series of numbers, float32 [N] or [N, D].
       batch_size, num_steps: B and T.
@@ -204,7 +216,19 @@ class random_batches(_Windows):  # noqa: N801
     Each epoch drops a number of leading tokens uniform in [0, T - 1]. Windows beyond the last full batch are
     left out of that epoch.
 
-    Args and Raises: as sequential_batches; the seed also decides the order.
+    >>> batches = tfrnn.random_batches(np.arange(20), 2, 4, random_offset=False)
+    >>> for inputs, targets, reset in batches.epoch(0):
+    ...     print(*inputs.numpy().T.tolist(), reset.numpy().tolist())  # the two rows
+    [4, 5, 6, 7] [12, 13, 14, 15] [True, True]
+    [0, 1, 2, 3] [8, 9, 10, 11] [True, True]
+
+    Args:
+      ids: tokens, int32 [N], in memory or in a file; or a series of numbers, float32 [N] or [N, D].
+      batch_size, num_steps: B and T.
+      seed: decides the offsets and the order.
+      random_offset: whether leading tokens are dropped.
+    Raises:
+      UserError: the text is too short for one batch.
     """
 
     def _offset_bound(self) -> int:
@@ -226,6 +250,12 @@ class labelled_batches(Batches):  # noqa: N801
 
     Rows beyond the last full batch are left out of that epoch.
 
+    >>> vocabulary = tfrnn.Vocabulary.from_text("hello")
+    >>> inputs, targets = vocabulary.encode("hello"), vocabulary.encode("ohlol")  # each [5]
+    >>> (batch,) = tfrnn.labelled_batches(inputs[None], targets[None]).epoch(0)  # [1, 5]
+    >>> vocabulary.decode(batch.targets[:, 0])
+    'ohlol'
+
     Args:
       inputs: tokens, int32 [N, T]; or series, float32 [N, T, D].
       targets: what is to be learnt of each step, [N, T] or [N, T, D].
@@ -235,7 +265,9 @@ class labelled_batches(Batches):  # noqa: N801
       UserError: the two differ in length, or there are fewer than B sequences.
     """
 
-    def __init__(self, inputs: npt.ArrayLike, targets: npt.ArrayLike, batch_size: int = 1, seed: int = 0):
+    def __init__(
+        self, inputs: np.ndarray | Sequence, targets: np.ndarray | Sequence, batch_size: int = 1, seed: int = 0
+    ):
         self._inputs, self._targets = (_tensor(rows, 2) for rows in (inputs, targets))
         if self._inputs.shape[:2] != self._targets.shape[:2]:
             raise UserError(
@@ -265,7 +297,7 @@ def _time_major(rows: tf.Tensor) -> tf.Tensor:
     return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
 
 
-def _tensor(values: npt.ArrayLike, rank: int = 1) -> tf.Tensor:
+def _tensor(values: np.ndarray | Sequence, rank: int = 1) -> tf.Tensor:
     """Tokens as int32; numbers as float32, with the last axis for the values of a step."""
     values = np.asarray(values)
     if values.dtype.kind != "f":

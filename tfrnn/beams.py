@@ -16,10 +16,15 @@ from tfrnn.vocabulary import Vocabulary
 
 
 class Beam(NamedTuple):
-    """A continuation found by beam search."""
+    """A continuation found by beam search.
 
-    text: str  # with its prefix
-    score: float  # its log-probability after the prefix, in nats; `<unk>` is taken to be impossible
+    Attributes:
+      text: with its prefix.
+      score: its log-probability after the prefix, in nats; `<unk>` is taken to be impossible.
+    """
+
+    text: str
+    score: float
 
 
 def beam_search(
@@ -30,10 +35,21 @@ def beam_search(
     After each token only the `width` likeliest beginnings are gone on with (Lowerre, 1976). With a width of 1 that is
     greedy; over two steps a width of V finds the likeliest pair of all.
 
-    Args: as `generate`, and
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> best, second = tfrnn.beam_search(model, vocabulary, "to ", length=5, width=2)
+    >>> len(best.text), best.score >= second.score
+    (8, True)
+
+    Args:
+      model: a LanguageModel, trained or not.
+      vocabulary: the one it was trained with.
+      prefix: what to continue, cleaned as the text was.
+      length: tokens to add.
       width: beginnings kept. At most so many continuations are given.
+      unknown: what becomes of unknown tokens in the prefix: `error`, `unk` or `skip`.
     Raises:
-      UserError: as `generate`; length or width below 1.
+      UserError: the prefix has no known token, or an unknown one where that is an error; length or width is below 1.
     """
     if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (length, width)):
         raise UserError(f"length and width must be whole numbers of at least 1; got {length} and {width}")

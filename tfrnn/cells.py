@@ -74,15 +74,23 @@ class _Cell(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("tfrnn")
 class RNNCell(_Cell):
-    """The simple recurrent cell (section 8.4): H' = tanh(X W_xh + H W_hh + b_h).
+    """The simple recurrent cell (section 8.4):
+
+        H' = tanh(X W_xh + H W_hh + b_h)
+
+    >>> cell = tfrnn.RNNCell(8)
+    >>> output, (h,) = cell(np.ones([2, 3]), cell.get_initial_state(2))  # B = 2, D = 3
+    >>> output.shape, h.shape
+    (TensorShape([2, 8]), TensorShape([2, 8]))
+
+    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
+    The same as keras.layers.SimpleRNNCell, with other initial weights.
 
     Args:
       units: H.
       activation: in place of tanh.
-      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's, N(0, 0.01) and zeros.
-
-    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
-    The same as keras.layers.SimpleRNNCell, with other initial weights.
+      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's, a normal distribution of
+        standard deviation 0.01, and zeros.
     """
 
     gates = 1
@@ -95,17 +103,25 @@ class RNNCell(_Cell):
 
 @keras.saving.register_keras_serializable("tfrnn")
 class GRUCell(_Cell):
-    """The gated recurrent unit (section 9.1), with the reset gate before the product.
+    """The gated recurrent unit (section 9.1), with the reset gate before the product:
 
-    Z = sigmoid(X W_xz + H W_hz + b_z), R = sigmoid(X W_xr + H W_hr + b_r),
-    C = tanh(X W_xh + (R * H) W_hh + b_h), H' = Z * H + (1 - Z) * C.
+        Z = sigmoid(X W_xz + H W_hz + b_z)
+        R = sigmoid(X W_xr + H W_hr + b_r)
+        C = tanh(X W_xh + (R * H) W_hh + b_h)
+        H' = Z * H + (1 - Z) * C
 
-    Args: as RNNCell, and
-      reset_after: whether the reset gate acts after the product, as in PyTorch and by default in Keras:
-        C = tanh(X W_xh + b_h + R * (H W_hh + b_hh)). Then `bias` is [2, 3H]: that of the inputs, that of the state.
+    >>> cell = tfrnn.GRUCell(8)
+    >>> output, (h,) = cell(np.ones([2, 3]), cell.get_initial_state(2))  # B = 2, D = 3
+    >>> cell.kernel.shape, cell.recurrent_kernel.shape, cell.bias.shape
+    (TensorShape([3, 24]), TensorShape([8, 24]), TensorShape([24]))
 
     Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
     The same as keras.layers.GRUCell by the same reset_after, with other initial weights; columns in the order z, r, c.
+
+    Args:
+      units, activation, kernel_initializer, recurrent_initializer, bias_initializer: as RNNCell.
+      reset_after: whether the reset gate acts after the product, as in PyTorch and by default in Keras:
+        `C = tanh(X W_xh + b_h + R * (H W_hh + b_hh))`. Then `bias` is [2, 3H]: that of the inputs, that of the state.
     """
 
     gates = 3
@@ -140,16 +156,28 @@ class GRUCell(_Cell):
 
 @keras.saving.register_keras_serializable("tfrnn")
 class LSTMCell(_Cell):
-    """Long short-term memory (section 9.2).
+    """Long short-term memory (section 9.2):
 
-    I, F, O = sigmoid(X W_x* + H W_h* + b_*), G = tanh(X W_xc + H W_hc + b_c), C' = F * C + I * G, H' = O * tanh(C').
+        I = sigmoid(X W_xi + H W_hi + b_i)
+        F = sigmoid(X W_xf + H W_hf + b_f)
+        O = sigmoid(X W_xo + H W_ho + b_o)
+        G = tanh(X W_xc + H W_hc + b_c)
+        C' = F * C + I * G
+        H' = O * tanh(C')
 
-    Args: as RNNCell, and
-      unit_forget_bias: whether the forget gate's bias is one at first, as by default in Keras (Jozefowicz et al.,
-        2015), and not zero as in the book.
+    >>> cell = tfrnn.LSTMCell(8)
+    >>> output, (h, c) = cell(np.ones([2, 3]), cell.get_initial_state(2))  # B = 2, D = 3
+    >>> output.shape, c.shape
+    (TensorShape([2, 8]), TensorShape([2, 8]))
 
     Call: inputs [B, D] and states, a list of hidden state and memory cell, [B, H] each; gives the output [B, H] and
     the new states. The same as keras.layers.LSTMCell, with other initial weights; columns in the order i, f, g, o.
+
+    Args:
+      units, activation, kernel_initializer, recurrent_initializer, bias_initializer: as RNNCell; the activation is that
+        of G and of C'.
+      unit_forget_bias: whether the forget gate's bias is one at first, as by default in Keras (Jozefowicz et al.,
+        2015), and not zero as in the book.
     """
 
     gates = 4

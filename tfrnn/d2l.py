@@ -15,7 +15,7 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -432,8 +432,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    raise AttributeError(
-        f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out the "
-        "cells that define what is here already"
-    )
+if not TYPE_CHECKING:  # for checkers a name that is not here is an error as it is
+
+    def __getattr__(name: str) -> Any:
+        raise AttributeError(
+            f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out the "
+            "cells that define what is here already"
+        )

@@ -138,7 +138,13 @@ def continue_texts(
     """What comes next in each row, `length` tokens of it, and where that leads, to be continued or read on from.
 
     Continuing twice gives what continuing once by the sum of the lengths does (up to rounding, where that is long
-    enough to be compiled by XLA).
+    enough to be compiled by XLA). See `read_prefixes` for an example.
+
+    Args:
+      model, vocabulary, length, sampler, seed: as `generate`.
+      reading: where the model stands, of B rows.
+    Returns:
+      The B continuations, without what stands before them, and the reading behind them.
     """
     length, seed = _check(sampler, length, seed)
     rows = len(reading.sample)
@@ -155,7 +161,10 @@ def continue_texts(
 def stream_on(
     model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
 ) -> Iterator[tuple[str, Reading]]:
-    """As continue_texts for a reading of one row, token by token: each with where it leads."""
+    """As `continue_texts` for a reading of one row, token by token: each with the reading where it leads.
+
+    Raises UserError where the reading has more rows; `Reading.row` takes one of them.
+    """
     length, seed = _check(sampler, length, seed)
     if len(reading.sample) != 1:
         raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
@@ -175,7 +184,21 @@ def generate_many(
     seed: int = 0,
     unknown: str = "error",
 ) -> list[list[str]]:
-    """As `generate`, for each prefix several samples, all side by side."""
+    """As `generate`, for each prefix several samples, all side by side: a list for each prefix.
+
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> samples = tfrnn.generate_many(model, vocabulary, ["to ", "be"], 5, num_samples=3, sampler=tfrnn.Sampler())
+    >>> [[len(sample) for sample in of_prefix] for of_prefix in samples]
+    [[8, 8, 8], [7, 7, 7]]
+
+    Args:
+      model, vocabulary, length, sampler, seed, unknown: as `generate`.
+      prefixes: one at least.
+      num_samples: of each prefix.
+    Raises:
+      UserError: as `generate`; num_samples is below 1.
+    """
     if num_samples < 1:
         raise UserError(f"num_samples must be at least 1; got {num_samples}")
     reading = read_prefixes(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
@@ -194,6 +217,12 @@ def generate(
     unknown: str = "error",
 ) -> str:
     """The prefix and `length` more tokens, greedy by default; compiled, with the state carried.
+
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> text = tfrnn.generate(model, vocabulary, "to be", 20, tfrnn.Sampler(temperature=0.8, top_p=0.9), seed=1)
+    >>> text[:5], len(text)
+    ('to be', 25)
 
     Args:
       model: a LanguageModel, trained or not.
@@ -221,7 +250,13 @@ def stream(
 ) -> Iterator[str]:
     """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives.
 
-    (Up to rounding, where that is long enough to be compiled by XLA.)
+    (Up to rounding, where that is long enough to be compiled by XLA.) Args and errors are those of `generate`.
+
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> pieces = list(tfrnn.stream(model, vocabulary, "to ", length=5))
+    >>> len(pieces), "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
+    (5, True)
     """
     reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     for piece, _ in stream_on(model, vocabulary, reading, length, sampler, seed):

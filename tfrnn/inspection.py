@@ -19,6 +19,10 @@ GATES = {"gru": ("update gate", "reset gate"), "lstm": ("input gate", "forget ga
 def activations(model: Any, ids: np.ndarray, layer: int = -1) -> np.ndarray:
     """What a layer's hidden units are after each token of a text, float32 [T, H].
 
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN([tfrnn.GRUCell(8), tfrnn.GRUCell(16)]), vocab_size=28)
+    >>> tfrnn.activations(model, np.arange(5)).shape, tfrnn.activations(model, np.arange(5), layer=0).shape
+    ((5, 16), (5, 8))
+
     Args:
       model: a LanguageModel.
       ids: the text's tokens, int32 [T].
@@ -34,7 +38,16 @@ def gates(model: Any, ids: np.ndarray, layer: int = -1) -> dict[str, np.ndarray]
     """How far the gates of a GRU or LSTM layer are open while it reads a text: for each by its name, float32 [T, H] in
     [0, 1].
 
-    Args and Raises: as activations; and UserError where the layer's cells have no gates.
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.LSTMCell(8)), vocab_size=28)
+    >>> {name: opened.shape for name, opened in tfrnn.gates(model, np.arange(5)).items()}
+    {'input gate': (5, 8), 'forget gate': (5, 8), 'output gate': (5, 8)}
+
+    Args:
+      model: a LanguageModel.
+      ids: the text's tokens, int32 [T].
+      layer: which recurrent layer, from 0; -1 for the last.
+    Raises:
+      UserError: there is no such layer, its cells have no gates, or other activations than tanh and sigmoid.
     """
     inputs, outputs = _inputs_and_outputs(model, ids, layer)
     weights = read_weights(model.rnn.cells[layer])

@@ -72,6 +72,15 @@ class _RecurrentModel(keras.Model):
 class SequenceLabeller(_RecurrentModel):
     """One-hot vectors or an embedding, an RNN, and a dense layer to the logits of a label for each token.
 
+    >>> rnn = tfrnn.Bidirectional(tfrnn.GRUCell(8))
+    >>> model = tfrnn.SequenceLabeller(rnn, vocab_size=28, num_labels=3)
+    >>> logits, state = model(np.zeros([5, 2], "int32"))  # T = 5, B = 2
+    >>> logits.shape
+    TensorShape([5, 2, 3])
+
+    Call: inputs, int32 [T, B], and a state (by default zeros); gives logits [T, B, num_labels] and the state after the
+    last step.
+
     Args:
       rnn: a time-major RNN that returns sequences and its state; it may be bidirectional.
       vocab_size: V.
@@ -81,11 +90,8 @@ class SequenceLabeller(_RecurrentModel):
       output_initializer: of the dense layer's kernel.
       tie_weights: whether the embedding's matrix is also the kernel of the output, without a bias (Press and Wolf,
         2017). Then num_labels must be V, and E the RNN's output size.
-
-    Call: inputs, int32 [T, B], and a state; gives logits [T, B, num_labels] and the state after the last step.
-
     Raises:
-      ValueError: tied weights of different sizes.
+      ValueError: tied weights of different sizes; the RNN is not time-major, or gives no sequences or no state.
     """
 
     def __init__(
@@ -163,12 +169,22 @@ class SequenceLabeller(_RecurrentModel):
 class LanguageModel(SequenceLabeller):
     """A sequence labeller whose label for a token is the token after it.
 
-    Args: as SequenceLabeller, without num_labels.
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.GRUCell(8)), vocab_size=28)
+    >>> ids = np.zeros([5, 2], "int32")  # T = 5, B = 2
+    >>> logits, state = model(ids, model.initial_state(2))
+    >>> logits.shape
+    TensorShape([5, 2, 28])
 
-    Call: inputs, int32 [T, B], and a state; gives logits [T, B, V] and the state after the last step.
+    Call: inputs, int32 [T, B], and a state (by default zeros); gives logits [T, B, V] and the state after the last
+    step.
 
+    Args:
+      rnn: a time-major RNN that returns sequences and its state.
+      vocab_size: V.
+      embedding_dim: E; 0 for one-hot vectors.
+      dropout, output_initializer, tie_weights: as SequenceLabeller.
     Raises:
-      ValueError: a bidirectional RNN, or tied weights of different sizes.
+      ValueError: a bidirectional RNN, or what SequenceLabeller refuses.
     """
 
     def __init__(self, rnn: RNN, vocab_size: int, embedding_dim: int = 0, **kwargs: Any):
@@ -187,12 +203,20 @@ class LanguageModel(SequenceLabeller):
 class Forecaster(_RecurrentModel):
     """An RNN over a series of values, and a dense layer to the values of the next step.
 
+    >>> model = tfrnn.Forecaster(tfrnn.RNN(tfrnn.GRUCell(8)), num_values=3)
+    >>> predictions, state = model(np.zeros([5, 2, 3], "float32"))  # T = 5, B = 2, D = 3
+    >>> predictions.shape
+    TensorShape([5, 2, 3])
+
+    Call: inputs, float32 [T, B, D], and a state (by default zeros); gives predictions [T, B, D], each of the step
+    after, and the state after the last step. It is trained with `tfrnn.squared_error` as the trainer's loss_fn.
+
     Args:
       rnn: a time-major RNN that returns sequences and its state.
       num_values: D.
       dropout: share of the RNN's outputs dropped in training.
-
-    Call: inputs, float32 [T, B, D], and a state; gives predictions [T, B, D], each of the step after, and the state.
+    Raises:
+      ValueError: a bidirectional RNN, or one that is not time-major or gives no sequences or no state.
     """
 
     def __init__(self, rnn: RNN, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):

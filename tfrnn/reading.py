@@ -19,14 +19,23 @@ RECENT = _WINDOW.metadata["maximum"]  # last tokens that are kept for samplers t
 
 
 class Reading(NamedTuple):
-    """Where a model stands in B texts, some of them perhaps continuations of the same one."""
+    """Where a model stands in B texts, some of them perhaps continuations of the same one.
 
-    logits: tf.Tensor  # [B, V] of the next token
+    Attributes:
+      logits: float32 [B, V] of the next token.
+      state: the model's, as it goes into a call.
+      recent: the last tokens, int32 [B, 256], 0 before the first.
+      sample: which sample of its text a row is, int64 [B]; decides what is drawn for it.
+      generated: tokens generated so far, which decides it too.
+      gaps: what stands between a text and its next token: a space, for words.
+    """
+
+    logits: tf.Tensor
     state: State
-    recent: np.ndarray  # the last tokens, int32 [B, RECENT], 0 before the first
-    sample: np.ndarray  # which sample of its text a row is, int64 [B]; decides what is drawn for it
-    generated: int  # tokens generated so far, which decides it too
-    gaps: tuple[str, ...]  # what stands between a text and its next token: a space, for words
+    recent: np.ndarray
+    sample: np.ndarray
+    generated: int
+    gaps: tuple[str, ...]
 
     def repeat(self, num_samples: int) -> "Reading":
         """Each row so many times, as different samples."""
@@ -63,6 +72,14 @@ def read_prefixes(
     unknown: str = "error",
 ) -> Reading:
     """Reads prefixes side by side, from the beginning or after what was read before.
+
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> reading = tfrnn.read_prefixes(model, vocabulary, ["to be ", "not "])
+    >>> texts, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)
+    >>> more, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)  # nothing is read again
+    >>> reading.generated
+    10
 
     Args:
       model: a LanguageModel, trained or not.

@@ -20,7 +20,21 @@ State = tuple[tuple[tf.Tensor, ...], ...]  # L entries of [B, H] each
 
 @keras.saving.register_keras_serializable("tfrnn")
 class RNN(keras.layers.Layer):
-    """One or more recurrent layers.
+    """One or more recurrent layers, time-major, which run any cell of Keras's protocol over the steps of a sequence.
+
+    >>> rnn = tfrnn.RNN([tfrnn.GRUCell(8), keras.layers.LSTMCell(16)])
+    >>> inputs = np.ones([5, 2, 3], "float32")  # T = 5, B = 2, D = 3
+    >>> outputs, state = rnn(inputs, rnn.initial_state(2))
+    >>> outputs.shape
+    TensorShape([5, 2, 16])
+    >>> [[tuple(tensor.shape) for tensor in layer] for layer in state]
+    [[(2, 8)], [(2, 16), (2, 16)]]
+
+    Call: inputs [T, B, D] and a state (by default zeros); gives outputs [T, B, H] and the state after the last step.
+    A built layer also takes token ids, integers [T, B], for one-hot vectors of the size D that it was built for. The
+    state is a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and the GRU, two
+    (hidden state, memory cell) for the LSTM. With a single cell it may also be what the cell's own get_initial_state
+    returns. Calls raise ValueError where the state has another structure or batch size than the layer.
 
     Args:
       cell: a cell, or a list of cells, one per layer (or keras.layers.StackedRNNCells): ours, Keras's, or any layer
@@ -29,13 +43,8 @@ class RNN(keras.layers.Layer):
       return_sequences: whether the outputs are those of all steps; otherwise of the last one alone.
       return_state: whether a call gives (outputs, state); otherwise the outputs alone.
       dropout: share of the values dropped from the input of every layer but the first, in training.
-
-    Call: inputs [T, B, D] and a state (by default zeros); gives outputs [T, B, H] and the state after the last step.
-    A built layer also takes token ids, integers [T, B], for one-hot vectors of the size D that it was built for. With a
-    single cell the state may also be what the cell's own get_initial_state returns.
-
     Raises:
-      ValueError: the state has another structure or batch size than the layer.
+      ValueError: there is no cell, or something else in its place.
     """
 
     def __init__(
@@ -82,7 +91,7 @@ class RNN(keras.layers.Layer):
         return sum(_output_size(cell) for cell in self.cells_of_layers[-1])
 
     def initial_state(self, batch_size: int) -> State:
-        """Zeros (or what the cells define) for B rows."""
+        """The state before the first step: zeros (or what the cells define) for B rows."""
 
         def of_cell(cell: Any) -> tuple:
             if hasattr(cell, "get_initial_state"):
@@ -182,13 +191,21 @@ class Bidirectional(RNN):
     """One or more layers that read the sequence in both directions, for tasks in which all of it is known.
 
     Each layer's outputs are those of both directions side by side, 2 * H; the next layer reads them. Its entry in the
-    state holds the tensors of the forward cell, then those of the backward cell (Schuster and Paliwal, 1997).
+    state holds the tensors of the forward cell, then those of the backward cell (Schuster and Paliwal, 1997). Without
+    return_sequences the output is what each direction ends with: the forward one at the last step, the backward one at
+    the first.
+
+    >>> rnn = tfrnn.Bidirectional(tfrnn.GRUCell(8))
+    >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # T = 5, B = 2, D = 3
+    >>> outputs.shape
+    TensorShape([5, 2, 16])
 
     Args:
       cell: the forward cell, or a list of them, one per layer.
       backward_cell: the same for the other direction; by default copies of the forward ones, with weights of their own.
-      and as RNN. Without return_sequences the output is what each direction ends with: the forward one at the last
-      step, the backward one at the first.
+      other arguments: as RNN.
+    Raises:
+      ValueError: there are not as many backward as forward cells.
     """
 
     def __init__(self, cell: Any, backward_cell: Any = None, **kwargs: Any):

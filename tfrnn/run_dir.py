@@ -280,6 +280,12 @@ def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
     """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
 
+    After `python -m tfrnn.train --run_dir=runs/first`:
+
+    >>> model, vocabulary, config = tfrnn.load_run("runs/first")
+    >>> config.data.corpus, config.model.cell, len(vocabulary)
+    ('sample', 'rnn', 28)
+
     Args:
       run_dir: what `python -m tfrnn.train` wrote.
       checkpoint: `best` for the weights with the lowest perplexity on the validation tokens (the last ones where

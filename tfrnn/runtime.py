@@ -85,6 +85,8 @@ def set_threads(cpu_devices: int = 1) -> None:
     into run side by side (see num_chains). The commands call this; in a notebook it is to be called before anything
     else of TensorFlow. Nothing is changed once TensorFlow has started its threads, with the first tensor.
 
+    >>> tfrnn.set_threads()
+
     Args:
       cpu_devices: so many logical devices are made of the CPU, each with these threads, to try strategies on.
     """

@@ -3,9 +3,12 @@
 A sampler is any object with one method, `choose(logits, uniform, recent) -> ids`. The functions here are what it is
 made of, so that another takes a few lines:
 
-    class TwoLikeliest:
-        def choose(self, logits, uniform, recent):
-            return samplers.draw(samplers.keep_top_k(logits, 2), uniform)
+>>> from tfrnn import samplers
+>>> class TwoLikeliest:
+...     def choose(self, logits, uniform, recent):
+...         return samplers.draw(samplers.keep_top_k(logits, 2), uniform)
+>>> TwoLikeliest().choose(np.log([[0.1, 0.4, 0.2, 0.3]]), np.array([0.9]), None).numpy()
+array([3], dtype=int32)
 
 Letters: B rows side by side, V vocab_size, W recent tokens.
 """
@@ -40,11 +43,20 @@ class Choosing(Protocol):
 
 
 class Sampler(NamedTuple):
-    """The usual ways together, in this order; those left out do nothing.
+    """The usual ways together: the penalty first, then the temperature, then the three filters; those left out do
+    nothing.
 
-    repetition_penalty, repetition_window: see penalize.
-    temperature: divides the logits; 0 takes the likeliest token always (greedy).
-    top_k, top_p, min_p: see keep_top_k, keep_top_p, keep_min_p.
+    >>> sampler = tfrnn.Sampler(temperature=0.8, top_p=0.9)
+    >>> sampler.top_k  # all
+    0
+
+    Args:
+      temperature: divides the logits; 0 takes the likeliest token always (greedy).
+      top_k: only the k likeliest tokens; 0: all.
+      top_p: only the fewest likeliest tokens that together have probability p.
+      min_p: only tokens with at least this share of the likeliest one's probability.
+      repetition_penalty: above 1 makes tokens rarer that were among the last ones.
+      repetition_window: how many last tokens these are.
     """
 
     temperature: float = _DEFAULT.temperature
@@ -56,9 +68,11 @@ class Sampler(NamedTuple):
 
     @property
     def window(self) -> int:
+        """How many last tokens it asks for."""
         return self.repetition_window if self.repetition_penalty != 1 else 0
 
     def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
+        """Token ids, int32 [B], from logits [B, V], numbers in [0, 1) [B], and the last tokens [B, W]."""
         if self.window:
             logits = penalize(logits, recent, self.repetition_penalty)
         if self.temperature < COLDEST:

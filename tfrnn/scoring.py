@@ -18,11 +18,17 @@ _SHORTEST_CALL, _LONGEST_CALL = 32, 4096  # tokens
 
 
 class Score(NamedTuple):
-    """What a model makes of a text; the first token is given, every other is predicted once."""
+    """What a model makes of a text; the first token is given, every other is predicted once.
 
-    nats: np.ndarray  # surprisal of each predicted token, minus the logarithm of its probability; float32 [N - 1]
-    likeliest: np.ndarray  # ids of the likeliest tokens there, int32 [N - 1, 3 or V]
-    probabilities: np.ndarray  # theirs, float32
+    Attributes:
+      nats: surprisal of each predicted token, minus the logarithm of its probability; float32 [N - 1].
+      likeliest: ids of the three likeliest tokens there (of all, where V is smaller), int32 [N - 1, 3].
+      probabilities: theirs, float32 [N - 1, 3].
+    """
+
+    nats: np.ndarray
+    likeliest: np.ndarray
+    probabilities: np.ndarray
 
     def first(self, length: int) -> "Score":
         """That of the text's first tokens, so many."""
@@ -30,7 +36,7 @@ class Score(NamedTuple):
 
     @property
     def bits(self) -> np.ndarray:
-        """The surprisals in bits."""
+        """The surprisals in bits, float32 [N - 1]."""
         return self.nats / math.log(2)
 
     @property
@@ -40,15 +46,23 @@ class Score(NamedTuple):
 
     @property
     def perplexity(self) -> float:
+        """The exponential of the loss."""
         return math.exp(min(self.loss, 700))
 
     @property
     def bits_per_char(self) -> float:
+        """The loss in bits (a token; where tokens are words, it is still called so)."""
         return self.loss / math.log(2)
 
 
 def score(model: Any, ids: np.ndarray) -> Score:
     """Reads a text once, from a zero state that is carried through all of it.
+
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> scored = tfrnn.score(model, vocabulary.encode("not to be"))
+    >>> scored.bits.shape, bool(scored.perplexity > 1)
+    ((8,), True)
 
     Args:
       model: a LanguageModel, trained or not.

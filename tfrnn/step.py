@@ -36,12 +36,12 @@ class Sums(NamedTuple):
 
 
 def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Softmax cross entropy from logits [T, B, V] and targets [T, B], summed, in nats."""
+    """Softmax cross entropy from logits [T, B, V] and targets, int [T, B], summed, in nats: a scalar."""
     return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
 
 def squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Squares of the differences, summed; for series, both [T, B, D]."""
+    """Squares of the differences, summed: a scalar, in the square of the series' unit. Both are [T, B, D]."""
     return tf.reduce_sum(tf.square(predictions - targets))
 
 

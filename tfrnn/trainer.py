@@ -25,6 +25,14 @@ CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that 
 class Trainer:
     """Trains a model on batches.
 
+    >>> ids = np.tile([1, 2, 3], 40).astype("int32")
+    >>> batches = tfrnn.sequential_batches(ids, batch_size=4, num_steps=6)
+    >>> model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(8)), vocab_size=4)
+    >>> trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.1), clip_norm=1.0)
+    >>> history = trainer.fit(batches, epochs=10).history
+    >>> history["perplexity"][-1] < 1.2 < history["perplexity"][0]
+    True
+
     Args:
       model: with `initial_state(batch_size)` and `(inputs, state, training) -> (outputs, state)`.
       optimizer: Keras's.
@@ -32,19 +40,21 @@ class Trainer:
       strategy: of tf.distribute; by default OneDeviceStrategy on the GPU if there is one, else the CPU, and for a model
         that has weights already, the strategy under which they were made. The replicas of another one divide the rows
         of each batch among them, and together make the update that one device would have made.
-      loss_fn: (outputs, targets) -> the sum of the losses.
-      chains: slices of a replica's rows that a step computes side by side, adding their gradients up; 0:
-        runtime.num_chains.
-        Results do not depend on it but for rounding and, with dropout, for what is dropped.
+      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      chains: slices of a replica's rows that a step computes side by side, adding their gradients up; 0: as many as
+        there are cores on a CPU, as far as they divide the rows well, and one on a GPU. Results do not depend on it but
+        for rounding and, with dropout, for what is dropped.
       jit_compile: whether XLA compiles a step (of several replicas, each one's part before they meet), of one chain by
-        default; None: runtime.jit_by_default. A cell of
-        operations that XLA does not know needs False. Dropout drops other values with it.
+        default; None: on a GPU alone. A cell of operations that XLA does not know needs False. Dropout drops other
+        values with it.
 
     Attributes:
       epoch, batch: the position, in finished epochs and finished batches of the epoch under way.
       jit_compile: whether XLA compiles a step.
       gradient_norms: of each training step since the trainer was made, before it was bounded.
       seconds_apart: time spent in calls that traced and in validation, which tokens_per_sec leaves out.
+    Raises:
+      ValueError: clip_norm is below 0.
     """
 
     def __init__(
@@ -129,9 +139,14 @@ class Trainer:
     ) -> keras.callbacks.History:
         """Trains for so many more epochs, from where the trainer stands.
 
-        Setting `model.stop_training`, as Keras's callbacks do, ends it after the call under way, which lasts about
-        CALL_SECONDS; the next `fit` goes on from there.
+        Setting `model.stop_training`, as Keras's callbacks do, ends it after the call under way, which lasts about a
+        second; the next `fit` goes on from there.
 
+        Args:
+          batches: what to train on.
+          epochs: so many more.
+          validation: batches of a text held out, of which one epoch is read after each epoch of training.
+          callbacks: Keras's. A "batch" of theirs is a call of many steps.
         Returns:
           Keras's History. Its `history` has, for each finished epoch: loss (nats a token), perplexity,
           bits_per_char, tokens_per_sec (of the training calls alone, tracing left out; None where there was no other
@@ -139,6 +154,8 @@ class Trainer:
           epoch), and val_loss, val_perplexity, val_bits_per_char.
         Raises:
           DivergedError: a loss or gradient norm was not finite; the weights are those before that batch.
+          UserError: a batch cannot be divided among the replicas or into the chains, or is of another size than those
+            of the epoch under way.
         """
         self.replicas.share(batches.batch_size)
         runtime.check_chains(self._chains, batches.batch_size, self.replicas.count)
@@ -204,7 +221,7 @@ class Trainer:
         return 1 if self.jit_compile else runtime.num_chains(rows, self.strategy)
 
     def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
-        """Loss, perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say.
+        """Loss (nats a token), perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say.
 
         Given the token ids of a text, int32 [N], in place of batches, a language model predicts all but the first of
         them, each once, with the state carried through all of it.

@@ -37,10 +37,18 @@ class _Weights(NamedTuple):
 def transfer_weights(source: Any, target: Any) -> None:
     """Gives `target` the weights of `source`, so that both compute the same.
 
+    >>> source, target = tfrnn.RNN(keras.layers.LSTMCell(8)), tfrnn.RNN(tfrnn.LSTMCell(8))
+    >>> inputs = np.ones([5, 2, 3], "float32")  # T = 5, B = 2, D = 3
+    >>> outputs, state = source(inputs)
+    >>> tfrnn.transfer_weights(source, target)
+    >>> np.allclose(outputs, target(inputs)[0])
+    True
+
     Args:
       source: a built cell (ours or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
-        nn.GRU or nn.LSTM with its tensors as numpy arrays: `{name: tensor.numpy() for name, tensor in
-        net.state_dict().items()}`. That of an nn.RNN does not tell its non-linearity: it is taken for the target's.
+        nn.GRU or nn.LSTM with its tensors as numpy arrays,
+        `{name: tensor.numpy() for name, tensor in net.state_dict().items()}`.
+        That of an nn.RNN does not tell its non-linearity: it is taken for the target's.
       target: a cell or an RNN of as many layers; it is built if it is not yet.
     Raises:
       UserError: the two are of different kinds or sizes, or the target cannot compute what the source does.
@@ -64,13 +72,19 @@ def transfer_weights(source: Any, target: Any) -> None:
 
 
 def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
-    """The weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM of the same sizes, as arrays:
-    `net.load_state_dict({name: torch.tensor(array) for name, array in to_pytorch(rnn).items()})`.
+    """The weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM of the same sizes, as arrays.
 
-    A row there is a column here, and the blocks of rows are in PyTorch's order.
+    There, `net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})` reads them. A row there
+    is a column here, and the blocks of rows are in PyTorch's order.
 
-    Raises UserError for what PyTorch's layers do not compute: a GRU with the reset gate before the product, or
-    activations other than tanh and sigmoid.
+    >>> rnn = tfrnn.RNN(tfrnn.LSTMCell(8))
+    >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # which builds it
+    >>> {name: array.shape for name, array in tfrnn.to_pytorch(rnn).items()}
+    {'weight_ih_l0': (32, 3), 'weight_hh_l0': (32, 8), 'bias_ih_l0': (32,), 'bias_hh_l0': (32,)}
+
+    Raises:
+      UserError: PyTorch's layers do not compute the same: a GRU with the reset gate before the product, or activations
+        other than tanh and sigmoid; or it is not built.
     """
     arrays = {}
     for layer, cells_of_layer in enumerate(_cells(rnn)):

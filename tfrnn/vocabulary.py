@@ -19,9 +19,17 @@ NOUNS = {"char": "character", "word": "word"}
 class Vocabulary:
     """Tokens in id order: `<unk>` is 0, then by falling frequency, ties by first appearance (the book's order).
 
+    >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+    >>> vocabulary.id_to_token
+    ['<unk>', ' ', 'o', 't', 'b', 'e', 'r', 'n']
+    >>> vocabulary.encode("bet")
+    array([4, 5, 3], dtype=int32)
+    >>> vocabulary.decode([3, 2])
+    'to'
+
     Args:
       id_to_token: every token once, `<unk>` first.
-      tokens: `char` or `word`.
+      tokens: what a token is, `char` or `word`.
     """
 
     def __init__(self, id_to_token: Iterable[str], tokens: str = "char"):
@@ -46,7 +54,13 @@ class Vocabulary:
 
     @classmethod
     def from_text(cls, text: str, tokens: str = "char", max_tokens: int = 0) -> "Vocabulary":
-        """The vocabulary of a cleaned text, see `from_counts`."""
+        """The vocabulary of a cleaned text.
+
+        Args:
+          text: as load_corpus gives it.
+          tokens: `char` or `word`.
+          max_tokens: at most so many beside `<unk>`, the commonest; 0: all.
+        """
         counts = collections.Counter(text.split() if tokens == "word" else text)
         return cls.from_counts(counts, tokens, max_tokens)
 
@@ -119,7 +133,7 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; words are joined by one space."""
+        """The text of the ids [N]; words are joined by one space. Raises IndexError where there is no such id."""
         return text_rules.join([self.id_to_token[int(i)] for i in ids], self.tokens)
 
     def to_json(self) -> str:

@@ -109,10 +109,20 @@ def open_corpus(name_or_path: str) -> Source:
 def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
     """The cleaned text of a corpus, in memory.
 
+    >>> tfrnn.load_corpus("sample")[:34]
+    'the road to ambry goes up the hill'
+    >>> tfrnn.load_corpus("sample", text_rule="raw")[:34]
+    'The road to Ambry goes up the hill'
+
+    A corpus that is not in the package is read from the folder that the environment variable TFRNN_DATA_DIR names, else
+    from TensorFlow Datasets' cache, else it is downloaded. It is verified by its SHA-256.
+
     Args:
-      name_or_path: as for open_corpus.
-      text_rule: a key of text_rules.TEXT_RULES, or `auto` for the corpus's own.
-      tokens: `char` or `word`, see text_rules.clean_pieces.
+      name_or_path: `sample` (a story in the package), `time_machine`, `jay_lyrics`, `tiny_shakespeare`, or the path of
+        a UTF-8 text (plain or gzip) or of a folder of such texts.
+      text_rule: `book` keeps lower-case letters and glues the lines, `lines` does so with a space between them,
+        `spaces` turns line ends into spaces, `raw` changes nothing; `auto` is the corpus's own, `raw` for a file.
+      tokens: what the text will be cut into, `char` or `word`: with words, the rule `book` keeps a space between lines.
     Raises:
       MissingFileError: there is no such file, or it cannot be had.
       UserError: the file is empty, no UTF-8 text, not the recorded one, or nothing is left of it by the rule.

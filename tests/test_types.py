@@ -1,0 +1,45 @@
+"""What type checkers know of the package: a user's program passes, and mistakes in one are found."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+WRONG = """
+import tfrnn
+from tfrnn import d2l
+
+vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
+model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+ids = vocabulary.encode(5)  # wrong
+batches = tfrnn.sequential_batches(ids, batch_size="2", num_steps=4)  # wrong
+batches.epochs(0)  # wrong
+tfrnn.Trainer(model, "sgd", clip_norm="1")  # wrong
+tfrnn.generate(model, vocabulary, "to", length="x")  # wrong
+tfrnn.generate(model, vocabulary, "to").perplexity  # wrong
+tfrnn.generate(model, vocabulary, "to", sampler=0.8)  # wrong
+tfrnn.Sampler(temperatur=0.8)  # wrong
+tfrnn.score(model, ids).perplexty  # wrong
+tfrnn.load_run("runs/first")[2].units  # wrong
+tfrnn.plot_unit("to", tfrnn.gates(model, ids), "unit.png")  # wrong
+tfrnn.load_corpora("sample")  # wrong
+tfrnn.__version__ + 1  # wrong
+d2l.load_corpus_time_machine("all")  # wrong
+tfrnn.d2l.try_gpus()  # wrong
+"""
+
+
+@pytest.mark.slow
+def test_a_users_program_passes_and_each_mistake_is_found(tmp_path):
+    (tmp_path / "wrong.py").write_text(WRONG)
+    # As a user has it, who has the package installed: nothing is said of its own files.
+    flags = ["--strict", "--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
+    flags += [f"--cache-dir={tmp_path}/cache", "--no-error-summary"]
+    files = [ROOT / "tests" / "users_code.py", tmp_path / "wrong.py"]
+    done = subprocess.run([sys.executable, "-m", "mypy", *flags, *files], cwd=ROOT, capture_output=True, text=True)
+    lines = WRONG.splitlines()
+    marked = [number for number, line in enumerate(lines, 1) if "# wrong" in line]
+    found = [line.rsplit("wrong.py:", 1)[1].split(":")[0] for line in done.stdout.splitlines() if ": error:" in line]
+    assert sorted({int(number) for number in found}) == marked, done.stdout + done.stderr
