@@ -251,8 +251,8 @@ class labelled_batches(Batches):  # noqa: N801
     Rows beyond the last full batch are left out of that epoch.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("hello")
-    >>> inputs, targets = vocabulary.encode("hello"), vocabulary.encode("ohlol")  # each [5]
-    >>> (batch,) = tfrnn.labelled_batches(inputs[None], targets[None]).epoch(0)  # [1, 5]
+    >>> inputs, targets = vocabulary.encode("hello"), vocabulary.encode("ohlol")  # [5] each
+    >>> (batch,) = tfrnn.labelled_batches(inputs[None], targets[None]).epoch(0)  # of one sequence
     >>> vocabulary.decode(batch.targets[:, 0])
     'ohlol'
 

@@ -73,14 +73,17 @@ class Vocab(Vocabulary):
 
     @property
     def unk(self) -> int:
+        """The id of `<unk>`."""
         return 0
 
     @property
     def idx_to_token(self) -> list[str]:
+        """The tokens in id order."""
         return self.id_to_token
 
     @property
     def token_to_idx(self) -> dict[str, int]:
+        """The id of each token."""
         return self._token_to_id
 
     def __getitem__(self, tokens: Any) -> Any:
@@ -89,6 +92,7 @@ class Vocab(Vocabulary):
         return self.id_of(tokens)
 
     def to_tokens(self, indices: Any) -> Any:
+        """The token of an id; of ids (lists of them, arrays, tensors), lists of tokens."""
         if isinstance(indices, (list, tuple)) or len(getattr(indices, "shape", ())):
             return [self.to_tokens(i) for i in indices]
         return self.id_to_token[int(indices)]
@@ -209,6 +213,7 @@ class RNNModelScratch:
         return self.forward_fn(inputs, state, self.trainable_variables)
 
     def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """The first state of so many rows, as init_state makes it."""
         return self.init_state(batch_size, self.num_hiddens)
 
 
@@ -231,6 +236,7 @@ class RNNModel(keras.layers.Layer):
         return tf.reshape(logits, [-1, self.vocab_size]), state
 
     def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """The first state of so many rows: a tuple with a tuple of tensors [B, H] for each layer."""
         return self.rnn.initial_state(batch_size)
 
 
@@ -436,6 +442,6 @@ if not TYPE_CHECKING:  # for checkers a name that is not here is an error as it 
 
     def __getattr__(name: str) -> Any:
         raise AttributeError(
-            f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out the "
-            "cells that define what is here already"
+            f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out "
+            "the cells that define what is here already"
         )

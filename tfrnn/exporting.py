@@ -25,7 +25,7 @@ import tensorflow as tf
 from tfrnn import durable, runtime, samplers
 from tfrnn.config import Config
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.model import build_language_model
+from tfrnn.model import LanguageModel, build_language_model
 from tfrnn.run_dir import CONFIG, VOCABULARY, RunDir
 from tfrnn.vocabulary import Vocabulary
 
@@ -74,12 +74,15 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, form: str, folder
     return found
 
 
-def load_export(folder: str | Path) -> tuple[Any, Vocabulary, Config]:
+def load_export(folder: str | Path) -> tuple[LanguageModel, Vocabulary, Config]:
     """The model, vocabulary and settings of an export in the format safetensors.
 
-    Safe for a stranger's: nothing of it is executed, and shapes are compared before anything is read.
+    It may come from a stranger: nothing of it is executed, and shapes are compared before anything is read.
 
+    Args:
+      folder: what `python -m tfrnn.export --format=safetensors` wrote.
     Raises:
+      MissingFileError: the folder or one of its files is not there.
       UserError: it is no such export, or one of another model than its config.json describes.
     """
     safe_open = _needed("safetensors", "safetensors").safe_open

@@ -188,7 +188,7 @@ def generate_many(
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
-    >>> samples = tfrnn.generate_many(model, vocabulary, ["to ", "be"], 5, num_samples=3, sampler=tfrnn.Sampler())
+    >>> samples = tfrnn.generate_many(model, vocabulary, ["to ", "be"], 5, 3, tfrnn.Sampler())
     >>> [[len(sample) for sample in of_prefix] for of_prefix in samples]
     [[8, 8, 8], [7, 7, 7]]
 
@@ -220,7 +220,8 @@ def generate(
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
-    >>> text = tfrnn.generate(model, vocabulary, "to be", 20, tfrnn.Sampler(temperature=0.8, top_p=0.9), seed=1)
+    >>> sampler = tfrnn.Sampler(temperature=0.8, top_p=0.9)
+    >>> text = tfrnn.generate(model, vocabulary, "to be", length=20, sampler=sampler, seed=1)
     >>> text[:5], len(text)
     ('to be', 25)
 
@@ -250,13 +251,13 @@ def stream(
 ) -> Iterator[str]:
     """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives.
 
-    (Up to rounding, where that is long enough to be compiled by XLA.) Args and errors are those of `generate`.
+    (Up to rounding, where that is long enough to be compiled by XLA.) Arguments and errors are those of `generate`.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
     >>> pieces = list(tfrnn.stream(model, vocabulary, "to ", length=5))
-    >>> len(pieces), "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
-    (5, True)
+    >>> "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
+    True
     """
     reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     for piece, _ in stream_on(model, vocabulary, reading, length, sampler, seed):

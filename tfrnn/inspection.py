@@ -19,8 +19,10 @@ GATES = {"gru": ("update gate", "reset gate"), "lstm": ("input gate", "forget ga
 def activations(model: Any, ids: np.ndarray, layer: int = -1) -> np.ndarray:
     """What a layer's hidden units are after each token of a text, float32 [T, H].
 
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN([tfrnn.GRUCell(8), tfrnn.GRUCell(16)]), vocab_size=28)
-    >>> tfrnn.activations(model, np.arange(5)).shape, tfrnn.activations(model, np.arange(5), layer=0).shape
+    >>> rnn = tfrnn.RNN([tfrnn.GRUCell(8), tfrnn.GRUCell(16)])
+    >>> model = tfrnn.LanguageModel(rnn, vocab_size=28)
+    >>> ids = np.arange(5)
+    >>> tfrnn.activations(model, ids).shape, tfrnn.activations(model, ids, layer=0).shape
     ((5, 16), (5, 8))
 
     Args:

@@ -51,7 +51,7 @@ class Reading(NamedTuple):
         )
 
     def row(self, row: int) -> "Reading":
-        """That row alone. Raises IndexError."""
+        """That row alone. Raises IndexError where there is none."""
         row = range(len(self.sample))[row]
         only = slice(row, row + 1)
         logits, state = tf.nest.map_structure(lambda tensor: tensor[only], (self.logits, self.state))
@@ -71,13 +71,13 @@ def read_prefixes(
     after: Reading | None = None,
     unknown: str = "error",
 ) -> Reading:
-    """Reads prefixes side by side, from the beginning or after what was read before.
+    """Reads prefixes side by side, from the beginning or after what was read before; `continue_texts` goes on there.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
     >>> reading = tfrnn.read_prefixes(model, vocabulary, ["to be ", "not "])
     >>> texts, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)
-    >>> more, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)  # nothing is read again
+    >>> more, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)
     >>> reading.generated
     10
 

@@ -82,7 +82,7 @@ def set_threads(cpu_devices: int = 1) -> None:
     """One thread for an operation, and as many operations side by side as there are cores.
 
     The products of a small recurrent layer are too small to be divided between threads; the chains that a batch is cut
-    into run side by side (see num_chains). The commands call this; in a notebook it is to be called before anything
+    into run side by side (`Trainer`'s chains). The commands call this; in a notebook it is to be called before anything
     else of TensorFlow. Nothing is changed once TensorFlow has started its threads, with the first tensor.
 
     >>> tfrnn.set_threads()

@@ -31,7 +31,7 @@ class Score(NamedTuple):
     probabilities: np.ndarray
 
     def first(self, length: int) -> "Score":
-        """That of the text's first tokens, so many."""
+        """The score of the text's first `length` tokens."""
         return Score(*(values[: length - 1] for values in self))
 
     @property

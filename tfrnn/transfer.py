@@ -79,8 +79,9 @@ def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
 
     >>> rnn = tfrnn.RNN(tfrnn.LSTMCell(8))
     >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # which builds it
-    >>> {name: array.shape for name, array in tfrnn.to_pytorch(rnn).items()}
-    {'weight_ih_l0': (32, 3), 'weight_hh_l0': (32, 8), 'bias_ih_l0': (32,), 'bias_hh_l0': (32,)}
+    >>> arrays = tfrnn.to_pytorch(rnn)
+    >>> arrays["weight_ih_l0"].shape, sorted(arrays)
+    ((32, 3), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
 
     Raises:
       UserError: PyTorch's layers do not compute the same: a GRU with the reset gate before the product, or activations
