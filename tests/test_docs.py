@@ -1,4 +1,4 @@
-"""The documentation is true: examples in docstrings, README's programs, the reference that is made of docstrings."""
+"""The documentation is true: examples in docstrings, the guide's programs, the reference that is made of docstrings."""
 
 import doctest
 import importlib
@@ -42,7 +42,7 @@ def test_what_a_reader_uses_first_has_an_example():
 
 
 @pytest.mark.slow
-def test_the_programs_in_the_readme_run_from_top_to_bottom(tmp_path, monkeypatch):
+def test_the_programs_in_readme_and_guide_run_from_top_to_bottom(tmp_path, monkeypatch):
     if "TFRNN_DATA_DIR" not in os.environ:
         pytest.skip("needs the file of tiny_shakespeare in TFRNN_DATA_DIR")
     monkeypatch.chdir(tmp_path)
@@ -58,18 +58,19 @@ def test_the_programs_in_the_readme_run_from_top_to_bottom(tmp_path, monkeypatch
             return {name: tf.constant(array) for name, array in tfrnn.to_pytorch(theirs).items()}
 
     names = {"keras_cell": keras_cell, "torch_gru": TorchGRU()}
-    programs = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    text = "".join((ROOT / page).read_text() for page in ("README.md", "docs/guide.md"))
+    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     programs = [program for program in programs if "import torch" not in program]  # see test_exporting
     assert programs
     for program in programs:
-        exec(compile(program, "README.md", "exec"), names)
+        exec(compile(program, "guide.md", "exec"), names)
 
 
 @pytest.mark.slow
 def test_the_reference_is_built_without_a_warning_and_has_every_public_name(tmp_path):
-    (command,) = re.findall(r"^(python -W error -m pdoc .*?)(?: *#.*)?$", (ROOT / "BUILD.md").read_text(), re.MULTILINE)
-    command = command.replace("python", sys.executable, 1).replace("-o site", f"-o {tmp_path}")
-    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    (flags,) = re.findall(r"bin/python (-W error -m pdoc .*?) +#", (ROOT / "BUILD.md").read_text())
+    command = [sys.executable, *flags.replace("-o site", f"-o {tmp_path}").split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     page, of_the_book = ((tmp_path / name).read_text() for name in ("tfrnn.html", "tfrnn/d2l.html"))
     sections = {section.partition('"')[0]: section for section in page.split('<section id="')[1:]}

@@ -1,4 +1,4 @@
-"""What type checkers know of the package: a user's program passes, and mistakes in one are found."""
+"""The public names, which stand in a stub: what type checkers know of them, and what loading them costs."""
 
 import subprocess
 import sys
@@ -29,6 +29,19 @@ tfrnn.__version__ + 1  # wrong
 d2l.load_corpus_time_machine("all")  # wrong
 tfrnn.d2l.try_gpus()  # wrong
 """
+
+
+def test_reading_texts_settings_and_pictures_loads_no_tensorflow():
+    code = """if True:
+        import sys, tfrnn
+        names = ["Config", "Picture", "UserError", "Vocabulary", "load_corpus", "plot_batches", "plot_perplexity"]
+        for name in names:
+            getattr(tfrnn, name)
+        before = "tensorflow" in sys.modules
+        tfrnn.RNN
+        print(before, "tensorflow" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False True\n", "")
 
 
 @pytest.mark.slow

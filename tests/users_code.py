@@ -26,11 +26,13 @@ def trained(text: str, epochs: int) -> tuple[tfrnn.LanguageModel, tfrnn.Vocabula
     model = model_of(vocabulary, units=256)
     trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01), clip_norm=1.0)
     try:
-        history = trainer.fit(batches, epochs, validation=held_out, callbacks=[keras.callbacks.TerminateOnNaN()])
+        history = trainer.fit(batches, epochs, validation=held_out, callbacks=[tfrnn.LiveCurve()])
     except tfrnn.DivergedError as error:
         raise SystemExit(str(error)) from None
     print(history.history["perplexity"][-1], trainer.evaluate(ids)["bits_per_char"], trainer.epoch + 1)
     tfrnn.plot_gradient_norms(trainer.gradient_norms, 1.0, "norms.png")
+    tfrnn.plot_curves({"training": history.history["perplexity"]}, "epoch", "perplexity").save("curves.png")
+    tfrnn.plot_batches(text[:20], tfrnn.sequential_batches(np.arange(20), 2, 4).epoch(0)).save("batches.png")
     return model, vocabulary
 
 
@@ -43,7 +45,8 @@ def read(run_dir: str) -> float:
     text = tfrnn.load_corpus(config.data.corpus, config.data.text_rule)[: config.training.epochs]
     ids = vocabulary.encode(text)
     tfrnn.plot_unit(text, tfrnn.activations(model, ids)[:, 0], "unit.png")
-    tfrnn.plot_gates(text, tfrnn.gates(model, ids), "gates.png", title=tfrnn.__version__)
+    picture: tfrnn.Picture = tfrnn.plot_gates(text, tfrnn.gates(model, ids), title=tfrnn.__version__)
+    picture.save("gates.png")
     best: tfrnn.Beam = tfrnn.beam_search(model, vocabulary, text, width=2)[0]
     reading: tfrnn.Reading = tfrnn.read_prefixes(model, vocabulary, [text])
     texts, reading = tfrnn.continue_texts(model, vocabulary, reading, 20, TwoLikeliest())
