@@ -23,8 +23,8 @@ class Batch(NamedTuple):
     """What a step reads. The one transpose to time-major is done where these are cut.
 
     Attributes:
-      inputs: int32 [T, B]; of a series, float32 [T, B, D].
-      targets: the token, or the values, after each input; or its label. Of the shape of the inputs.
+      inputs: tokens, int32 [T, B]; of a series, float32 [T, B, D].
+      targets: what comes after each input, as the inputs; or its label, [T, B] or [T, B, D].
       reset: bool [B], whether the row starts from a zero state.
     """
 

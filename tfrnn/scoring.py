@@ -41,7 +41,7 @@ class Score(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """Their mean, in nats a token."""
+        """The mean surprisal, in nats a token."""
         return float(self.nats.sum(dtype=np.float64)) / len(self.nats)
 
     @property
