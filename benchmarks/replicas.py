@@ -1,8 +1,8 @@
 """One device beside several replicas of it on this machine, and what they send: `python -m benchmarks.replicas`.
 
 Each way is a process, or as many on loopback as it has workers: the same model, seed and global batches, so the losses
-must agree. Beside the training it times the sum alone, of vectors of several sizes, for docs/design.md's model: a sum over R
-workers in a ring takes 2 (R - 1) messages one after the other, and sends 2 (R - 1) / R of its bytes from each.
+must agree. Beside the training it times the sum alone, of vectors of several sizes, for what docs/design.md says: a sum
+over R workers in a ring takes 2 (R - 1) messages one after the other, and sends 2 (R - 1) / R of its bytes from each.
 """
 
 import argparse

@@ -49,8 +49,13 @@ def plot_curves(
 ) -> Picture:
     """Draws several curves over 1, 2, ..., told apart by shade and dashes.
 
+    >>> picture = tfrnn.plot_curves({"RNN": [9.0, 4.0], "GRU": [8.0, 3.0]}, "epoch", "perplexity")
+
     Args:
       curves: the values of each, by its label.
+      xlabel: what is counted along the horizontal axis, with its unit.
+      ylabel: what the values are, with their unit.
+      target: where it is saved as a PNG, if anywhere.
       log: whether the vertical axis is logarithmic.
     """
     figure, axes = pictures.axes(xlabel, ylabel, title)
@@ -69,9 +74,13 @@ def plot_forecasts(
     target: Target | None = None,
     title: str = "",
 ) -> Picture:
-    """Draws a series [N] with its predictions [N], NaN where there is none: a panel for each label.
+    """Draws a series with predictions of it, a panel for each label. A line stands where training ended.
 
-    A line stands where training ended.
+    Args:
+      values: the series, [N].
+      predictions: what was predicted for each of its steps, [N], by its label; NaN where there is none.
+      train_steps: how many leading steps were trained on.
+      target: where it is saved as a PNG, if anywhere.
     """
     from matplotlib.figure import Figure
 
@@ -93,7 +102,16 @@ def plot_forecasts(
 def plot_gradient_norms(
     norms: Sequence[float], clip_norm: float, target: Target | None = None, title: str = ""
 ) -> Picture:
-    """Draws the norm of each step's gradients before it was bounded, with the bound as a line (0: none)."""
+    """Draws the norm of each step's gradients before it was bounded.
+
+    Args:
+      norms: as in `Trainer.gradient_norms`.
+      clip_norm: the bound, drawn as a line; 0 for none.
+      target: where it is saved as a PNG, if anywhere.
+
+    Raises:
+      UserError: no norm is above zero.
+    """
     if not np.any(np.asarray(norms) > 0):
         raise UserError("expected the norms of a training step at least; got none above zero")
     figure, axes = pictures.axes("training step", "global norm", title)

@@ -17,10 +17,17 @@ def plot_batches(
 
     A bar stands where a row begins from a zero state.
 
+    >>> batches = tfrnn.sequential_batches(np.arange(20), batch_size=2, num_steps=4).epoch(0)
+    >>> picture = tfrnn.plot_batches("to be or not to be, is", batches)
+
     Args:
       tokens: the text, of N tokens.
       batches: Batches of the positions 0 to N - 1 in place of ids, as sequential_batches(numpy.arange(N), ...) cuts
         them.
+      target: where it is saved as a PNG, if anywhere.
+
+    Raises:
+      UserError: the batches are of other numbers than positions in the text.
     """
     batches = [(np.asarray(batch.inputs), np.asarray(batch.reset)) for batch in batches]
     if not batches or max(int(inputs.max()) for inputs, _ in batches) >= len(tokens):
@@ -110,7 +117,17 @@ def plot_gates(
     title: str = "",
     units: int = 40,
 ) -> Picture:
-    """Draws how far gates [T, H] are open over a text of T tokens: a panel for each, with the first units as rows."""
+    """Draws how far gates are open over a text, a panel for each, with a row for each unit.
+
+    Args:
+      tokens: a text of T tokens.
+      gates: of each gate by its name, [T, H] in [0, 1], as `gates` gives them.
+      target: where it is saved as a PNG, if anywhere.
+      units: how many of the first units are shown.
+
+    Raises:
+      UserError: a gate has not a row for each token.
+    """
     from matplotlib.figure import Figure
 
     for name, opened in gates.items():
