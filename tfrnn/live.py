@@ -21,7 +21,9 @@ class LiveCurve(Progress):
     """A Keras callback for `Trainer.fit` that redraws the perplexity curve in place in a notebook.
 
     The curve of the training text is drawn through, that of the validation batches dashed. Elsewhere a progress bar
-    takes its place. Pass it as `trainer.fit(batches, 200, validation=held_out, callbacks=[tfrnn.LiveCurve()])`. Drawing is held back to a tenth of the time, and does not count in tokens per second.
+    takes its place. Pass it as
+    `trainer.fit(batches, 200, validation=held_out, callbacks=[tfrnn.LiveCurve()])`. Drawing
+    is held back to a tenth of the time, and does not count in tokens per second.
     """
 
     def __init__(self) -> None:
