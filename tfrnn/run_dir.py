@@ -292,7 +292,8 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
         raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
     run = RunDir(run_dir)
     if not run.begun:
-        raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
+        reason = f"it has no {CONFIG}" if run.path.exists() else "there is no such folder"
+        raise MissingFileError(f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {reason}")
     config = run.config()
     if not config.run.prefix:
         raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")
