@@ -44,7 +44,7 @@ def choose(argv: Sequence[str]) -> None:
     elif module := commands().get(command):
         module.main([argv[0], *rest])
     else:
-        meant = did_you_mean(command, commands())
+        meant = did_you_mean(command, [*commands(), "--help", "--version"])
         raise UserError(f"expected a command, {in_words(commands())}; got {command!r}{meant}")
 
 

@@ -88,9 +88,8 @@ class Flags:
         try:
             rest = self.values(argv)[1:]
         except flags.UnrecognizedFlagError as error:
-            name = f"--{error.flagname}"
-            meant = did_you_mean(name, [f"--{known}" for known in self.values])
-            raise UserError(f"{self._command} has no flag {name}{meant}; {lists_them}") from None
+            meant = did_you_mean(error.flagname, list(self.values), "--")
+            raise UserError(f"{self._command} has no flag --{error.flagname}{meant}; {lists_them}") from None
         except flags.IllegalFlagValueError as error:
             raise UserError(str(error.__context__ or error)) from None
         except flags.Error as error:
@@ -154,7 +153,8 @@ def as_flags(given: Mapping[str, Any]) -> list[str]:
 
 
 def next_steps(steps: Mapping[str, str]) -> None:
-    """What to do next, each with a line to paste."""
+    """What to do next, each with a line to paste, below all results."""
+    sys.stdout.flush()
     for what, line in steps.items():
         note(f"to {what}: {line}")
 

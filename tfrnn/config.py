@@ -84,7 +84,7 @@ class Data(Section):
         rare=True,
     )
     tokens: str = setting("char", "what a token is", choices=("char", "word"))
-    max_tokens: int = setting(10_000, "how much to train on, from the start; 0: all the rest", minimum=0)
+    max_tokens: int = setting(10_000, "how much to train on, from the start; 0: all else", minimum=0)
     validation_tokens: int = setting(5_000, "how much to hold out, right behind that", minimum=0)
     vocabulary: str = setting(
         "corpus",

@@ -109,7 +109,7 @@ def run(settings: Series, config: Config) -> None:
             for predicted in (forecast.predicted, forecast.persisted)
         ]
         remark = "" if errors[0] < errors[1] else "  does not beat persistence"
-        print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}")
+        print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}", flush=True)
     title = f"{name}, {config.model.cell} {config.model.units}"
     plot_forecasts(values, {f.label: f.predicted for f in forecasts}, train_steps, settings.plot, title)
     command_line.note(f"picture: {settings.plot}")

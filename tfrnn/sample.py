@@ -72,7 +72,7 @@ def further(given: dict[str, Any]) -> dict[str, str]:
         steps["try another temperature"] = command_line.call("sample", *command_line.as_flags(bolder))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
-        steps["read what it knows by heart"] = command_line.call("sample", *command_line.as_flags(last))
+        steps["use the last weights, not the best"] = command_line.call("sample", *command_line.as_flags(last))
     run_dir = f"--run_dir={given['run_dir']}"
     steps["write with it, line by line"] = command_line.call("sample", run_dir, "--interactive")
     return steps

@@ -23,7 +23,7 @@ from tfrnn.settings import Section, setting
 from tfrnn.text import Text
 
 EXAMPLES = (
-    "--preset=gru_concise --run_dir=runs/first",
+    "--preset=rnn_concise --run_dir=runs/first",
     "--corpus=my_book.txt --max_tokens=0 --epochs=20",
 )
 
