@@ -307,16 +307,6 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-def test_help_is_quick_to_read_and_names_every_flag():
-    status, out, _ = run(train.main, "--help")
-    assert status == 0
-    for name in ("preset", "run_dir", *tfrnn.Config().flat()):
-        assert f"  --{name}" in out
-    assert "(default: 256)" in out
-    assert out.count("(default: true)") == 1  # of --random_offset alone
-    assert run(sample.main, "--help")[0] == 0
-
-
 def test_an_error_in_python_is_a_value_error_with_the_same_text():
     with pytest.raises(ValueError, match="--units must be a whole number at least 1 and at most 16384; got 0"):
         tfrnn.Config().replace(units=0)

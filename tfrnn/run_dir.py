@@ -277,15 +277,15 @@ def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
 
 
-def _none(run: RunDir) -> str:
+def _why_none(run: RunDir) -> str:
     """Why there is no run, and which others are near."""
     if os.path.isdir(run.path):
         runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
-        return f"it has no {CONFIG}" + (f"; did you mean one in it, such as {run.path / runs[0]}?" if runs else "")
+        return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")
     if os.path.exists(run.path):
         return "it is a file"
     runs = [str(path.parent) for path in run.path.parent.glob(f"*/{CONFIG}")] if os.path.isdir(run.path.parent) else []
-    return f"there is no such folder{did_you_mean(str(run.path), runs)}; name another, or train first"
+    return f"there is no such folder{did_you_mean(str(run.path), runs)}"
 
 
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
@@ -304,7 +304,8 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     run = RunDir(run_dir)
     if not run.begun:
         raise MissingFileError(
-            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_none(run)}"
+            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_none(run)}; name "
+            "another, or train first"
         )
     config = run.config()
     if not config.run.prefix:
