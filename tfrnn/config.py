@@ -101,7 +101,7 @@ class Data(Section):
         choices=("sequential", "random"),
     )
     random_offset: bool = setting(True, "begin each epoch at a random token of the first --num_steps", rare=True)
-    batch_size: int = setting(32, "texts read side by side", minimum=1, maximum=2**20)
+    batch_size: int = setting(32, "pieces of the text read side by side", minimum=1, maximum=2**20)
     num_steps: int = setting(35, "tokens that a step of training reads of each", minimum=1, maximum=2**20)
 
 
@@ -172,7 +172,7 @@ class Training(Section):
     plateau_patience: int = setting(
         2, "for --schedule=plateau: halve after so many epochs without gain", minimum=1, maximum=10**6, rare=True
     )
-    clip_norm: float = setting(1.0, "longest gradient; a longer one is shortened; 0: any", minimum=0, maximum=1e30)
+    clip_norm: float = setting(1.0, "bound on the norm of the gradients; 0: none", minimum=0, maximum=1e30)
     epochs: int = setting(500, "times that the training text is read", minimum=1, may_change=True)
     early_stopping: int = setting(
         0, "end after so many epochs without gain on the held-out text; 0: never", minimum=0, may_change=True, rare=True

@@ -60,7 +60,7 @@ class Written(Section):
     """What is written"""
 
     heatmap: str = setting("", "HTML file to write: the text on colours, for how surprising each token was")
-    heatmap_tokens: int = setting(20_000, "so much of the text is in it", minimum=2, maximum=10**7, rare=True)
+    heatmap_tokens: int = setting(20_000, "how many tokens of the text are in it", minimum=2, maximum=10**7, rare=True)
     json_lines: str = setting("", "file to write: a JSON object for each token")
 
     def __post_init__(self) -> None:
