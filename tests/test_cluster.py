@@ -255,7 +255,7 @@ def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
     started[1].send_signal(signal.SIGTERM)
     (chief, out, err), (status, *texts) = workers.results(started)
     assert (chief, status, texts, out) == (0, 0, ["", ""], ""), err
-    assert "saved. To go on: " in err
+    assert "saved\nto go on: " in err
     # One device goes on where two stopped, and three after it.
     epochs = len(metrics(tmp_path / "run"))
     more = [*FEW, "--batch_size=4", "--show_every=0", f"--run_dir={tmp_path}/run"]

@@ -307,16 +307,6 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-def test_help_is_quick_to_read_and_names_every_flag():
-    status, out, _ = run(train.main, "--help")
-    assert status == 0
-    for name in ("preset", "run_dir", *tfrnn.Config().flat()):
-        assert f"  --{name}" in out
-    assert "(default: 256)" in out
-    assert out.count("(default: true)") == 1  # of --random_offset alone
-    assert run(sample.main, "--help")[0] == 0
-
-
 def test_an_error_in_python_is_a_value_error_with_the_same_text():
     with pytest.raises(ValueError, match="--units must be a whole number at least 1 and at most 16384; got 0"):
         tfrnn.Config().replace(units=0)
@@ -333,12 +323,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "-m tfrnn.train" in err.split("To go on: ")[1]
+    assert "-m tfrnn.train" in err.split("to go on: ")[1]
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"rnn-sample-\d{8}-\d{6}", run_dir.name)
     done = len(metrics(run_dir))
     assert 3 <= done < 600
-    again = err.split("To go on: ")[1].split()
+    again = err.split("to go on: ")[1].split()
     epochs = str(done + 4)
     for arguments in ([*again[3:], f"--epochs={epochs}"], [*flags, f"--epochs={epochs}", "--run_dir=whole"]):
         process = command("tfrnn.train", *arguments, "--show_every=0", cwd=tmp_path)

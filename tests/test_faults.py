@@ -209,7 +209,7 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
         first.send_signal(signal.SIGTERM)
         _, err = first.communicate(timeout=60)
     assert first.returncode == 0
-    assert "To go on: " in err
+    assert "to go on: " in err
     assert run(train.main, *SMALL, "--epochs=1", f"--run_dir={tmp_path}/run")[0] == 0
 
 
@@ -227,7 +227,7 @@ def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
     with mock.patch.object(trainer.Trainer, "_evaluate", interrupted):
         status, out, err = run(train.main, *flags, f"--run_dir={tmp_path}/run")
     assert (status, out) == (0, "")
-    assert re.search(r"interrupted after 0 epochs and \d batches; saved", err)
+    assert re.search(r"interrupted after 0 epochs( and \d batches)?; saved", err)
     assert metrics(tmp_path / "run") == []
     assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
@@ -324,7 +324,7 @@ def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_pa
 
     with mock.patch.object(trainer.Replicas, "agree", interrupted):
         status, out, err = run(train.main, *FEW, "--epochs=2000", f"--run_dir={tmp_path}/run")
-    assert (status, out, "saved. To go on" in err) == (0, "", True), err
+    assert (status, out, "saved\nto go on: " in err) == (0, "", True), err
 
 
 def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ FLOORS = [
         "checkpoints",
         "cluster",
         "corpora",
+        "help_text",
         "metrics",
         "pictures",
         "replicas",
@@ -31,6 +32,7 @@ FLOORS = [
     ["trainer", "generation", "beams", "exporting", "series", "callbacks", "event_files", "command_line"],
     ["training", "live"],
     ["train", "sample", "evaluate", "export", "forecast", "d2l"],
+    ["__main__"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # text_rules knows the errors, and vocabulary the rules: the one staircase inside a floor.
@@ -64,7 +66,7 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
             if node.module == "tfrnn":
-                yield from (f"tfrnn.{alias.name}" for alias in node.names)
+                yield from (f"tfrnn.{alias.name}" for alias in node.names if alias.name != "__version__")
             else:
                 yield node.module
 

@@ -220,8 +220,8 @@ def test_errors_say_what_was_expected(text, flags, message, tmp_path):
 def test_help_shows_the_defaults_of_forecasting():
     status, out, _ = run(forecast.main, "--help")
     assert status == 0
-    assert "--cell=rnn|gru|lstm\n        the recurrent cell (default: gru)" in out
-    assert "(default: 256)" not in out
+    assert "--cell=gru " in out
+    assert "--units=16 " in out
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(tmp_path):

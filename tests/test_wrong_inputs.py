@@ -165,7 +165,7 @@ def folder(tmp_path_factory):
 
 
 TRAINING = {
-    "--unit=3": "Did you mean: units",
+    "--unit=3": "train has no flag --unit (did you mean --units?)",
     "--units=0": "--units must be a whole number at least 1 and at most 16384; got 0",
     "--units=many": "got 'many'",
     "--units=1e3": "got '1e3'",
@@ -242,10 +242,10 @@ TRAINING = {
 }
 SAMPLING = {
     "": "--run_dir must name the folder",
-    "--run_dir={}/nowhere": "no config.json",
+    "--run_dir={}/nowhere": "there is no such folder",
     "--run_dir={}/no_run": "no config.json",
-    "--run_dir={}/short": "no config.json",
-    "--run_dir=a\0b": "no config.json",
+    "--run_dir={}/short": "it is a file; name another, or train first",
+    "--run_dir=a\0b": "there is no such folder",
     "--run_dir={}/unsaved": "no checkpoint yet",
     "--run_dir={}/run --length=0": "at least 1",
     "--run_dir={}/run --temperature=-1": "at least 0",
@@ -273,7 +273,7 @@ SAMPLING = {
     "--run_dir={}/run --checkpoint=first": "one of best",
     "--run_dir={}/run --length=3000000000": "at most",
     "--run_dir={}/run --num_samples=100000 --length=10000000": "at most",
-    "--run_dir={}/run --wat": "Unknown command line flag",
+    "--run_dir={}/run --wat": "sample has no flag --wat",
 }
 # Each of RUNS is refused, sampling from it and going on with it.
 SPOILT = {

@@ -1,8 +1,10 @@
-"""What the commands share: flags made from settings, grouped help, and errors as one line with exit status 2."""
+"""What the commands share: flags made from settings, help, what to do next, errors as one line with exit status 2."""
 
 import contextlib
 import io
 import os
+import shlex
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +13,8 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from tfrnn import settings
-from tfrnn.errors import RunWarning, UserError
+from tfrnn import help_text, runtime, settings
+from tfrnn.errors import RunWarning, UserError, did_you_mean
 
 Made = TypeVar("Made", bound=settings.Section)
 
@@ -35,15 +37,17 @@ class Flags:
 
     Args:
       command: its name, such as `train`.
-      about: what it does, with an example; shown by --help.
+      about: what it does, in paragraphs; shown by --help.
+      examples: flags to try it with.
     """
 
-    def __init__(self, command: str, about: str):
+    def __init__(self, command: str, about: str | None, examples: Sequence[str]):
         self.values = flags.FlagValues()
         self.values.set_gnu_getopt(True)
-        self._command, self._about = command, about
-        self._groups: list[tuple[str, list[str]]] = []
-        flags.DEFINE_boolean("help", False, "shows this help", short_name="h", flag_values=self.values)
+        self._command, self._about, self._examples = command, about or "", examples
+        self._groups: list[tuple[str, list[tuple[str, str]], list[tuple[str, str]]]] = []  # title, all, the usual
+        flags.DEFINE_boolean("help", False, "shows the usual flags", short_name="h", flag_values=self.values)
+        flags.DEFINE_boolean("helpfull", False, "shows all flags", flag_values=self.values)
 
     def define(
         self, section: type[settings.Section], names: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
@@ -57,8 +61,9 @@ class Flags:
         """
         fields = [(field, kind) for field, kind in section.fields() if not names or field.name in names]
         shown = {field.name: field.default for field, _ in fields} | dict(defaults or {})
-        lines = [_help_line(field, kind, shown[field.name]) for field, kind in fields]
-        self._groups.append((section.__doc__ or "", lines))
+        everything = {field.name: help_text.flag(field, kind, shown[field.name]) for field, kind in fields}
+        usual = [everything[field.name] for field, _ in fields if not field.metadata.get("rare")]
+        self._groups.append((section.__doc__ or "", list(everything.values()), usual))
         for field, kind in fields:
             self._define(field, kind)
 
@@ -79,17 +84,21 @@ class Flags:
 
         Raises UserError on an unknown flag, a wrong value or an argument that is no flag.
         """
+        lists_them = f"`{call(self._command)} --help` lists the flags"
         try:
             rest = self.values(argv)[1:]
+        except flags.UnrecognizedFlagError as error:
+            meant = did_you_mean(error.flagname, list(self.values), "--")
+            raise UserError(f"{self._command} has no flag --{error.flagname}{meant}; {lists_them}") from None
         except flags.IllegalFlagValueError as error:
             raise UserError(str(error.__context__ or error)) from None
         except flags.Error as error:
-            raise UserError(f"{error}; `{self._call()} --help` lists the flags") from None
+            raise UserError(f"{error}; {lists_them}") from None
         if rest:
-            raise UserError(f"expected flags alone, got {rest[0]!r}; `{self._call()} --help` lists them")
+            raise UserError(f"expected flags alone, such as --name=value; got {rest[0]!r}; {lists_them}")
         given = {name: self.values[name] for name in self.values if self.values[name].present}
-        if "help" in given:
-            print(self._help())
+        if "help" in given or "helpfull" in given:
+            print(self._help(full="helpfull" in given))
             sys.exit(0)
         return {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
 
@@ -98,12 +107,56 @@ class Flags:
         """The section that the given flags make, which are taken out of them."""
         return section(**{field.name: given.pop(field.name) for field, _ in section.fields() if field.name in given})
 
-    def _call(self) -> str:
-        return f"python -m tfrnn.{self._command}"
+    def _help(self, full: bool) -> str:
+        width = help_text.width(runtime.terminal_columns())
+        called = call(self._command)
+        parts = [
+            f"usage: {called} [--flag=value ...]",
+            help_text.paragraphs(self._about, width),
+            "\n".join(f"  {called} {example}" for example in self._examples),
+        ]
+        for title, everything, usual in self._groups:
+            if shown := everything if full else usual:
+                parts.append(f"{title}:\n{help_text.columns(shown, width)}")
+        hidden = sum(len(everything) - len(usual) for _, everything, usual in self._groups)
+        if hidden and not full:
+            parts.append(f"{hidden} more flags, seldom needed: {called} --helpfull")
+        return "\n\n".join(parts)
 
-    def _help(self) -> str:
-        groups = (f"{title}:\n" + "\n".join(lines) for title, lines in self._groups)
-        return "\n\n".join([f"usage: {self._call()} [--flag=value ...]", self._about, *groups])
+
+def call(command: str = "", *arguments: str) -> str:
+    """A command as the user can paste it, in the form in which this program was called: by the console script, as the
+    shell finds it, or by the interpreter, as it was called."""
+    script = Path(sys.argv[0])
+    if script.stem != "tfrnn":
+        return " ".join(map(_quoted, [sys.orig_argv[0], "-m", f"tfrnn.{command}".rstrip("."), *arguments]))
+    found = shutil.which("tfrnn")
+    by_name = found is not None and script.exists() and script.samefile(found)
+    return " ".join(map(_quoted, [script.stem if by_name else sys.argv[0], *filter(None, [command]), *arguments]))
+
+
+def _quoted(word: str) -> str:
+    """A word as a shell takes it; of a flag the value alone."""
+    name, equals, value = word.partition("=")
+    return f"{name}={shlex.quote(value)}" if equals and shlex.quote(name) == name else shlex.quote(word)
+
+
+def as_flags(given: Mapping[str, Any]) -> list[str]:
+    """What was given, as `Flags.parse` tells it, written as flags again."""
+    texts = []
+    for name, value in given.items():
+        if isinstance(value, bool):
+            texts.append(f"--{name}" if value else f"--no{name}")
+        else:
+            texts += [f"--{name}={one}" for one in (value if isinstance(value, tuple) else (value,))]
+    return texts
+
+
+def next_steps(steps: Mapping[str, str]) -> None:
+    """What to do next, each with a line to paste, below all results."""
+    sys.stdout.flush()
+    for what, line in steps.items():
+        note(f"to {what}: {line}")
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -203,11 +256,6 @@ def check_output(flag: str, path: str) -> None:
         raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that is there")
 
 
-def python_module(command: str) -> list[str]:
-    """The words that run a command, by the interpreter as it was called."""
-    return [sys.orig_argv[0], "-m", f"tfrnn.{command}"]
-
-
 def show_error(error: Any) -> None:
     """A user's error as one line."""
     note(f"tfrnn: error: {_one_line(error)}")
@@ -216,11 +264,3 @@ def show_error(error: Any) -> None:
 def note(text: str) -> None:
     """A line for the person at the terminal; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _help_line(field: Any, kind: Any, default_value: Any) -> str:
-    shown = str(default_value).lower() if kind is bool else default_value
-    choices = "|".join(field.metadata.get("choices", ()))
-    left = f"  --{field.name}" + (f"={choices}" if choices else "")
-    default = "" if shown in ("", ()) else f" (default: {shown})"
-    return f"{left}\n        {field.metadata['help']}{default}"

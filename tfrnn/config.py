@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tfrnn.errors import UserError
+from tfrnn.errors import UserError, did_you_mean
 from tfrnn.settings import TEXTS, Section, setting
 from tfrnn.vocabulary import UNKNOWN
 
@@ -70,39 +70,39 @@ FORECAST: dict[str, Any] = {
 
 @dataclasses.dataclass(frozen=True)
 class Data(Section):
-    """The text and how it is cut into batches"""
+    """The text"""
 
     corpus: str = setting(
         "sample",
-        "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text (plain or gzip) or of a "
-        "folder of such texts, of any size",
+        "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text or of a folder of them",
     )
     text_rule: str = setting(
         "auto",
-        "book: lower-case letters, lines glued; lines: the same with a space between lines; "
-        "spaces: line ends become spaces; raw: as it is; auto: the corpus's own",
+        "how the text is cleaned. book: lower-case letters alone, lines joined without a space; lines: the same with "
+        "a space; spaces: line ends become spaces; raw: not at all; auto: as is usual for the corpus",
         choices=("auto", "book", "lines", "spaces", "raw"),
+        rare=True,
     )
     tokens: str = setting("char", "what a token is", choices=("char", "word"))
-    max_tokens: int = setting(10_000, "tokens to train on, from the beginning; 0: all", minimum=0)
-    validation_tokens: int = setting(
-        5_000, "tokens held out right behind those (with --max_tokens=0: at the end)", minimum=0
-    )
+    max_tokens: int = setting(10_000, "how much to train on, from the start; 0: all else", minimum=0)
+    validation_tokens: int = setting(5_000, "how much to hold out, right behind that", minimum=0)
     vocabulary: str = setting(
-        "corpus", "which text makes the vocabulary: all of it or what is trained on", choices=("corpus", "training")
+        "corpus",
+        "which tokens there are: those of the whole corpus, or of the training text alone",
+        choices=("corpus", "training"),
+        rare=True,
     )
     max_vocabulary: int = setting(
-        0, f"most tokens of the vocabulary; of more the rarest become {UNKNOWN}; 0: all", minimum=0
+        0, f"so many tokens at most, the commonest; others are read as {UNKNOWN}; 0: all", minimum=0, rare=True
     )
     sampling: str = setting(
         "sequential",
-        "sequential: each row reads on where its last batch ended, with the state carried; "
-        "random: shuffled windows, each from a zero state",
+        "sequential: each row reads on, with its state; random: shuffled pieces, each from a zero state",
         choices=("sequential", "random"),
     )
-    random_offset: bool = setting(True, "start each epoch at a random offset below --num_steps")
-    batch_size: int = setting(32, "rows of a batch", minimum=1, maximum=2**20)
-    num_steps: int = setting(35, "tokens of a row", minimum=1, maximum=2**20)
+    random_offset: bool = setting(True, "begin each epoch at a random token of the first --num_steps", rare=True)
+    batch_size: int = setting(32, "pieces of the text read side by side", minimum=1, maximum=2**20)
+    num_steps: int = setting(35, "tokens that a step of training reads of each", minimum=1, maximum=2**20)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,13 +110,19 @@ class Model(Section):
     """The network"""
 
     cell: str = setting("rnn", "the recurrent cell", choices=tuple(CELLS))
-    implementation: str = setting("keras", "the cell from scratch or Keras's own", choices=("scratch", "keras"))
-    units: int = setting(256, "hidden units of a layer", minimum=1, maximum=2**14)
+    implementation: str = setting(
+        "keras", "scratch: the book's equations; keras: Keras's own", choices=("scratch", "keras")
+    )
+    units: int = setting(256, "hidden units in a layer", minimum=1, maximum=2**14)
     num_layers: int = setting(1, "recurrent layers", minimum=1, maximum=64)
-    embedding_dim: int = setting(0, "size of a learnt embedding; 0: one-hot", minimum=0, maximum=2**14)
-    tie_weights: bool = setting(False, "one matrix for embedding and output; needs --embedding_dim equal to --units")
+    embedding_dim: int = setting(
+        0, "size of a learnt embedding; 0: none, tokens come in one-hot", minimum=0, maximum=2**14, rare=True
+    )
+    tie_weights: bool = setting(
+        False, "one matrix for embedding and output; needs --embedding_dim equal to --units", rare=True
+    )
     dropout: float = setting(
-        0.0, "share of values dropped from the input of every layer but the first and from the last output",
+        0.0, "share of the values dropped after each layer",
         minimum=0, below=1,
     )  # fmt: skip
 
@@ -146,42 +152,49 @@ class Model(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Training(Section):
-    """Optimization"""
+    """Training"""
 
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(1.0, "its learning rate", above=0, maximum=1e9)
     schedule: str = setting(
         "constant",
-        "how the learning rate goes on: cosine and exponential fall until the last epoch; plateau halves it where the "
-        "held-out text gets no better",
+        "how the learning rate goes on. constant: as it is; cosine, exponential: falling until the last epoch; "
+        "plateau: halved whenever the held-out text gets no better",
         choices=("constant", "cosine", "exponential", "plateau"),
+        rare=True,
     )
-    warmup_steps: int = setting(0, "steps in which the learning rate first rises from zero", minimum=0, maximum=10**9)
+    warmup_steps: int = setting(
+        0, "so many first steps let the learning rate rise from zero", minimum=0, maximum=10**9, rare=True
+    )
     decay_to: float = setting(
-        0.01, "share of the learning rate that is left at the end of a schedule", minimum=0, maximum=1
+        0.01, "the share of the learning rate at which a schedule ends", minimum=0, maximum=1, rare=True
     )
-    plateau_patience: int = setting(2, "epochs without gain before plateau halves it", minimum=1, maximum=10**6)
-    clip_norm: float = setting(1.0, "bound on the gradients' global norm; 0: none", minimum=0, maximum=1e30)
-    epochs: int = setting(500, "passes over the training tokens", minimum=1, may_change=True)
+    plateau_patience: int = setting(
+        2, "for --schedule=plateau: halve after so many epochs without gain", minimum=1, maximum=10**6, rare=True
+    )
+    clip_norm: float = setting(1.0, "bound on the norm of the gradients; 0: none", minimum=0, maximum=1e30)
+    epochs: int = setting(500, "times that the training text is read", minimum=1, may_change=True)
     early_stopping: int = setting(
-        0, "epochs without gain on the held-out text after which training ends; 0: never", minimum=0, may_change=True
+        0, "end after so many epochs without gain on the held-out text; 0: never", minimum=0, may_change=True, rare=True
     )
     chains: int = setting(
         0,
-        "slices of a batch computed side by side; 0: by the number of cores",
+        "cut each batch into so many slices, computed side by side; 0: one for each core, where that pays",
         minimum=0,
         maximum=2**10,
         may_change=True,
+        rare=True,
     )
     jit_compile: str = setting(
         "auto",
-        "whether XLA compiles a step: auto (on a GPU), on or off",
+        "whether XLA compiles what runs long: on, off, or auto, which is on with a GPU alone",
         choices=("auto", "on", "off"),
         may_change=True,
+        rare=True,
     )
-    seed: int = setting(0, "fixes weights, offsets, shuffling and dropout", minimum=0, below=2**31)
+    seed: int = setting(0, "fixes all that is random; another one, another run", minimum=0, below=2**31)
     deterministic: bool = setting(
-        False, "only operations that TensorFlow promises to repeat bit for bit, also on a GPU"
+        False, "use only operations that TensorFlow promises to repeat bit for bit, also on a GPU", rare=True
     )
 
     def __post_init__(self) -> None:
@@ -202,36 +215,48 @@ class Training(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Run(Section):
-    """Where it runs and what it shows"""
+    """What it runs on and shows"""
 
     device: str = setting(
-        "auto", "auto (a GPU if there is one), cpu or gpu:N", pattern=r"auto|cpu|gpu:\d{1,3}", may_change=True
+        "auto",
+        "cpu, gpu:0, ..., or auto: a GPU if there is one",
+        pattern=r"auto|cpu|gpu:\d{1,3}",
+        may_change=True,
     )
     strategy: str = setting(
         "one_device",
-        "the tf.distribute strategy. mirrored: a replica on each local device; multi_worker: on each device of each "
-        "worker in the environment variable TF_CONFIG. The replicas divide each batch",
+        "who computes. one_device: the one of --device; mirrored: all GPUs here, which divide each batch; "
+        "multi_worker: also those of other machines, as the environment variable TF_CONFIG says",
         choices=("one_device", "mirrored", "multi_worker"),
         may_change=True,
+        rare=True,
     )
     worker_timeout: float = setting(
         600.0,
-        "seconds that the workers of multi_worker wait for each other, when each has read its text",
+        "for --strategy=multi_worker: seconds that workers wait for each other",
         above=0,
         maximum=1e6,
         may_change=True,
+        rare=True,
     )
     cpu_devices: int = setting(
-        1, "devices that mirrored sees in the CPU, to try it without GPUs", minimum=1, maximum=64, may_change=True
+        1,
+        "for --strategy=mirrored without GPUs, to try it: divide the CPU into so many devices",
+        minimum=1,
+        maximum=64,
+        may_change=True,
+        rare=True,
     )
-    prefix: TEXTS = setting((), "text to continue (may be repeated); by default the corpus's own", may_change=True)
-    show_every: int = setting(50, "epochs between predictions shown; 0: none", minimum=0, may_change=True)
-    save_every: float = setting(
-        30.0, "seconds between checkpoints", minimum=0, maximum=1e9, may_change=True
-    )  # fmt: skip
-    cache_dir: str = setting("", "folder for what is kept of large texts; by default ~/.cache/tfrnn", may_change=True)
+    prefix: TEXTS = setting((), "text to continue (repeatable); else the corpus's own", may_change=True)
+    show_every: int = setting(
+        50, "epochs between the predictions shown; 0: none", minimum=0, may_change=True, rare=True
+    )
+    save_every: float = setting(30.0, "seconds between checkpoints", minimum=0, maximum=1e9, may_change=True, rare=True)
+    cache_dir: str = setting(
+        "", "folder for what is kept of large texts; by default ~/.cache/tfrnn", may_change=True, rare=True
+    )
     log_dir: str = setting(
-        "", "folder for TensorBoard's event files: measures, and predictions as text", may_change=True
+        "", "folder for TensorBoard's files: the measures, and predictions as text", may_change=True, rare=True
     )
 
     def __post_init__(self) -> None:
@@ -248,13 +273,13 @@ class Run(Section):
 class Trained(Section):
     """The run"""
 
-    run_dir: str = setting("", "folder of the trained run (required)")
-    checkpoint: str = setting("best", "the best weights by validation, or the last", choices=("best", "last"))
+    run_dir: str = setting("", "the folder that train wrote; must be given")
+    checkpoint: str = setting("best", "which weights: best on the held-out text, or last", choices=("best", "last"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.run_dir:
-            raise UserError("--run_dir must name the folder of a trained run; got none")
+            raise UserError("--run_dir must name the folder of a trained run, which train shows as it begins; got none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,19 +288,27 @@ class Sampling(Section):
 
     temperature: float = setting(
         1.0,
-        "divides the logits: below 1 safer, above 1 bolder; 0 takes the likeliest always (greedy)",
+        "below 1 safer, above 1 bolder; 0: always the likeliest token",
         minimum=0,
         maximum=1e6,
     )
-    top_k: int = setting(0, "only the k likeliest tokens; 0: all", minimum=0)
-    top_p: float = setting(1.0, "only the fewest likeliest tokens that together have probability p", above=0, maximum=1)
+    top_k: int = setting(0, "draw from so many likeliest tokens alone; 0: from all", minimum=0)
+    top_p: float = setting(
+        1.0, "draw from the fewest likeliest tokens that together have this probability", above=0, maximum=1
+    )
     min_p: float = setting(
-        0.0, "only tokens with at least this share of the likeliest one's probability", minimum=0, maximum=1
+        0.0,
+        "draw from tokens with at least this share of the likeliest one's probability",
+        minimum=0,
+        maximum=1,
+        rare=True,
     )
     repetition_penalty: float = setting(
-        1.0, "above 1 makes tokens rarer that were among the last ones", minimum=0.01, maximum=100
+        1.0, "above 1: tokens that were among the last ones become rarer", minimum=0.01, maximum=100, rare=True
     )
-    repetition_window: int = setting(64, "how many last tokens these are", minimum=1, maximum=256)
+    repetition_window: int = setting(
+        64, "for --repetition_penalty: how many last tokens these are", minimum=1, maximum=256, rare=True
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +365,9 @@ class Config:
     def from_preset(cls, preset: str = DEFAULT_PRESET, **settings: Any) -> "Config":
         """A preset's config, with these settings in place of its own."""
         if preset not in PRESETS:
-            raise UserError(f"--preset must be one of {', '.join(PRESETS)}; got {preset!r}")
+            raise UserError(
+                f"--preset must be one of {', '.join(PRESETS)}; got {preset!r}{did_you_mean(preset, PRESETS)}"
+            )
         return cls().replace(**{**PRESETS[preset], **settings})
 
 

@@ -1,4 +1,7 @@
-"""Evaluates a trained model on a text: `python -m tfrnn.evaluate --help`."""
+"""Measures how well a trained model predicts a text, and shows where.
+
+Without --corpus or --text_file the text is what the run held out.
+"""
 
 import dataclasses
 import json
@@ -16,12 +19,10 @@ from tfrnn.settings import Section, setting
 from tfrnn.text import Corpus
 from tfrnn.vocabulary import NOUNS, UNKNOWN, Vocabulary
 
-ABOUT = """Measures how well a model that `python -m tfrnn.train` has trained predicts a text, token after token.
-
-  python -m tfrnn.evaluate --run_dir=runs/my_run
-  python -m tfrnn.evaluate --run_dir=runs/my_run --text_file=other.txt --heatmap=other.html
-
-Without --corpus or --text_file the text is what the run held out."""
+EXAMPLES = (
+    "--run_dir=runs/first --heatmap=surprise.html",
+    "--run_dir=runs/first --text_file=other.txt",
+)
 PARTS = {"held_out": "what it held out of", "training": "what it was trained on of", "all": "all of"}
 
 
@@ -29,12 +30,12 @@ PARTS = {"held_out": "what it held out of", "training": "what it was trained on 
 class Read(Section):
     """What is read"""
 
-    corpus: str = setting("", "another corpus than the run's, or the same; read by the run's own text rule")
-    text_file: str = setting("", "the path of a UTF-8 text, read by the run's own text rule")
+    corpus: str = setting("", "another corpus; cleaned as the run's own was")
+    text_file: str = setting("", "path of a UTF-8 text; cleaned as the run's own was")
     part: str = setting(
         "auto",
-        "of the text, as the run cuts its own: what it held out, what it trained on, or all; auto: held_out where no "
-        "text is named, else all",
+        "which part of the text: held_out or training, as the run cuts its own, or all; auto: all of a text that is "
+        "named, else held_out",
         choices=("auto", *PARTS),
     )
 
@@ -58,9 +59,9 @@ class Read(Section):
 class Written(Section):
     """What is written"""
 
-    heatmap: str = setting("", "HTML file for the text, coloured by the surprisal of each token")
-    heatmap_tokens: int = setting(20_000, "so much of the text's beginning is in it", minimum=2, maximum=10**7)
-    json_lines: str = setting("", "file for an object a token: its surprisal, and what was thought likelier")
+    heatmap: str = setting("", "HTML file to write: the text on colours, for how surprising each token was")
+    heatmap_tokens: int = setting(20_000, "how many tokens of the text are in it", minimum=2, maximum=10**7, rare=True)
+    json_lines: str = setting("", "file to write: a JSON object for each token")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,23 +76,41 @@ class Written(Section):
 class Memorised(Section):
     """What was learnt by heart"""
 
-    memorised: bool = setting(False, "generate a text, and report how much of it stands in the training text")
-    length: int = setting(5_000, "tokens to generate for that", minimum=1, maximum=10**6)
-    seed: int = setting(0, "and what fixes it", minimum=0, below=2**31)
+    memorised: bool = setting(False, "also let it write a text, and say how much of that stands in the training text")
+    length: int = setting(5_000, "how long that text is", minimum=1, maximum=10**6, rare=True)
+    seed: int = setting(0, "and what fixes it", minimum=0, below=2**31, rare=True)
 
 
-def main(argv: Sequence[str]) -> None:
-    flags = command_line.Flags("evaluate", ABOUT)
+def make_flags() -> command_line.Flags:
+    flags = command_line.Flags("evaluate", __doc__, EXAMPLES)
     for section in (Trained, Read, Written, Memorised):
         flags.define(section)
     flags.define(Sampling, ["temperature"])
     flags.define(Run, ["cache_dir"])
+    return flags
+
+
+def main(argv: Sequence[str]) -> None:
+    flags = make_flags()
     given = flags.parse(argv)
     for owner, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
         if found := [name for name in names if name in given and not given.get(owner)]:
             raise UserError(f"--{found[0]} is for --{owner}; give that too, or leave it out")
-    sections = [flags.take(given, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
+    rest = dict(given)
+    sections = [flags.take(rest, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
     evaluate(*sections)  # type: ignore[arg-type]
+    command_line.next_steps(further(given))
+
+
+def further(given: dict[str, Any]) -> dict[str, str]:
+    """What to do after the measures, by the flags that were given."""
+    run_dir, steps = given["run_dir"], {}
+    if "heatmap" not in given:
+        same = [field.name for section in (Trained, Read) for field, _ in section.fields()]
+        page = {name: given[name] for name in same if name in given} | {"heatmap": str(Path(run_dir, "heatmap.html"))}
+        steps["see where it was surprised"] = command_line.call("evaluate", *command_line.as_flags(page))
+    steps["use the model elsewhere"] = command_line.call("export", f"--run_dir={run_dir}")
+    return steps
 
 
 def evaluate(

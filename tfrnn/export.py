@@ -1,4 +1,10 @@
-"""Exports a trained model for other programs: `python -m tfrnn.export --help`."""
+"""Writes a trained model as files that other programs read.
+
+saved_model: for TensorFlow, with the signatures step and generate; safetensors: the weights by their names, also for
+PyTorch; litert, onnx: one step, for small devices and other runtimes. Beside it stand config.json, vocabulary.json and
+export.json, which says what goes in and out. All but saved_model need more
+packages, which an error names where they are missing.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,13 +14,7 @@ from tfrnn import command_line, runtime
 from tfrnn.config import Trained
 from tfrnn.settings import Section, setting
 
-ABOUT = """Writes a model that `python -m tfrnn.train` has trained as files that other programs read.
-
-  python -m tfrnn.export --run_dir=runs/my_run --format=saved_model
-
-saved_model: for TensorFlow, with the signatures step and generate; safetensors: the weights by their names, also for
-PyTorch; litert, onnx: one step, for small devices and other runtimes. Beside it stand config.json, vocabulary.json and
-export.json, which says what goes in and out. (All but saved_model need `pip install 'tfrnn[export]'`.)"""
+EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +22,23 @@ class Export(Section):
     """What is written"""
 
     format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx"))
-    output_dir: str = setting("", "new or empty folder, or that of an earlier export; by default <run_dir>/<format>")
+    output_dir: str = setting("", "a new or empty folder, or one of an earlier export; by default <run_dir>/<format>")
+
+
+def make_flags() -> command_line.Flags:
+    flags = command_line.Flags("export", __doc__, EXAMPLES)
+    for section in (Trained, Export):
+        flags.define(section)
+    return flags
 
 
 def main(argv: Sequence[str]) -> None:
-    flags = command_line.Flags("export", ABOUT)
-    for section in (Trained, Export):
-        flags.define(section)
+    flags = make_flags()
     given = flags.parse(argv)
     trained, settings = flags.take(given, Trained), flags.take(given, Export)
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.exporting import export
+    from tfrnn.exporting import FORMATS, export
     from tfrnn.run_dir import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
@@ -41,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
     found = export(model, vocabulary, config, settings.format, folder)
     command_line.note(f"read back and compared: {found}")
     print(folder)
+    command_line.next_steps({"load it in Python": FORMATS[settings.format].load(folder)})
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +47,7 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, form: str, folder
     Raises:
       UserError: the folder holds anything else or cannot be written; a package that the format needs is not installed.
     """
-    write, check = FORMATS[form]
+    write, check, _ = FORMATS[form]
     try:
         _check_folder(folder)
         folder = folder.resolve()  # "." has no name to stand beside
@@ -199,11 +199,37 @@ def _check_safetensors(model: Any, folder: Path) -> str:
     return f"its {len(found)} weights are those of the model"
 
 
-FORMATS: dict[str, tuple[Callable[[Any, Path], dict[str, Any]], Callable[[Any, Path], str]]] = {
-    "saved_model": (_write_saved_model, _check_saved_model),
-    "safetensors": (_write_safetensors, _check_safetensors),
-    "litert": (_write_litert, _check_litert),
-    "onnx": (_write_onnx, _check_onnx),
+class Format(NamedTuple):
+    """How a format is written and read back, and the line of Python that loads an export from a folder."""
+
+    write: Callable[[Any, Path], dict[str, Any]]
+    check: Callable[[Any, Path], str]
+    load: Callable[[Path], str]
+
+
+FORMATS = {
+    "saved_model": Format(
+        _write_saved_model,
+        _check_saved_model,
+        lambda folder: f"import tensorflow as tf; model = tf.saved_model.load({str(folder)!r})",
+    ),
+    "safetensors": Format(
+        _write_safetensors,
+        _check_safetensors,
+        lambda folder: f"import tfrnn; model, vocabulary, config = tfrnn.load_export({str(folder)!r})",
+    ),
+    "litert": Format(
+        _write_litert,
+        _check_litert,
+        lambda folder: (
+            f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"
+        ),
+    ),
+    "onnx": Format(
+        _write_onnx,
+        _check_onnx,
+        lambda folder: f"import onnxruntime; model = onnxruntime.InferenceSession({str(folder / ONNX)!r})",
+    ),
 }
 
 
@@ -253,7 +279,7 @@ def _needed(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f"--format: this one needs the package {package}, which is not installed; pip install 'tfrnn[export]'"
+            f"--format: this one needs the package {package}, which is not installed; `pip install {package}` does that"
         ) from None
 
 

@@ -1,4 +1,8 @@
-"""Forecasts a time series: `python -m tfrnn.forecast --help`."""
+"""Trains an RNN on a time series, and shows how well it forecasts one and more steps ahead.
+
+It reads the leading part of the series; its errors on the rest stand beside those of persistence, which takes each step
+to be as the last one known.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,27 +17,26 @@ from tfrnn.config import Config
 from tfrnn.errors import UserError
 from tfrnn.settings import Section, setting
 
-ABOUT = """Trains an RNN on the leading part of a time series, and compares what it predicts one and more steps ahead
-of the rest with persistence, which takes each step to be as the last one known.
-
-  python -m tfrnn.forecast --csv=temperatures.csv --column=celsius --k=1,7"""
+EXAMPLES = ("--cell=lstm --epochs=200", "--csv=temperatures.csv --column=celsius --k=1,7")
 
 
 @dataclasses.dataclass(frozen=True)
 class Series(Section):
     """The series"""
 
-    csv: str = setting("", "CSV file with a line of names; by default the book's noisy sine (section 8.1)")
-    column: str = setting("", "which column of it; may be left out where there is but one")
-    noise: float = setting(0.2, "standard deviation of the sine's noise", minimum=0, maximum=1e6)
-    train_fraction: float = setting(0.6, "leading part that is trained on", above=0, below=1)
-    batch_size: int = setting(4, "rows of a batch", minimum=1, maximum=2**20)
-    num_steps: int = setting(0, "steps of a row; 0: 70, or what a short series allows", minimum=0, maximum=2**20)
+    csv: str = setting("", "CSV file with a line of names; by default a noisy sine, the book's (8.1)")
+    column: str = setting("", "the name of its column, if it has several")
+    noise: float = setting(0.2, "how noisy the sine is: the standard deviation", minimum=0, maximum=1e6)
+    train_fraction: float = setting(0.6, "part to train on, from the beginning", above=0, below=1)
+    batch_size: int = setting(4, "stretches of it read side by side", minimum=1, maximum=2**20, rare=True)
+    num_steps: int = setting(
+        0, "the length of each; 0: 70, or what a short series allows", minimum=0, maximum=2**20, rare=True
+    )
     k: str = setting(
-        "1,4,16,64", "steps ahead, separated by commas",
+        "1,4,16,64", "how many steps ahead, separated by commas",
         pattern=r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", form="whole numbers of at least 1, separated by commas",
     )  # fmt: skip
-    plot: str = setting("forecast.png", "where the picture is saved, as a PNG")
+    plot: str = setting("forecast.png", "PNG file to write")
 
     @property
     def ks(self) -> list[int]:
@@ -48,18 +51,29 @@ TRAINING = tuple(field.name for field, _ in config_lib.Training.fields() if fiel
 RUN = ("device",)
 
 
-def main(argv: Sequence[str]) -> None:
-    flags = command_line.Flags("forecast", ABOUT)
+def make_flags() -> command_line.Flags:
+    flags = command_line.Flags("forecast", __doc__, EXAMPLES)
     flags.define(Series)
     flags.define(config_lib.Model, MODEL, config_lib.FORECAST)
     flags.define(config_lib.Training, TRAINING, config_lib.FORECAST)
     flags.define(config_lib.Run, RUN)
+    return flags
+
+
+def main(argv: Sequence[str]) -> None:
+    flags = make_flags()
     given = flags.parse(argv)
-    series = flags.take(given, Series)
-    config = Config().replace(**{**config_lib.FORECAST, **given})
+    rest = dict(given)
+    series = flags.take(rest, Series)
+    config = Config().replace(**{**config_lib.FORECAST, **rest})
     if config.training.schedule == "plateau":
         raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
     run(series, config)
+    other = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
+    steps = {"try another cell": command_line.call("forecast", *command_line.as_flags(other))}
+    if not series.csv:
+        steps["forecast a series of your own"] = command_line.call("forecast", "--csv=FILE", "--column=NAME")
+    command_line.next_steps(steps)
 
 
 def run(settings: Series, config: Config) -> None:
@@ -95,7 +109,7 @@ def run(settings: Series, config: Config) -> None:
             for predicted in (forecast.predicted, forecast.persisted)
         ]
         remark = "" if errors[0] < errors[1] else "  does not beat persistence"
-        print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}")
+        print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}", flush=True)
     title = f"{name}, {config.model.cell} {config.model.units}"
     plot_forecasts(values, {f.label: f.predicted for f in forecasts}, train_steps, settings.plot, title)
     command_line.note(f"picture: {settings.plot}")

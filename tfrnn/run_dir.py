@@ -20,7 +20,7 @@ from tfrnn import checkpoints, durable, metrics, runtime
 from tfrnn import config as config_lib
 from tfrnn.checkpoints import Arrays, Checkpoint, Layout, UnusableError
 from tfrnn.config import Config
-from tfrnn.errors import MissingFileError, RunWarning, UserError
+from tfrnn.errors import MissingFileError, RunWarning, UserError, did_you_mean
 from tfrnn.metrics import Metrics
 from tfrnn.model import LanguageModel, build_language_model
 from tfrnn.vocabulary import Vocabulary
@@ -277,6 +277,17 @@ def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
 
 
+def _why_none(run: RunDir) -> str:
+    """Why there is no run, and which others are near."""
+    if os.path.isdir(run.path):
+        runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
+        return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")
+    if os.path.exists(run.path):
+        return "it is a file"
+    runs = [str(path.parent) for path in run.path.parent.glob(f"*/{CONFIG}")] if os.path.isdir(run.path.parent) else []
+    return f"there is no such folder{did_you_mean(str(run.path), runs)}"
+
+
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
     """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
 
@@ -298,7 +309,10 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
         raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
     run = RunDir(run_dir)
     if not run.begun:
-        raise MissingFileError(f"--run_dir {run_dir}: expected a run of tfrnn, but it has no {CONFIG}")
+        raise MissingFileError(
+            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_none(run)}; name "
+            "another, or train first"
+        )
     config = run.config()
     if not config.run.prefix:
         raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")

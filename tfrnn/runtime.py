@@ -36,6 +36,8 @@ def import_tensorflow_quietly() -> None:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    waiting = "loading TensorFlow ..." if "tensorflow" not in sys.modules and sys.stderr.isatty() else ""
+    print(end=waiting, file=sys.stderr, flush=True)
     try:
         with without_native_stderr():
             import keras  # noqa: F401
@@ -43,6 +45,7 @@ def import_tensorflow_quietly() -> None:
 
             tf.config.list_physical_devices()
     finally:
+        print(end=f"\r{' ' * len(waiting)}\r" if waiting else "", file=sys.stderr, flush=True)
         del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # a process that this one starts decides for itself
 
 

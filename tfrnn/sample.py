@@ -1,4 +1,4 @@
-"""Continues a prefix with a trained model: `python -m tfrnn.sample --help`."""
+"""Continues a text with what a trained model makes of it."""
 
 import contextlib
 import dataclasses
@@ -13,10 +13,10 @@ from tfrnn.errors import UserError
 from tfrnn.settings import TEXTS, Section, setting
 from tfrnn.vocabulary import UNKNOWN_POLICIES, Vocabulary
 
-ABOUT = """Continues prefixes with a model that `python -m tfrnn.train` has trained.
-
-  python -m tfrnn.sample --run_dir=runs/my_run --prefix="once upon" --length=200 --temperature=0.7
-  python -m tfrnn.sample --run_dir=runs/my_run --interactive"""
+EXAMPLES = (
+    '--run_dir=runs/first --prefix="the well " --length=200',
+    "--run_dir=runs/first --interactive",
+)
 MOST_TOKENS = 10**8  # of all samples, which are held in memory
 PROMPT = "> "
 
@@ -25,28 +25,57 @@ PROMPT = "> "
 class Sample(Section):
     """What is read and written"""
 
-    prefix: TEXTS = setting((), "text to continue (may be repeated); by default the run's own")
-    length: int = setting(50, "tokens to add", minimum=1, maximum=10**7)
+    prefix: TEXTS = setting((), "text to continue (repeatable); else the run's own")
+    length: int = setting(50, "how many tokens to add", minimum=1, maximum=10**7)
     num_samples: int = setting(1, "samples for each prefix", minimum=1, maximum=10**5)
     beam_width: int = setting(
         0,
-        "in place of drawing, search the likeliest text with so many beginnings at a time; 0: draw",
+        "draw nothing, but search the likeliest text, keeping so many beginnings; 0: draw",
         minimum=0,
         maximum=10**4,
+        rare=True,
     )
-    seed: int = setting(0, "fixes what is drawn", minimum=0, below=2**31)
+    seed: int = setting(0, "fixes what is drawn; another number, another text", minimum=0, below=2**31)
     stream: bool = setting(False, "write each token as it comes")
-    interactive: bool = setting(False, "read lines, and go on after each with all that came before in mind")
-    unknown: str = setting("error", "what becomes of unknown tokens in a prefix", choices=UNKNOWN_POLICIES)
+    interactive: bool = setting(False, "type a line, read on, type the next")
+    unknown: str = setting(
+        "error",
+        "what to do with tokens of a prefix that the run does not know",
+        choices=UNKNOWN_POLICIES,
+        rare=True,
+    )
+
+
+def make_flags() -> command_line.Flags:
+    flags = command_line.Flags("sample", __doc__, EXAMPLES)
+    for section in (Trained, Sample, Sampling):
+        flags.define(section)
+    return flags
 
 
 def main(argv: Sequence[str]) -> None:
-    flags = command_line.Flags("sample", ABOUT)
-    for section in (Trained, Sample, Sampling):
-        flags.define(section)
+    flags = make_flags()
     given = flags.parse(argv)
     check(given)
-    sample(flags.take(given, Trained), flags.take(given, Sample), flags.take(given, Sampling))
+    rest = dict(given)
+    sample(flags.take(rest, Trained), flags.take(rest, Sample), flags.take(rest, Sampling))
+    if not given.get("interactive"):
+        command_line.next_steps(further(given))
+
+
+def further(given: dict[str, Any]) -> dict[str, str]:
+    """What to do after the samples, by the flags that were given."""
+    steps = {}
+    if not given.get("beam_width"):
+        others = {name: value for name, value in given.items() if given.get("temperature") != 0 or name != "seed"}
+        bolder = {**others, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
+        steps["try another temperature"] = command_line.call("sample", *command_line.as_flags(bolder))
+    if given.get("checkpoint") != "last":
+        last = {**given, "checkpoint": "last"}
+        steps["use the last weights, not the best"] = command_line.call("sample", *command_line.as_flags(last))
+    run_dir = f"--run_dir={given['run_dir']}"
+    steps["write with it, line by line"] = command_line.call("sample", run_dir, "--interactive")
+    return steps
 
 
 def check(given: dict[str, Any]) -> None:

@@ -8,14 +8,14 @@ import math
 import re
 from typing import Any, get_type_hints
 
-from tfrnn.errors import UserError
+from tfrnn.errors import UserError, did_you_mean
 
 TEXTS = tuple[str, ...]
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
     """A field with its help and bounds: choices, pattern (and its form in words), minimum,
-    maximum, above, below; may_change on resume."""
+    maximum, above, below; may_change on resume; rare, where few need it, so that --helpfull alone shows it."""
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
 
 
@@ -70,7 +70,8 @@ def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
         and ("below" not in bounds or value < bounds["below"])
     )
     if not good:
-        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}")
+        meant = did_you_mean(value, bounds.get("choices", ())) if type(value) is str else ""
+        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}{meant}")
     return value
 
 

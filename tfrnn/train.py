@@ -1,11 +1,13 @@
-"""Trains a language model on a text: `python -m tfrnn.train --help`."""
+"""Trains a recurrent language model on a text, and lets it continue that text.
+
+The same command with the same --run_dir goes on where it ended.
+"""
 
 import contextlib
 import dataclasses
 import faulthandler
 import itertools
 import json
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -20,11 +22,10 @@ from tfrnn.errors import DivergedError, UserError
 from tfrnn.settings import Section, setting
 from tfrnn.text import Text
 
-ABOUT = """Trains a recurrent language model on a text, saves it, and continues the text's prefixes.
-
-  python -m tfrnn.train --corpus=time_machine --preset=rnn_scratch
-
-The same command with the same --run_dir goes on where it ended."""
+EXAMPLES = (
+    "--preset=rnn_concise --run_dir=runs/first",
+    "--corpus=my_book.txt --max_tokens=0 --epochs=20",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +34,10 @@ class Which(Section):
 
     preset: str = setting(
         config_lib.DEFAULT_PRESET,
-        "settings of a section of the book; flags given beside it win",
+        "settings of a section of the book; flags beside it win",
         choices=tuple(config_lib.PRESETS),
     )
-    run_dir: str = setting("", "its folder; by default runs/<preset or cell>-<corpus>-<time>")
+    run_dir: str = setting("", "its folder; by default a new one in runs/")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -44,16 +45,19 @@ def main(argv: Sequence[str]) -> None:
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    again = shlex.join([*command_line.python_module("train"), *argv[1:]])
-    train(config, run_dir, again)
+    train(config, run_dir, command_line.call("train", *argv[1:]))
+
+
+def make_flags() -> command_line.Flags:
+    flags = command_line.Flags("train", __doc__, EXAMPLES)
+    for section in (Which, *config_lib.SECTIONS):
+        flags.define(section)
+    return flags
 
 
 def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
     """The settings, the preset if one was named, and the run directory if one was."""
-    flags = command_line.Flags("train", ABOUT)
-    for section in (Which, *config_lib.SECTIONS):
-        flags.define(section)
-    given = flags.parse(argv)
+    given = make_flags().parse(argv)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
     config = Config.from_preset(preset or Which.preset, **given)
     schedule = config.training.schedule
@@ -170,8 +174,8 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
         if finished:
             training.report()
         elif run:
-            where = f"{trainer.epoch} epochs and {trainer.batch} batches"
-            command_line.note(f"interrupted after {where}; saved. To go on: {again}")
+            command_line.note(f"interrupted after {training.where}; saved")
+            command_line.next_steps({"go on": again})
         replicas.agree([0])  # no worker ends before the chief has, whose end it would be taken for
 
 

@@ -1,6 +1,5 @@
 """A training run: gone on with from where its run directory stands, which is kept up to date, and reported."""
 
-import shlex
 import statistics
 import warnings
 from typing import Any
@@ -91,7 +90,7 @@ class TrainingRun:
         if saving and progress:
             apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
             shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
-            command_line.note(f"left out of tokens/sec: {shown}")
+            command_line.note(f"not counted in tokens/sec: {shown}")
         return self._is_finished
 
     def report(self) -> None:
@@ -113,8 +112,21 @@ class TrainingRun:
         where = device if count == 1 else f"{count} x {device}"
         print(f"perplexity {shown}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {where}")
         print("\n".join(self._predictions()))
-        sampling = shlex.join([*command_line.python_module("sample"), f"--run_dir={run.path}", "--checkpoint=last"])
-        command_line.note(f"to read more: {sampling}")
+        run_dir = f"--run_dir={run.path}"
+        part = () if self._validation else ("--part=training",)
+        page = f"--heatmap={run.path / 'heatmap.html'}"
+        command_line.next_steps(
+            {
+                "read more": command_line.call("sample", run_dir, "--checkpoint=last", "--length=200"),
+                "see where it is surprised": command_line.call("evaluate", run_dir, *part, page),
+            }
+        )
+
+    @property
+    def where(self) -> str:
+        """How far it has come, in words."""
+        batches = f" and {self._trainer.batch} batches" if self._trainer.batch else ""
+        return f"{self._trainer.epoch} epochs{batches}"
 
     @property
     def _is_finished(self) -> bool:
@@ -172,7 +184,7 @@ class TrainingRun:
                 self._save()  # so that a run can be gone on with from its first second
         command_line.note(f"run directory: {run.path}")
         if run.begun_before:
-            command_line.note(f"going on after {self._trainer.epoch} epochs and {self._trainer.batch} batches")
+            command_line.note(f"going on after {self.where}")
         else:
             command_line.note("\n".join(summary(self._trainer.model)))
 

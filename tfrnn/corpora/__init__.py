@@ -8,7 +8,7 @@ from tfrnn.corpora import fetch
 from tfrnn.corpora.files import Files, read_text
 from tfrnn.corpora.passes import cleaned
 from tfrnn.corpora.sources import InMemory, Source, joined
-from tfrnn.errors import MissingFileError, UserError
+from tfrnn.errors import MissingFileError, UserError, did_you_mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +101,7 @@ def open_corpus(name_or_path: str) -> Source:
         names = ", ".join(CORPORA)
         raise MissingFileError(
             f"--corpus must be one of {names} or the path of a text; there is no file {name_or_path!r}"
+            f"{did_you_mean(name_or_path, CORPORA)}"
         ) from None
     next(files.pieces(), None)  # what is wrong at the beginning is said before hours are spent on the rest
     return files

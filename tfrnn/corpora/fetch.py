@@ -69,7 +69,8 @@ def _from_tfds(name: str, builder: str, file: Recorded) -> str:
             with contextlib.redirect_stdout(sys.stderr):  # TFDS announces its download there
                 dataset_builder.download_and_prepare(download_config=config)
         except Exception as error:  # whatever stops a download, the way out is the same
-            reason = " ".join(str(error).split())[:200]
+            cause = getattr(error, "reason", error)  # of a URLError
+            reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())[:200]
             now = f" (now {os.environ[DATA_DIR]}, without that file)" if os.environ.get(DATA_DIR) else ""
             raise MissingFileError(
                 f"corpus {name} could not be downloaded from {file.url} ({reason}); save that file as "
