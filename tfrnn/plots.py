@@ -46,6 +46,7 @@ def plot_curves(
     target: Target | None = None,
     title: str = "",
     log: bool = True,
+    log_x: bool = False,
 ) -> Picture:
     """Draws several curves over 1, 2, ..., told apart by shade and dashes.
 
@@ -57,12 +58,15 @@ def plot_curves(
       ylabel: what the values are, with their unit.
       target: where it is saved as a PNG, if anywhere.
       log: whether the vertical axis is logarithmic.
+      log_x: whether the horizontal one is.
     """
     figure, axes = pictures.axes(xlabel, ylabel, title)
     for (label, values), (shade, dashes) in zip(curves.items(), itertools.cycle(LINES)):
         axes.plot(range(1, len(values) + 1), values, color=shade, linestyle=dashes, label=label)
     if log:
         pictures.log_scale(axes)
+    if log_x:
+        axes.set_xscale("log")
     axes.legend(frameon=False)
     return pictures.finish(figure, target)
 
@@ -115,10 +119,11 @@ def plot_gradient_norms(
     if not np.any(np.asarray(norms) > 0):
         raise UserError("expected the norms of a training step at least; got none above zero")
     figure, axes = pictures.axes("training step", "global norm", title)
-    axes.semilogy(range(1, len(norms) + 1), norms, ".", color="0.3", markersize=2, label="norm of the gradients")
+    axes.plot(range(1, len(norms) + 1), norms, ".", color="0.3", markersize=2, label="norm of the gradients")
     if clip_norm:
         above = 100 * float(np.mean(np.asarray(norms) > clip_norm))
         label = f"bound {clip_norm:g}: {above:.0f}% above, scaled down to it"
         axes.axhline(clip_norm, color="0.1", linestyle="--", linewidth=1, label=label)
+    pictures.log_scale(axes)
     axes.legend(frameon=False)
     return pictures.finish(figure, target)
