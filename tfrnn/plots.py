@@ -45,8 +45,8 @@ def plot_curves(
     ylabel: str,
     target: Target | None = None,
     title: str = "",
-    log: bool = True,
-    log_x: bool = False,
+    xscale: str = "linear",
+    yscale: str = "log",
 ) -> Picture:
     """Draws several curves over 1, 2, ..., told apart by shade and dashes.
 
@@ -57,16 +57,15 @@ def plot_curves(
       xlabel: what is counted along the horizontal axis, with its unit.
       ylabel: what the values are, with their unit.
       target: where it is saved as a PNG, if anywhere.
-      log: whether the vertical axis is logarithmic.
-      log_x: whether the horizontal one is.
+      xscale: linear or log.
+      yscale: linear or log.
     """
     figure, axes = pictures.axes(xlabel, ylabel, title)
     for (label, values), (shade, dashes) in zip(curves.items(), itertools.cycle(LINES)):
         axes.plot(range(1, len(values) + 1), values, color=shade, linestyle=dashes, label=label)
-    if log:
+    axes.set_xscale(xscale)
+    if yscale == "log":
         pictures.log_scale(axes)
-    if log_x:
-        axes.set_xscale("log")
     axes.legend(frameon=False)
     return pictures.finish(figure, target)
 
