@@ -22,6 +22,7 @@ def cut(batches_of, **kwargs):
 PICTURES = {
     "perplexity": lambda to: tfrnn.plot_perplexity([{"epoch": 1, **LOGS}, {"epoch": 2, **LOGS}], to, epochs=5),
     "curves": lambda to: tfrnn.plot_curves({str(i): [3.0, 2.0, i + 1.0] for i in range(8)}, "epoch", "perplexity", to),
+    "two_logarithmic_axes": lambda to: tfrnn.plot_curves({"words": [9, 4, 1]}, "rank", "n", to, xscale="log"),
     "sequential": lambda to: tfrnn.plot_batches(TEXT, cut(tfrnn.sequential_batches), to),
     "random": lambda to: tfrnn.plot_batches(TEXT, cut(tfrnn.random_batches), to),
 }

@@ -60,7 +60,7 @@ class LiveCurve(Progress):
         with self.timed():
             last = self._rows[-1]
             speed = f", {last['tokens_per_sec']:,.0f} tokens/sec" if last.get("tokens_per_sec") else ""
-            title = f"perplexity {last['perplexity']:.2f} after epoch {last['epoch']}{speed}"
+            title = f"training perplexity {last['perplexity']:.2f} after epoch {last['epoch']}{speed}"
             picture = plot_perplexity(self._rows, title=title, epochs=max(self.params["epochs"], last["epoch"]))
             if self._shown:
                 self._shown.update(picture)

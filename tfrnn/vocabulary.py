@@ -104,7 +104,7 @@ class Vocabulary:
             there = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
                 f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
-                f"vocabulary ({there}); leave them out, or sample with --unknown=skip"
+                f"vocabulary ({there}); leave them out, or give unknown='skip' (--unknown=skip)"
             )
         return ids[known] if unknown == "skip" else ids
 
