@@ -16,7 +16,7 @@ from absl.testing import parameterized
 from entry_points import SMALL, run
 
 import tfrnn
-from tfrnn import evaluate, scoring, train
+from tfrnn import evaluate, runtime, scoring, train
 from tfrnn.errors import UserError
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
@@ -27,6 +27,15 @@ def model_of(cell, layers=1, **kwargs):
     keras.utils.set_random_seed(1)
     cells = [cell(12, kernel_initializer="orthogonal", recurrent_initializer="orthogonal") for _ in range(layers)]
     return tfrnn.LanguageModel(tfrnn.RNN(cells), len(VOCABULARY), **kwargs)
+
+
+class TracingTest(tf.test.TestCase):
+    def test_a_trace_for_each_model_is_not_warned_of(self):
+        function = runtime.compiled()(lambda tensor: tensor + 1)
+        with self.assertNoLogs(tf.get_logger()):
+            for size in range(8):  # where tf.function warns twice
+                function(tf.zeros([size]))
+        self.assertEqual(function.experimental_get_tracing_count(), 8)
 
 
 def token_by_token(model, ids):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrnn import samplers
+from tfrnn import runtime, samplers
 from tfrnn.errors import UserError
 from tfrnn.reading import read_prefixes
 from tfrnn.rnn import State
@@ -67,7 +67,7 @@ def beam_search(
     ]
 
 
-@tf.function(autograph=False)
+@runtime.compiled()
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
     """Scores [W], tokens [length, W], and which beam of the step before each goes on, [length, W]."""
     vocab_size = logits.shape[1]

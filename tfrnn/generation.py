@@ -54,7 +54,7 @@ def _choose_and_read(
 _choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
 
 
-@tf.function(autograph=False)
+@runtime.compiled()
 def _go_on(
     model: Any,
     sampler: Choosing,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrnn import runtime
 from tfrnn.config import Sampling
 from tfrnn.errors import UserError
 from tfrnn.rnn import State
@@ -139,7 +140,7 @@ def _rows(tensors: Any, which: np.ndarray) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, which), tensors)
 
 
-@tf.function(autograph=False)
+@runtime.compiled()
 def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
     """The logits [B, V] of the token after the ids, int32 [P, B], and the state then."""
     logits, state = model(ids, state, training=False)

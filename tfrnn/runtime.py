@@ -162,6 +162,18 @@ def check_chains(chains: int, batch_size: int, replicas: int = 1) -> None:
         )
 
 
+def compiled(**options: Any):
+    """As tf.function, for functions that are traced for each model they serve: TensorFlow does not warn of that."""
+    import tensorflow as tf
+
+    def decorate(function: Any) -> Any:
+        traced = tf.function(function, autograph=False, **options)
+        traced._omit_frequent_tracing_warning = True
+        return traced
+
+    return decorate
+
+
 def set_seed(seed: int, deterministic: bool = False) -> None:
     """Seeds Python, NumPy and TensorFlow; `deterministic` allows only operations that repeat bit for bit."""
     import keras

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrnn import runtime
 from tfrnn.errors import UserError
 from tfrnn.rnn import State
 
@@ -86,7 +87,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-@tf.function(autograph=False)
+@runtime.compiled()
 def _score(model: Any, inputs: tf.Tensor, targets: tf.Tensor, state: State) -> tuple:
     logits, state = model(inputs[:, None], state, training=False)
     logits = tf.cast(logits[:, 0], tf.float32)  # [n, V]

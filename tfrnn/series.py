@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrnn import runtime
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.rnn import State
 
@@ -117,7 +118,7 @@ def observe(model: Any, values: np.ndarray) -> Observed:
     return _observe(model, tf.constant(values))
 
 
-@tf.function(autograph=False)
+@runtime.compiled()
 def _observe(model: Any, values: tf.Tensor) -> Observed:
     def step(before: tuple, values_of_step: tf.Tensor) -> tuple:
         predictions, state = model(values_of_step[None, None], before[1], training=False)
@@ -128,7 +129,7 @@ def _observe(model: Any, values: tf.Tensor) -> Observed:
     return Observed(following[:, 0], tf.nest.map_structure(lambda tensor: tensor[:, 0], state))
 
 
-@tf.function(autograph=False, reduce_retracing=True)
+@runtime.compiled(reduce_retracing=True)
 def _go_on(model: Any, observed: Observed) -> Observed:
     """One step further, the predictions taken for what has come."""
     predictions, state = model(observed.following[None], observed.state, training=False)
