@@ -35,6 +35,6 @@ from tfrnn.pictures import Picture as Picture
 
 from tfrnn.errors import UserError as UserError, MissingFileError as MissingFileError, DivergedError as DivergedError
 from tfrnn.errors import RunWarning as RunWarning
-from tfrnn import samplers as samplers, d2l as d2l
+from tfrnn import samplers as samplers, memorisation as memorisation, heat_map as heat_map, series as series, d2l as d2l
 
 __version__: str

@@ -97,7 +97,7 @@ def plot_forecasts(
         axes.set(ylabel="value")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    panels[0].set_title(f"{title}; trained up to step {train_steps}", parse_math=False)
+    panels[0].set_title("; ".join(filter(None, [title, f"trained up to step {train_steps}"])), parse_math=False)
     panels[-1].set(xlabel="step")
     return pictures.finish(figure, target)
 
