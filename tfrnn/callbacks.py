@@ -187,7 +187,7 @@ class Plateau(keras.callbacks.ReduceLROnPlateau):
 
     def __init__(self, patience: int, lowest: float):
         super().__init__("val_loss", factor=0.5, patience=patience, mode="min", min_delta=0, min_lr=lowest)
-        self._restored: tuple = (None, 0, 0)
+        self._restored = (math.inf, 0, 0)
 
     @property
     def state(self) -> np.ndarray:
@@ -199,7 +199,7 @@ class Plateau(keras.callbacks.ReduceLROnPlateau):
     @state.setter
     def state(self, state: np.ndarray) -> None:
         best, wait, cooldown = state
-        self._restored = (None if best == NO_LOSS else best), int(wait), int(cooldown)
+        self._restored = (math.inf if best == NO_LOSS else best), int(wait), int(cooldown)
 
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)  # begins anew

@@ -117,7 +117,7 @@ class SequenceLabeller(_RecurrentModel):
         self.embedding_dim = embedding_dim
         self.output_initializer = keras.initializers.get(output_initializer)
         self.tie_weights = tie_weights
-        self.embedding: Any = keras.layers.ReversibleEmbedding(vocab_size, embedding_dim) if embedding_dim else None
+        self.embedding: Any = keras.layers.Embedding(vocab_size, embedding_dim) if embedding_dim else None
         self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
 
     def build(self, input_shape: Any = None) -> None:
@@ -152,7 +152,9 @@ class SequenceLabeller(_RecurrentModel):
         return inputs
 
     def _head(self, outputs: tf.Tensor) -> tf.Tensor:
-        return self.dense(outputs) if self.dense else self.embedding(outputs, reverse=True)
+        if self.dense:
+            return self.dense(outputs)
+        return keras.ops.matmul(outputs, keras.ops.transpose(self.embedding.embeddings))
 
     def get_config(self) -> dict[str, Any]:
         return {
