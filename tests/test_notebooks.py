@@ -27,11 +27,7 @@ def code(path):
     return [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
 
 
-def first_that_reads(corpus):
-    return next((path for path in NOTEBOOKS if f'"{corpus}"' in "\n".join(code(path))), None)
-
-
-FETCHED = {name: first_that_reads(name) for name, corpus in CORPORA.items() if corpus.builder}
+FETCHED = [f'"{name}"' for name, corpus in CORPORA.items() if corpus.builder]
 
 
 def test_numbered_without_gaps():
@@ -84,8 +80,12 @@ def test_every_relative_link_leads_somewhere(path):
     cells = nbformat.read(path, 4).cells if path in NOTEBOOKS else []
     texts = [cell.source for cell in cells if cell.cell_type == "markdown"] or [path.read_text()]
     for link in re.findall(r"\]\(([^)\s]+)\)", "\n".join(texts)):
-        if "://" not in link and not link.startswith("#"):
-            assert (path.parent / link.partition("#")[0]).exists(), link
+        if "://" not in link:
+            file, _, anchor = link.partition("#")
+            target = path.parent / file if file else path
+            assert target.exists(), link
+            headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in [re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings], link
 
 
 def execute(path, folder, **environment):
@@ -114,8 +114,10 @@ def test_runs_from_top_to_bottom(path, tmp_path, capsys):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("corpus", [name for name in FETCHED if FETCHED[name]])
-def test_without_a_network_the_embedded_text_does(corpus, tmp_path):
+@BY_NAME
+def test_without_a_network_the_embedded_text_does(path, tmp_path):
+    if not any(name in source for name in FETCHED for source in code(path)):
+        pytest.skip("it fetches nothing")
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     nothing_at_hand = {fetch.DATA_DIR: "", "TFDS_DATA_DIR": str(tmp_path / "tensorflow_datasets")}
-    assert execute(FETCHED[corpus], tmp_path, **nowhere, **nothing_at_hand)
+    assert execute(path, tmp_path, **nowhere, **nothing_at_hand)

@@ -68,6 +68,7 @@ class Notebook:
 def live_over(epochs):
     curve = tfrnn.LiveCurve()
     curve.set_params({"epochs": epochs, "steps": 1})
+    curve.on_train_begin()
     for epoch in range(epochs):
         curve.on_epoch_begin(epoch)
         curve.on_train_batch_end(0, LOGS)

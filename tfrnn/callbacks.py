@@ -52,6 +52,9 @@ class Progress(Timed):
         self._bar: Any = None
         self._line_shown = time.perf_counter()
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._bar = None
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch = epoch
         self._bar = self._bar or tqdm(

@@ -50,7 +50,11 @@ class Flags:
         flags.DEFINE_boolean("helpfull", False, "shows all flags", flag_values=self.values)
 
     def define(
-        self, section: type[settings.Section], names: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+        self,
+        section: type[settings.Section],
+        names: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+        title: str = "",
     ) -> None:
         """A flag for each field of the section, whose docstring is their title in the help.
 
@@ -58,12 +62,13 @@ class Flags:
           section: the settings.
           names: those of them that the command has; by default all.
           defaults: shown in place of the fields' own.
+          title: in place of the docstring.
         """
         fields = [(field, kind) for field, kind in section.fields() if not names or field.name in names]
         shown = {field.name: field.default for field, _ in fields} | dict(defaults or {})
         everything = {field.name: help_text.flag(field, kind, shown[field.name]) for field, kind in fields}
         usual = [everything[field.name] for field, _ in fields if not field.metadata.get("rare")]
-        self._groups.append((section.__doc__ or "", list(everything.values()), usual))
+        self._groups.append((title or section.__doc__ or "", list(everything.values()), usual))
         for field, kind in fields:
             self._define(field, kind)
 
@@ -193,7 +198,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             _to_nowhere(sys.stdout)
             sys.exit(0)
         except OSError as error:  # standard output cannot be written, or the system is at its end
-            note(f"tfrnn: error: expected to go on, but {_one_line(error)}; put that right, and begin again")
+            note(f"tfrnn: error: cannot go on: {_one_line(error)}; put that right, and call it again")
             _to_nowhere(sys.stdout)
             sys.exit(2)
 

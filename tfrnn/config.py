@@ -84,8 +84,8 @@ class Data(Section):
         rare=True,
     )
     tokens: str = setting("char", "what a token is", choices=("char", "word"))
-    max_tokens: int = setting(10_000, "how much to train on, from the start; 0: all else", minimum=0)
-    validation_tokens: int = setting(5_000, "how much to hold out, right behind that", minimum=0)
+    max_tokens: int = setting(10_000, "tokens to train on, from the start; 0: all not held out", minimum=0)
+    validation_tokens: int = setting(5_000, "tokens held out, right behind those", minimum=0)
     vocabulary: str = setting(
         "corpus",
         "which tokens there are: those of the whole corpus, or of the training text alone",
@@ -173,7 +173,7 @@ class Training(Section):
         2, "for --schedule=plateau: halve after so many epochs without gain", minimum=1, maximum=10**6, rare=True
     )
     clip_norm: float = setting(1.0, "bound on the norm of the gradients; 0: none", minimum=0, maximum=1e30)
-    epochs: int = setting(500, "times that the training text is read", minimum=1, may_change=True)
+    epochs: int = setting(500, "times that the training data are read", minimum=1, may_change=True)
     early_stopping: int = setting(
         0, "end after so many epochs without gain on the held-out text; 0: never", minimum=0, may_change=True, rare=True
     )

@@ -1,4 +1,4 @@
-"""The names of Dive into Deep Learning's TensorFlow code, sections 8.2 to 9.3: `from tfrnn import d2l`.
+"""The names of Dive into Deep Learning's TensorFlow code (edition 0.17), sections 8.2 to 9.3: `from tfrnn import d2l`.
 
 Arguments and returns are the book's: tokens and batches are [B, T] here, and a net gives outputs [T * B, V]. A reader's
 own cells run but for two edits that Keras 3 asks for: `tf.keras.layers.RNN(cell, time_major=True, ...)` becomes
@@ -390,7 +390,9 @@ def train_ch8(
     """
     curve = LiveCurve()
     curve.set_params({"epochs": num_epochs, "steps": 1})
-    with strategy.scope():
+    curve.on_train_begin()
+    with strategy.scope(), contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(curve.on_train_end)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         updater = keras.optimizers.SGD(float(lr))
         for epoch in range(num_epochs):
@@ -401,7 +403,6 @@ def train_ch8(
             curve.on_epoch_end(epoch, logs)
             if (epoch + 1) % 10 == 0:
                 tqdm.write(predict_ch8("time traveller", 50, net, vocab), file=sys.stdout)
-    curve.on_train_end()
     print(f"perplexity {perplexity:.1f}, {speed:.1f} tokens/sec on {try_gpu()._device_name}")
     for prefix in ("time traveller", "traveller"):
         print(predict_ch8(prefix, 50, net, vocab))

@@ -77,16 +77,16 @@ class Memorised(Section):
     """What was learnt by heart"""
 
     memorised: bool = setting(False, "also let it write a text, and say how much of that stands in the training text")
-    length: int = setting(5_000, "how long that text is", minimum=1, maximum=10**6, rare=True)
-    seed: int = setting(0, "and what fixes it", minimum=0, below=2**31, rare=True)
+    length: int = setting(5_000, "for --memorised: tokens that it writes", minimum=1, maximum=10**6, rare=True)
+    seed: int = setting(0, "for --memorised: fixes what is drawn", minimum=0, below=2**31, rare=True)
 
 
 def make_flags() -> command_line.Flags:
     flags = command_line.Flags("evaluate", __doc__, EXAMPLES)
     for section in (Trained, Read, Written, Memorised):
         flags.define(section)
-    flags.define(Sampling, ["temperature"])
-    flags.define(Run, ["cache_dir"])
+    flags.define(Sampling, ["temperature"], title="How the text of --memorised is drawn")
+    flags.define(Run, ["cache_dir"], title="Large texts")
     return flags
 
 
@@ -109,7 +109,8 @@ def further(given: dict[str, Any]) -> dict[str, str]:
         same = [field.name for section in (Trained, Read) for field, _ in section.fields()]
         page = {name: given[name] for name in same if name in given} | {"heatmap": str(Path(run_dir, "heatmap.html"))}
         steps["see where it was surprised"] = command_line.call("evaluate", *command_line.as_flags(page))
-    steps["use the model elsewhere"] = command_line.call("export", f"--run_dir={run_dir}")
+    trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
+    steps["use the model elsewhere"] = command_line.call("export", *command_line.as_flags(trained))
     return steps
 
 

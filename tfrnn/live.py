@@ -18,7 +18,7 @@ def in_notebook() -> bool:
 
 
 class LiveCurve(Progress):
-    """A Keras callback for `Trainer.fit` that redraws the perplexity curve in place in a notebook.
+    """A Keras callback for `Trainer.fit` of a language model that redraws its perplexity in place in a notebook.
 
     The curve of the training text is drawn through, that of the validation batches dashed. Elsewhere a progress bar
     takes its place. Pass it as
@@ -29,6 +29,9 @@ class LiveCurve(Progress):
     def __init__(self) -> None:
         super().__init__(list, 0)
         self._draws = in_notebook()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        super().on_train_begin(logs)
         self._rows: list[dict[str, Any]] = []
         self._shown: Any = None  # where in the notebook
         self._next_drawing = 0.0

@@ -20,6 +20,7 @@ def plot_perplexity(
     Args:
       rows: a mapping for each epoch, as in metrics.jsonl, with epoch, perplexity and perhaps val_perplexity.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
       epochs: where the axis ends; by default with the rows.
     """
     figure, axes = pictures.axes("epoch", "perplexity", title)
@@ -57,12 +58,14 @@ def plot_curves(
       xlabel: what is counted along the horizontal axis, with its unit.
       ylabel: what the values are, with their unit.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
       xscale: linear or log.
       yscale: linear or log.
     """
     figure, axes = pictures.axes(xlabel, ylabel, title)
-    for (label, values), (shade, dashes) in zip(curves.items(), itertools.cycle(LINES)):
-        axes.plot(range(1, len(values) + 1), values, color=shade, linestyle=dashes, label=label)
+    styles = itertools.product((None, "o", "x", "s"), LINES)  # markers, when the lines are used up
+    for (label, values), (marker, (shade, dashes)) in zip(curves.items(), itertools.cycle(styles)):
+        axes.plot(range(1, len(values) + 1), values, color=shade, linestyle=dashes, marker=marker, label=label)
     axes.set_xscale(xscale)
     if yscale == "log":
         pictures.log_scale(axes)
@@ -84,6 +87,7 @@ def plot_forecasts(
       predictions: what was predicted for each of its steps, [N], by its label; NaN where there is none.
       train_steps: how many leading steps were trained on.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
     """
     from matplotlib.figure import Figure
 
@@ -92,8 +96,8 @@ def plot_forecasts(
     steps = range(1, len(values) + 1)
     for axes, (label, predicted) in zip(panels, predictions.items(), strict=True):
         axes.plot(steps, values, "-", color="0.75", linewidth=1, label="series")
-        axes.plot(steps, predicted, "--", color="0.1", linewidth=1, label=label)
-        axes.axvline(train_steps + 0.5, color="0.45", linewidth=1)
+        axes.plot(steps, predicted, "--", color=LINES[0][0], linewidth=1, label=label)
+        axes.axvline(train_steps + 0.5, color=LINES[1][0], linewidth=1)
         axes.set(ylabel="value")
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
@@ -111,6 +115,7 @@ def plot_gradient_norms(
       norms: as in `Trainer.gradient_norms`.
       clip_norm: the bound, drawn as a line; 0 for none.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
 
     Raises:
       UserError: no norm is above zero.

@@ -67,14 +67,13 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     """What to do after the samples, by the flags that were given."""
     steps = {}
     if not given.get("beam_width"):
-        others = {name: value for name, value in given.items() if given.get("temperature") != 0 or name != "seed"}
-        bolder = {**others, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
-        steps["try another temperature"] = command_line.call("sample", *command_line.as_flags(bolder))
+        other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
+        steps["try another temperature"] = command_line.call("sample", *command_line.as_flags(other))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
         steps["use the last weights, not the best"] = command_line.call("sample", *command_line.as_flags(last))
-    run_dir = f"--run_dir={given['run_dir']}"
-    steps["write with it, line by line"] = command_line.call("sample", run_dir, "--interactive")
+    talk: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
+    steps["write with it, line by line"] = command_line.call("sample", *command_line.as_flags(talk), "--interactive")
     return steps
 
 

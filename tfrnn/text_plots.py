@@ -25,6 +25,7 @@ def plot_batches(
       batches: Batches of the positions 0 to N - 1 in place of ids, as sequential_batches(numpy.arange(N), ...) cuts
         them.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
 
     Raises:
       UserError: the batches are of other numbers than positions in the text.
@@ -67,18 +68,19 @@ def plot_unit(
 ) -> Picture:
     """Draws a text with each character on a ground of the colour of one hidden unit's activation after it.
 
-    That is the picture of Karpathy, Johnson and Fei-Fei (2016). Blue is below zero, red above, light near zero.
+    That is the picture of Karpathy, Johnson and Fei-Fei (2016). The larger the activation, the darker the ground.
 
     Args:
       tokens: a text of N tokens.
       activations: of the unit after each of them, [N], in [-1, 1].
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
       per_line: characters; a longer line is broken.
       between: what stands between tokens: a space, for words, which are then not broken.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.figure import Figure
 
     _check_lengths("activations", tokens, activations)
@@ -95,7 +97,8 @@ def plot_unit(
     columns = max(map(len, lines))
     figure = Figure(figsize=(1.2 + columns * 0.105, 0.8 + len(lines) * 0.22), layout="constrained")
     axes = figure.add_subplot()
-    colours, norm = colormaps["RdBu_r"], Normalize(-1.6, 1.6)  # without the darkest, on which no text is read
+    # From light to dark, without the darkest, on which no text is read.
+    colours, norm = ListedColormap(colormaps["YlGnBu"](np.linspace(0, 0.6, 256))), Normalize(-1, 1)
     fonts = pictures.fonts("monospace")
     for row, line in enumerate(lines):
         for column, (character, value) in enumerate(line):
@@ -123,6 +126,7 @@ def plot_gates(
       tokens: a text of T tokens.
       gates: of each gate by its name, [T, H] in [0, 1], as `gates` gives them.
       target: where it is saved as a PNG, if anywhere.
+      title: what stands above it.
       units: how many of the first units are shown.
 
     Raises:
