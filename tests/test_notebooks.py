@@ -1,7 +1,6 @@
 """The notebooks run from top to bottom and are kept as colab/prepare.py writes them; no link leads nowhere."""
 
 import json
-import os
 import re
 import runpy
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from entry_points import quiet_environment
 from nbclient import NotebookClient
 
 from tfrnn.corpora import CORPORA, fetch
@@ -92,7 +92,8 @@ def execute(path, folder, **environment):
     """Runs the notebook as a user's Jupyter would; fails on an error, and on what it says beside its bars on stderr."""
     notebook = nbformat.read(path, 4)
     # With the first a kernel leaves what C++ writes uncaught; with the second, pictures that a cell draws.
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTEST_CURRENT_TEST", "MPLBACKEND")}
+    mine = ("PYTEST_CURRENT_TEST", "MPLBACKEND")
+    kept = {name: value for name, value in quiet_environment().items() if name not in mine}
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
     client.execute(env={**kept, **environment})
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
