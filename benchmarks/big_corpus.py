@@ -24,7 +24,7 @@ SIZES = {"100 MiB": 100 * 2**20, "1 GiB": 2**30}
 
 def sentences(seed: int) -> Iterator[bytes]:
     """The story's sentences, shuffled, without end."""
-    from tfrnn.corpora import load_corpus
+    from tfrnn.data.corpora import load_corpus
 
     text = load_corpus("sample", "raw")
     parts = [part.encode() for part in re.findall(r"[^.!?]+[.!?]+\s*", text)]
@@ -50,13 +50,13 @@ def make(path: Path, size: int) -> None:
 def passes(corpus: str, cache: str) -> dict[str, Any]:
     """The passes over a text, as `train` makes them, by a process of its own."""
     import tfrnn
-    from tfrnn import text
+    from tfrnn.data import run_text
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
     size = Path(corpus).stat().st_size
     found: dict[str, Any] = {}
     start = time.perf_counter()
-    read = text.Corpus(corpus, "raw", "char", cache)
+    read = run_text.Corpus(corpus, "raw", "char", cache)
     found["survey"] = size / 1e6 / (time.perf_counter() - start)  # with the SHA-256 of the file
     start = time.perf_counter()
     vocabulary = read.vocabulary(read.survey.num_tokens, 0)
@@ -64,7 +64,7 @@ def passes(corpus: str, cache: str) -> dict[str, Any]:
     found["encoding"] = size / 1e6 / (time.perf_counter() - start)
     found["peak_mb"] = peak_mb()
     start = time.perf_counter()
-    text.read(config)
+    run_text.read(config)
     found["again_seconds"] = time.perf_counter() - start
     return found
 
@@ -72,10 +72,12 @@ def passes(corpus: str, cache: str) -> dict[str, Any]:
 def training(corpus: str, cache: str) -> dict[str, Any]:
     """Memory after some seconds of training, and the speed of reading batches alone, by a process of its own."""
     import tfrnn
-    from tfrnn import runtime, text, train
+    from tfrnn import train
+    from tfrnn.data import run_text
+    from tfrnn.runtime import runtime
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
-    config, read = text.read(config)
+    config, read = run_text.read(config)
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
     import keras

@@ -29,7 +29,7 @@ MESSAGES = (10**3, 10**5, 10**6, 10**7)  # float32 values of a sum that is timed
 
 def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     """What one process finds, as a part of its way; all of them find the same."""
-    from tfrnn import cluster, runtime
+    from tfrnn.runtime import cluster, runtime
 
     kind, *count = way.split()
     number = 0

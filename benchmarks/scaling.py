@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.cases import Case, tokens
 from benchmarks.speed import Worker
-from tfrnn.blocks import BLOCK, LONGEST_UNROLLED
+from tfrnn.layers.time_blocks import BLOCK, LONGEST_UNROLLED
 
 BASE = Case("lstm")
 AXES = {

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.cases import GENERATION, TRAINING, Case
-from tfrnn import runtime
+from tfrnn.runtime import runtime
 
 TORCH = ("torch_1", "torch_2", "torch_compile")
 Rounds = dict[str, list[dict[str, float]]]  # of each way, what each round gave

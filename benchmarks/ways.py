@@ -40,8 +40,9 @@ def _perplexity(loss: float) -> dict[str, float]:
 
 
 def _tfrnn_model(case: Case, vocab_size: int) -> Any:
-    from tfrnn import config, runtime
-    from tfrnn.model import build_language_model
+    from tfrnn.config import config
+    from tfrnn.models.model import build_language_model
+    from tfrnn.runtime import runtime
 
     runtime.set_threads()
     settings = config.Model(
@@ -211,7 +212,7 @@ def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 
 def generate_tfrnn(case: Case) -> Work:
     """The package's generation, greedy, from text to text."""
     import tfrnn
-    from tfrnn.generation import generate_many
+    from tfrnn.inference.generation import generate_many
 
     text = tfrnn.load_corpus(case.corpus)
     vocabulary = tfrnn.Vocabulary.from_text(text)

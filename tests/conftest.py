@@ -4,7 +4,7 @@ import pytest
 from absl import flags
 from hypothesis import settings
 
-from tfrnn import runtime
+from tfrnn.runtime import runtime
 
 runtime.import_tensorflow_quietly()
 runtime.set_threads(cpu_devices=4)  # for strategies of several replicas; nothing else uses more than the first

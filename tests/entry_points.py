@@ -9,7 +9,7 @@ import subprocess
 import sys
 from unittest import mock
 
-from tfrnn import command_line
+from tfrnn.cli import command_line
 
 SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
 

@@ -83,7 +83,7 @@ def differences(run_dir: Path, twin: Path) -> list[str]:
 
 def check_readable(run_dir: Path) -> None:
     """Raises an exception where a checkpoint of a run is not whole."""
-    from tfrnn.checkpoints import Checkpoint
+    from tfrnn.runs.checkpoints import Checkpoint
 
     for path in (run_dir / "checkpoints").glob("*.npz"):
         with Checkpoint(path, 2**30) as checkpoint:
@@ -339,7 +339,9 @@ def killed_at(operation: int, folder: Path, twin: Path) -> None:
 
 def child(operation: int, flags: list[str]) -> None:
     """Trains in this process, which is killed at that operation; without one (-1), shows the operations it made."""
-    from tfrnn import command_line, train, trainer
+    from tfrnn import train
+    from tfrnn.cli import command_line
+    from tfrnn.training import trainer
 
     (run_dir,) = (flag.removeprefix("--run_dir=") for flag in flags if flag.startswith("--run_dir="))
     sys.argv = ["train", *flags]

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
 
-from tfrnn.batches import random_batches, sequential_batches
+from tfrnn.data.batches import random_batches, sequential_batches
 from tfrnn.errors import UserError
 
 IDS = np.arange(1_000)  # every token tells where it stands

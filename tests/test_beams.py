@@ -8,8 +8,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn.beams import beam_search
 from tfrnn.errors import UserError
+from tfrnn.inference.beams import beam_search
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 CELLS = [(tfrnn.RNNCell,), (tfrnn.LSTMCell,), (keras.layers.GRUCell,)]

@@ -20,14 +20,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrnn
-from tfrnn import corpora, durable, text_rules
-from tfrnn.corpora import passes
-from tfrnn.corpora.cache import Cache, default_cache_dir
-from tfrnn.corpora.files import Files, read_text
-from tfrnn.corpora.sources import InMemory
+from tfrnn.data import corpora, text_rules
+from tfrnn.data.corpora import passes
+from tfrnn.data.corpora.cache import Cache, default_cache_dir
+from tfrnn.data.corpora.files import Files, read_text
+from tfrnn.data.corpora.sources import InMemory
+from tfrnn.data.stored_ids import StoredIds
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.stored import StoredIds
-from tfrnn.vocabulary import Vocabulary
+from tfrnn.runtime import durable
 
 TEXTS = st.text("\r\n \taAzZé中🦀0'\u0085\u2028\x1c\ufeff", max_size=60) | st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40
@@ -316,7 +317,10 @@ def test_a_whole_text_is_of_a_bounded_size(tmp_path):
         read_text(tmp_path / "sparse")
     with pytest.raises(UserError, match="byte 0 is NUL"):
         corpora.open_corpus(str(tmp_path / "sparse"))  # at once
-    with mock.patch("tfrnn.corpora.sources.LARGEST", 10**5), pytest.raises(UserError, match="at most 100,000 bytes"):
+    with (
+        mock.patch("tfrnn.data.corpora.sources.LARGEST", 10**5),
+        pytest.raises(UserError, match="at most 100,000 bytes"),
+    ):
         tfrnn.load_corpus(str(tmp_path / "bomb.gz"))
 
 
@@ -511,7 +515,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 def test_a_write_that_the_system_refuses_leaves_nothing(tmp_path):
     """The operating system's own error, in a process that may not make files of more than 1,000 bytes."""
     code = (
-        "import resource, sys\nfrom tfrnn.corpora.cache import Cache\nfrom tfrnn.corpora.sources import InMemory\n"
+        "import resource, sys\nfrom tfrnn.corpora.cache import Cache\nfrom tfrnn.data.corpora.sources import InMemory\n"
         "from tfrnn.vocabulary import Vocabulary\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "source, vocabulary = InMemory('a', 'a' * 5000), Vocabulary.from_text('a')\n"
         "try:\n    Cache(sys.argv[1]).ids(source, '0' * 64, 'raw', vocabulary, 5000)\n"

@@ -9,9 +9,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import blocks, recurrence
-from tfrnn.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.rnn import RNN, Bidirectional
+from tfrnn.layers import fused, time_blocks
+from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
+from tfrnn.layers.rnn import RNN, Bidirectional
 
 T, B, D, H = 7, 3, 5, 4
 
@@ -115,7 +115,7 @@ class CellOfLayers(keras.layers.Layer):
 
 
 class ScratchCellTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(steps=[1, 2, T, blocks.LONGEST_UNROLLED + 1], compiled=[False, True])
+    @parameterized.product(steps=[1, 2, T, time_blocks.LONGEST_UNROLLED + 1], compiled=[False, True])
     def test_agrees_with_numpy(self, steps, compiled):
         layer = RNN(RNNCell(H))
         layer.build((None, None, D))
@@ -244,27 +244,27 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             (9, False),
         ],  # one block, one, a loop of two and a rest, a loop of three
     )
-    @mock.patch.object(blocks, "LONGEST_UNROLLED", 4)
-    @mock.patch.object(blocks, "BLOCK", 3)
+    @mock.patch.object(time_blocks, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(time_blocks, "BLOCK", 3)
     def test_equals_the_cells_own_steps(self, cell, case):
         steps, compiled = case
         layer = RNN([cell(H), cell(H)])
         layer.build((None, None, D))
         layer.set_weights([0.5 * normal(*weight.shape) for weight in layer.weights])
         x, g = normal(steps, B, D), normal(steps, B, H, seed=1)
-        self.assertTrue(all(recurrence.knows(cell, training=True) for cell in layer.cells))
+        self.assertTrue(all(fused.knows(cell, training=True) for cell in layer.cells))
         by_hand = outputs_and_gradients(layer, x, random_state(layer), g, compiled)
-        with mock.patch.object(recurrence, "knows", return_value=False):
+        with mock.patch.object(fused, "knows", return_value=False):
             by_autodiff = outputs_and_gradients(layer, x, random_state(layer), g, compiled)
         self.assertAllClose(by_hand, by_autodiff, 1e-4, 1e-4)
 
     @parameterized.named_parameters(*CELLS)
-    @mock.patch.object(blocks, "LONGEST_UNROLLED", 2)
-    @mock.patch.object(blocks, "BLOCK", 2)
+    @mock.patch.object(time_blocks, "LONGEST_UNROLLED", 2)
+    @mock.patch.object(time_blocks, "BLOCK", 2)
     def test_gradient_is_the_finite_difference(self, cell):
         layer = RNN(cell(2, dtype="float64"), dtype="float64")
         layer.build((None, None, 2))
-        self.assertTrue(recurrence.knows(layer.cell, training=True))
+        self.assertTrue(fused.knows(layer.cell, training=True))
         others = [variable.value for variable in layer.non_trainable_variables]  # of Keras's seed generators
         number = len(layer.weights)
         weights = [normal(*weight.shape) for weight in layer.weights]
@@ -281,7 +281,7 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.product(cell=[cell for _, cell in CELLS], few_rows=[0, 64])
     def test_token_ids_are_one_hot_vectors(self, cell, few_rows):
-        self.enter_context(mock.patch.object(recurrence, "FEW_ROWS", few_rows))
+        self.enter_context(mock.patch.object(fused, "FEW_ROWS", few_rows))
         layer = RNN(cell(H))
         layer.build((None, None, D))
         layer.set_weights([normal(*weight.shape) for weight in layer.weights])
@@ -298,8 +298,8 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             self.assertAllClose(run(tf.constant(ids)), run(tf.one_hot(ids, D)), 1e-5, 1e-5)
 
     @parameterized.named_parameters(*CELLS)
-    @mock.patch.object(blocks, "LONGEST_UNROLLED", 4)
-    @mock.patch.object(blocks, "BLOCK", 3)
+    @mock.patch.object(time_blocks, "LONGEST_UNROLLED", 4)
+    @mock.patch.object(time_blocks, "BLOCK", 3)
     def test_so_it_is_without_bias_and_for_token_ids_and_unknown_lengths(self, cell):
         layer = RNN([cell(H, use_bias=False) if "use_bias" in cell(H).get_config() else cell(H), cell(H)])
         layer.build((None, None, D))
@@ -316,7 +316,7 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
                 loss = tf.add_n([tf.reduce_sum(tf.sin(t)) for t in tf.nest.flatten((outputs, state))])
             return [loss, *(tf.convert_to_tensor(g) for g in tape.gradient(loss, layer.trainable_variables))]
 
-        with mock.patch.object(recurrence, "knows", return_value=False):
+        with mock.patch.object(fused, "knows", return_value=False):
             by_autodiff = gradients(ids)
         self.assertAllClose(gradients(ids), by_autodiff, 1e-4, 1e-4)
         self.assertAllClose(of_unknown_length(ids), by_autodiff, 1e-4, 1e-4)
@@ -336,7 +336,7 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
             return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
         self.assertEqual(size(128), size(1024))
-        self.assertLess(size(1024), 2.5 * size(blocks.LONGEST_UNROLLED))
+        self.assertLess(size(1024), 2.5 * size(time_blocks.LONGEST_UNROLLED))
 
     def test_weights_read_once_are_those_of_the_calls_inside(self):
         layer = RNN([GRUCell(H), LSTMCell(H)])
@@ -366,12 +366,12 @@ class RecurrenceTest(tf.test.TestCase, parameterized.TestCase):
         )
         for cell in others:
             RNN(cell).build((None, None, D))
-            self.assertFalse(recurrence.knows(cell, training=True))
-        self.assertTrue(recurrence.knows(others[3], training=False))
-        self.assertFalse(recurrence.knows(GRUCell(H), training=False))  # not built
+            self.assertFalse(fused.knows(cell, training=True))
+        self.assertTrue(fused.knows(others[3], training=False))
+        self.assertFalse(fused.knows(GRUCell(H), training=False))  # not built
         without_bias = RNN(keras.layers.LSTMCell(H, use_bias=False))
         outputs, _ = without_bias(normal(T, B, D))
-        with mock.patch.object(recurrence, "knows", return_value=False):
+        with mock.patch.object(fused, "knows", return_value=False):
             self.assertAllClose(outputs, without_bias(normal(T, B, D))[0], 1e-5, 1e-5)
 
 

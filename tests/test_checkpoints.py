@@ -21,13 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tfrnn import checkpoints, durable
-from tfrnn.checkpoints import Checkpoint, Folder, Layout, UnusableError, pack
-from tfrnn.config import Config
+from tfrnn.config.config import Config
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import RunWarning, UserError
-from tfrnn.metrics import MEASURES, Metrics
-from tfrnn.run_dir import RunDir
-from tfrnn.vocabulary import Vocabulary
+from tfrnn.runs import checkpoints
+from tfrnn.runs.checkpoints import Checkpoint, Folder, Layout, UnusableError, pack
+from tfrnn.runs.metrics import MEASURES, Metrics
+from tfrnn.runs.run_dir import RunDir
+from tfrnn.runtime import durable
 
 ARRAYS = {
     "weights.0": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -15,9 +15,10 @@ import yaml
 from tests import faults, workers
 from tests.entry_points import SMALL, command, metrics, run, without_timings
 from tests.test_replicas import CELLS, strategy_of, trained, trainer_of
-from tfrnn import cluster, train
-from tfrnn.cluster import Cluster
+from tfrnn import train
 from tfrnn.errors import UserError
+from tfrnn.runtime import cluster
+from tfrnn.runtime.cluster import Cluster
 
 TWO = ["a:1", "b:2"]
 FEW = [*SMALL, "--cell=gru", "--num_layers=2", "--dropout=0.3", "--optimizer=adam", "--learning_rate=0.01"]

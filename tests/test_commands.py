@@ -19,9 +19,11 @@ import tensorflow as tf
 from entry_points import SMALL, command, metrics, run, without_timings
 
 import tfrnn
-from tfrnn import durable, sample, step, train
-from tfrnn import text as text_lib
+from tfrnn import sample, train
+from tfrnn.data import run_text as text_lib
 from tfrnn.errors import UserError
+from tfrnn.runtime import durable
+from tfrnn.training import step
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +186,7 @@ def test_the_closing_speed_is_that_of_the_epochs(trained):
 
 def test_a_loss_on_held_out_text_that_overflows_is_no_number_in_the_metrics(tmp_path):
     infinite = step.Sums(*map(tf.constant, (np.inf, 100.0)))
-    with mock.patch("tfrnn.trainer.Trainer._evaluate", return_value=infinite):
+    with mock.patch("tfrnn.training.trainer.Trainer._evaluate", return_value=infinite):
         assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run")[0] == 0
     assert [row["val_bits_per_char"] for row in metrics(tmp_path / "run")] == [None] * 3
     assert run(train.main, *SMALL, "--epochs=4", f"--run_dir={tmp_path}/run")[0] == 0
@@ -192,7 +194,10 @@ def test_a_loss_on_held_out_text_that_overflows_is_no_number_in_the_metrics(tmp_
 
 
 def test_checkpoints_are_saved_on_the_way(tmp_path):
-    with mock.patch("tfrnn.trainer.CALL_SECONDS", 0), mock.patch("tfrnn.durable.write", wraps=durable.write) as write:
+    with (
+        mock.patch("tfrnn.training.trainer.CALL_SECONDS", 0),
+        mock.patch("tfrnn.runtime.durable.write", wraps=durable.write) as write,
+    ):
         assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run", "--save_every=0")[0] == 0
     written = [call.args[0].name for call in write.call_args_list]
     assert sum(name.endswith(".npz") for name in written) > 30
@@ -299,7 +304,9 @@ def test_a_file_by_its_path_and_words_and_random_batches(tmp_path):
 def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
     import keras
 
-    with mock.patch("tfrnn.step.make_optimizer", return_value=keras.optimizers.SGD(1e38)):  # no flag goes so far
+    with mock.patch(
+        "tfrnn.training.step.make_optimizer", return_value=keras.optimizers.SGD(1e38)
+    ):  # no flag goes so far
         status, out, err = run(train.main, *SMALL, "--clip_norm=0", f"--run_dir={tmp_path}/run")
     assert (status, out) == (2, "")
     assert re.search(r"tfrnn: error: training diverged: .* epoch 1, batch \d+.*--learning_rate", err)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume
+from tfrnn.config.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume
+from tfrnn.config.settings import parse
 from tfrnn.errors import UserError
-from tfrnn.settings import parse
 
 FIELDS = {field.name: (field, kind) for section in SECTIONS for field, kind in section.fields()}
 WRONG = {
@@ -92,7 +92,7 @@ def test_presets_and_settings_that_are_not_there():
 def test_the_names_of_classes_are_there():
     import keras
 
-    from tfrnn import cells
+    from tfrnn.layers import cells
 
     for name, _ in OPTIMIZERS.values():
         assert hasattr(keras.optimizers, name)

@@ -15,10 +15,11 @@ from entry_points import SMALL, run
 
 import tfrnn
 from tfrnn import export as export_command
-from tfrnn import exporting, train
-from tfrnn.config import CELLS, Config
+from tfrnn import train
+from tfrnn.config.config import CELLS, Config
 from tfrnn.errors import UserError
-from tfrnn.model import build_language_model
+from tfrnn.formats import exporting
+from tfrnn.models.model import build_language_model
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")

@@ -18,9 +18,11 @@ import faults
 import pytest
 from entry_points import SMALL, command, metrics, run, without_timings
 
-from tfrnn import replicas, sample, text, train, trainer
-from tfrnn.config import OPTIMIZERS
-from tfrnn.run_dir import RunDir
+from tfrnn import sample, train
+from tfrnn.config.config import OPTIMIZERS
+from tfrnn.data import run_text
+from tfrnn.runs.run_dir import RunDir
+from tfrnn.training import replicas, trainer
 
 FEW = [*faults.FEW, "--save_every=0", "--show_every=0"]
 
@@ -163,15 +165,15 @@ def test_with_every_optimizer_a_stop_changes_nothing(optimizer, tmp_path, short_
 
 def test_a_corpus_that_has_changed_is_refused(tmp_path):
     """Even by one character behind what is trained on, and with the same vocabulary."""
-    text, flags = tmp_path / "text", [*SMALL, "--max_tokens=300", f"--run_dir={tmp_path}/run"]
-    text.write_text("abc abd " * 200)
-    assert run(train.main, *flags, f"--corpus={text}")[0] == 0
-    text.write_text("abc abd " * 199 + "abd abc ")
-    status, out, err = run(train.main, *flags, f"--corpus={text}", "--epochs=9")
+    run_text, flags = tmp_path / "text", [*SMALL, "--max_tokens=300", f"--run_dir={tmp_path}/run"]
+    run_text.write_text("abc abd " * 200)
+    assert run(train.main, *flags, f"--corpus={run_text}")[0] == 0
+    run_text.write_text("abc abd " * 199 + "abd abc ")
+    status, out, err = run(train.main, *flags, f"--corpus={run_text}", "--epochs=9")
     assert (status, out) == (2, "")
-    assert f"the text of --corpus={text} has changed since the run began; bring the old one back" in err
-    text.write_text("abc abd " * 200)
-    assert run(train.main, *flags, f"--corpus={text}", "--epochs=4")[0] == 0
+    assert f"the text of --corpus={run_text} has changed since the run began; bring the old one back" in err
+    run_text.write_text("abc abd " * 200)
+    assert run(train.main, *flags, f"--corpus={run_text}", "--epochs=4")[0] == 0
 
 
 def test_a_token_that_has_rotted_is_noticed(twin, tmp_path):
@@ -251,7 +253,7 @@ def test_messages_that_cannot_be_written_end_nothing(redirection, twin, tmp_path
 
 
 def test_a_picture_that_cannot_be_made_costs_nothing_else(twin, tmp_path):
-    with mock.patch("tfrnn.plots.plot_perplexity", side_effect=ImportError("no font")):
+    with mock.patch("tfrnn.plots.curves.plot_perplexity", side_effect=ImportError("no font")):
         status, out, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
     assert (status, out.startswith("perplexity ")) == (0, True)
     assert "tfrnn: warning: " in err
@@ -329,7 +331,7 @@ def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_pa
 
 def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):
     """What has been removed is still open; what has been cut is an error, and what was saved stays."""
-    monkeypatch.setattr(text, "LARGE", 100)
+    monkeypatch.setattr(run_text, "LARGE", 100)
     path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
     path.write_text("abcdefg hij" * 2000)
     flags = [f"--corpus={path}", "--max_tokens=0", f"--cache_dir={cache}", "--units=8", "--show_every=0"]

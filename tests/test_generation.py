@@ -9,10 +9,11 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import generation, runtime
 from tfrnn.errors import UserError
-from tfrnn.generation import generate_many
-from tfrnn.samplers import GREEDY, Sampler
+from tfrnn.inference import generation
+from tfrnn.inference.generation import generate_many
+from tfrnn.inference.samplers import GREEDY, Sampler
+from tfrnn.runtime import runtime
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 

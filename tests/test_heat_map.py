@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrnn.heat_map import BOUNDS, DARK, LIGHT, heat_map
+from tfrnn.plots.heat_map import BOUNDS, DARK, LIGHT, heat_map
 
 TEXT = 'a<b>&"\'\n\t\0\x1b\r é分😀 c</pre><script>document.title="taken"</script> ' + "The same again. " * 20
 BITS = np.resize([0.1, 0.7, 1.5, 2.5, 4.0, 5.0, 7.0, 30.0], len(TEXT) - 1)

@@ -21,13 +21,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrnn
-from tfrnn import corpora, runtime, sample, series, text_rules, train
-from tfrnn import text as text_lib
-from tfrnn.config import Config
-from tfrnn.corpora.files import read_text
+from tfrnn import sample, series, train
+from tfrnn.config.config import Config
+from tfrnn.data import corpora, text_rules
+from tfrnn.data import run_text as text_lib
+from tfrnn.data.corpora.files import read_text
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.run_dir import RunDir, load_run
-from tfrnn.vocabulary import Vocabulary
+from tfrnn.runs.run_dir import RunDir, load_run
+from tfrnn.runtime import runtime
 
 # Letters, line ends of all kinds, marks that combine, right to left, what JSON and terminals mind, and all the rest.
 TEXTS = st.text(
@@ -257,7 +259,7 @@ def test_a_model_too_large_for_the_machine_is_refused_before_memory_is_taken(tra
     ("cell", "implementation"), [(c, i) for c in ("rnn", "gru", "lstm") for i in ("scratch", "keras")]
 )
 def test_the_shapes_of_a_config_are_those_of_its_model(cell, implementation, num_layers, embedding_dim):
-    from tfrnn.model import build_language_model
+    from tfrnn.models.model import build_language_model
 
     for tied in {False, embedding_dim == 16}:
         config = Config().replace(

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn import memorisation
-from tfrnn.memorisation import find_copied
+from tfrnn.inference import memorisation
+from tfrnn.inference.memorisation import find_copied
 
 LETTERS = st.text("ab", max_size=40)
 

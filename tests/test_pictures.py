@@ -8,8 +8,8 @@ import pytest
 from matplotlib import pyplot
 
 import tfrnn
-from tfrnn import live
 from tfrnn.errors import UserError
+from tfrnn.training import live_curve
 
 TEXT = "the well digger had dug down to the water"
 LOGS = {"perplexity": 2.0, "tokens_per_sec": 1000.0}
@@ -53,8 +53,8 @@ class Notebook:
     def __init__(self, monkeypatch):
         self.shown, self.updates = [], 0
         module = types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace(kernel=object()))
-        monkeypatch.setitem(live.sys.modules, "IPython", module)
-        monkeypatch.setitem(live.sys.modules, "IPython.display", types.SimpleNamespace(display=self.display))
+        monkeypatch.setitem(live_curve.sys.modules, "IPython", module)
+        monkeypatch.setitem(live_curve.sys.modules, "IPython.display", types.SimpleNamespace(display=self.display))
 
     def display(self, picture, display_id):
         assert display_id
@@ -78,8 +78,8 @@ def live_over(epochs):
 
 
 def test_the_curve_is_redrawn_in_place(monkeypatch, capfd):
-    monkeypatch.setattr(live, "SHORTEST", 0.0)
-    monkeypatch.setattr(live, "SHARE", 1e9)
+    monkeypatch.setattr(live_curve, "SHORTEST", 0.0)
+    monkeypatch.setattr(live_curve, "SHARE", 1e9)
     notebook = Notebook(monkeypatch)
     curve = live_over(3)
     (last,) = notebook.shown
@@ -91,13 +91,13 @@ def test_the_curve_is_redrawn_in_place(monkeypatch, capfd):
 
 def test_drawing_is_held_back(monkeypatch):
     notebook = Notebook(monkeypatch)
-    monkeypatch.setattr(live, "SHORTEST", 1e9)
+    monkeypatch.setattr(live_curve, "SHORTEST", 1e9)
     live_over(5)
     assert notebook.updates == 1  # the end
 
 
 def test_elsewhere_it_is_a_bar(monkeypatch, capfd):
-    monkeypatch.setattr(live.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(live_curve.sys.stderr, "isatty", lambda: True, raising=False)
     live_over(2)
     out, err = capfd.readouterr()
     assert out == ""

@@ -9,9 +9,13 @@ from absl.testing import parameterized
 
 import tfrnn
 from tests.entry_points import run
-from tfrnn import checkpoints, runtime, train
+from tfrnn import train
 from tfrnn.errors import UserError
-from tfrnn.replicas import Replicas
+from tfrnn.runs import checkpoints
+from tfrnn.runtime import runtime
+from tfrnn.training import step
+from tfrnn.training import trainer as trainer_module
+from tfrnn.training.replicas import Replicas
 
 T, B, UNITS, V = 3, 12, 7, 9
 IDS = np.random.default_rng(0).integers(1, V, 400)
@@ -96,9 +100,7 @@ class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
                 number = tf.distribute.get_replica_context().replica_id_in_sync_group
                 own = tfrnn.Batch(same, same, tf.fill([B // 2], True))
                 state = trainer.model.initial_state(B // 2)
-                return tfrnn.step.gradients(
-                    trainer.model, tfrnn.cross_entropy, own, state, replicas=2, replica=number
-                ).loss
+                return step.gradients(trainer.model, tfrnn.cross_entropy, own, state, replicas=2, replica=number).loss
 
             return replicas.strategy.experimental_local_results(replicas.run(in_replica))
 
@@ -116,7 +118,7 @@ class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
                 if (self.params["steps"], batch) == (data.num_batches(1), 2):
                     self.model.stop_training = True
 
-        with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", 0.0):
+        with mock.patch.object(trainer_module, "CALL_SECONDS", 0.0):
             first = trainer_of(strategy_of(2), "gru", dropout=0.5, layers=2)
             first.fit(data, 3, callbacks=[Stop()])
         self.assertGreater(first.batch, 0)

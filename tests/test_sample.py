@@ -80,7 +80,7 @@ def test_what_is_drawn_in_a_conversation_is_not_drawn_again(run_dir):
 
 
 def test_an_interruption_ends_the_text_under_way_alone(run_dir):
-    from tfrnn import generation
+    from tfrnn.inference import generation
 
     whole = generation.stream_on
 

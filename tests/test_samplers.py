@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrnn
-from tfrnn import samplers
-from tfrnn.samplers import GREEDY, Sampler
+from tfrnn.inference import samplers
+from tfrnn.inference.samplers import GREEDY, Sampler
 
 LOGITS = np.log(np.array([[1e-9, 0.4, 0.25, 0.15, 0.1, 0.06, 0.04]], "f"))
 NONE = tf.zeros([1, 0], tf.int32)

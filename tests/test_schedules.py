@@ -11,9 +11,11 @@ from entry_points import SMALL, metrics, run, without_timings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfrnn
-from tfrnn import callbacks, event_files, model, step, train
-from tfrnn import metrics as rows_of_metrics
-from tfrnn.config import Training
+from tfrnn import train
+from tfrnn.config.config import Training
+from tfrnn.models import model
+from tfrnn.runs import metrics as rows_of_metrics
+from tfrnn.training import callbacks, event_files, step
 
 STEPS, WARM, RATE, END = 200, 20, 0.5, 0.1
 EXPECTED = {  # at a step of a schedule of so many, without warm-up

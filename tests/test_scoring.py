@@ -16,8 +16,10 @@ from absl.testing import parameterized
 from entry_points import SMALL, run
 
 import tfrnn
-from tfrnn import evaluate, runtime, scoring, train
+from tfrnn import evaluate, train
 from tfrnn.errors import UserError
+from tfrnn.inference import scoring
+from tfrnn.runtime import runtime
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 75).astype(np.int32)

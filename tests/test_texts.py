@@ -14,10 +14,10 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import corpora, text_rules
-from tfrnn.corpora import fetch
+from tfrnn.data import corpora, text_rules
+from tfrnn.data.corpora import fetch
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.vocabulary import Vocabulary
 
 FETCHED = [name for name, corpus in corpora.CORPORA.items() if corpus.builder]
 
@@ -167,7 +167,7 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
         path = data_file("time_machine")
         if not path:
             self.skipTest(f"needs the file of time_machine in {fetch.DATA_DIR}")
-        from tfrnn.corpora.time_machine.time_machine_dataset_builder import Builder
+        from tfrnn.data.corpora.time_machine.time_machine_dataset_builder import Builder
 
         prepared, folder = self.create_tempdir(), self.create_tempdir()
         Builder(data_dir=prepared.full_path).download_and_prepare(

@@ -11,10 +11,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn import blocks, runtime, step
-from tfrnn.batches import Batch
-from tfrnn.config import OPTIMIZERS, Training
+from tfrnn.config.config import OPTIMIZERS, Training
+from tfrnn.data.batches import Batch
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.layers import time_blocks
+from tfrnn.runtime import runtime
+from tfrnn.training import step
+from tfrnn.training import trainer as trainer_module
 
 T, B, V, H = 5, 3, 7, 4
 CELLS = {
@@ -206,7 +209,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         def make():
             return trainer_of(keras.optimizers.Adam(0.01), cell=cell, layers=2, dropout=0.2), kind(IDS, B, T, 3)
 
-        with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", 0.0):  # a step a call
+        with mock.patch.object(trainer_module, "CALL_SECONDS", 0.0):  # a step a call
             whole, batches = make()
             whole.fit(batches, 3, validation=batches)
             first, batches = make()
@@ -229,8 +232,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         self.assertAllClose(*results, 1e-5, 1e-5)
 
     @parameterized.product(cell=list(CELLS), steps=[T, 9])
-    @mock.patch.object(blocks, "LONGEST_UNROLLED", 8)
-    @mock.patch.object(blocks, "BLOCK", 4)
+    @mock.patch.object(time_blocks, "LONGEST_UNROLLED", 8)
+    @mock.patch.object(time_blocks, "BLOCK", 4)
     def test_xla_gives_the_same_weights(self, cell, steps):
         results = []
         for jit_compile in (False, True):
@@ -281,7 +284,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
     def test_calls_of_any_length_give_the_same_weights(self):
         results = []
         for seconds in (0.0, 10.0):
-            with mock.patch.object(tfrnn.trainer, "CALL_SECONDS", seconds):
+            with mock.patch.object(trainer_module, "CALL_SECONDS", seconds):
                 trainer = trainer_of()
                 trainer.fit(tfrnn.sequential_batches(IDS, B, T), 3)
                 results.append(trainer.model.get_weights())

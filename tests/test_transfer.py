@@ -11,9 +11,9 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from tfrnn import to_pytorch, transfer_weights
-from tfrnn.cells import GRUCell, LSTMCell, RNNCell
 from tfrnn.errors import UserError
-from tfrnn.rnn import RNN, Bidirectional
+from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
+from tfrnn.layers.rnn import RNN, Bidirectional
 
 T, B, D, H = 5, 2, 3, 4
 KerasGRU = keras.layers.GRUCell

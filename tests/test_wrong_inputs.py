@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from entry_points import SMALL, run
 
-from tfrnn import checkpoints, forecast, sample, train
+from tfrnn import forecast, sample, train
+from tfrnn.runs import checkpoints
 
 NUMBERS = "\n".join(map(str, range(300)))
 FILES = {

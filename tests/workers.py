@@ -42,7 +42,7 @@ def results(workers):
 
 def main():
     """As one of them, trains a model with every cell; the chief writes what has come of it into the file named."""
-    from tfrnn import cluster, runtime
+    from tfrnn.runtime import cluster, runtime
 
     runtime.import_tensorflow_quietly()
     cluster.from_environment().meet(SECONDS)

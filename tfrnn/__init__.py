@@ -23,9 +23,6 @@ import ast
 import importlib
 
 __version__ = "0.1.0"
-_WITHOUT_TENSORFLOW = (
-    "config", "corpora", "errors", "heat_map", "memorisation", "pictures", "plots", "text_plots", "vocabulary",
-)  # fmt: skip
 with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as _stub:  # the names stand there, for type checkers too
     _MODULE_OF = {
         alias.name: line.module
@@ -39,12 +36,10 @@ __all__ = list(_MODULE_OF)
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
-    is_module = _MODULE_OF[name] == __name__
-    room = name if is_module else _MODULE_OF[name].removeprefix("tfrnn.")
-    if room not in _WITHOUT_TENSORFLOW:
-        importlib.import_module("tfrnn.runtime").import_tensorflow_quietly()
-    module = importlib.import_module(f"tfrnn.{room}")
-    value = module if is_module else getattr(module, name)
+    module = importlib.import_module(_MODULE_OF[name])
+    value = getattr(module, name, None)
+    if value is None:  # a module, which the others there need not have imported yet
+        value = importlib.import_module(f"{_MODULE_OF[name]}.{name}")
     globals()[name] = value
     return value
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import command_line, corpora, memorisation, runtime, text_rules
-from tfrnn.config import Config, Run, Sampling, Trained
+from tfrnn.cli import command_line
+from tfrnn.config.config import Config, Run, Sampling, Trained
+from tfrnn.config.settings import Section, setting
+from tfrnn.data import corpora, text_rules
+from tfrnn.data.run_text import Corpus
+from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.heat_map import heat_map
-from tfrnn.settings import Section, setting
-from tfrnn.text import Corpus
-from tfrnn.vocabulary import NOUNS, UNKNOWN, Vocabulary
+from tfrnn.inference import memorisation
+from tfrnn.plots.heat_map import heat_map
+from tfrnn.runtime import runtime
 
 EXAMPLES = (
     "--run_dir=runs/first --heatmap=surprise.html",
@@ -120,8 +123,8 @@ def evaluate(
     """Prints the measures, and writes what was asked for."""
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.run_dir import RunDir, load_run
-    from tfrnn.scoring import score
+    from tfrnn.inference.scoring import score
+    from tfrnn.runs.run_dir import RunDir, load_run
 
     for flag in ("heatmap", "json_lines"):
         path = getattr(written, flag)
@@ -156,7 +159,7 @@ def evaluate(
 
 def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> Corpus:
     """The run's own corpus. Raises UserError where its text is not as it was trained on."""
-    from tfrnn.run_dir import RunDir
+    from tfrnn.runs.run_dir import RunDir
 
     data = config.data
     try:
@@ -257,8 +260,8 @@ def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Voc
 def _by_heart(
     model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: Corpus
 ) -> list[str]:
-    from tfrnn.generation import generate
-    from tfrnn.samplers import Sampler
+    from tfrnn.inference.generation import generate
+    from tfrnn.inference.samplers import Sampler
 
     prefix = config.run.prefix[0]
     sampler = Sampler(**vars(sampling))

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfrnn import command_line, runtime
-from tfrnn.config import Trained
-from tfrnn.settings import Section, setting
+from tfrnn.cli import command_line
+from tfrnn.config.config import Trained
+from tfrnn.config.settings import Section, setting
+from tfrnn.runtime import runtime
 
 EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 
@@ -38,8 +39,8 @@ def main(argv: Sequence[str]) -> None:
     trained, settings = flags.take(given, Trained), flags.take(given, Export)
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.exporting import FORMATS, export
-    from tfrnn.run_dir import load_run
+    from tfrnn.formats.exporting import FORMATS, export
+    from tfrnn.runs.run_dir import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn import command_line, runtime
-from tfrnn import config as config_lib
-from tfrnn.config import Config
+from tfrnn.cli import command_line
+from tfrnn.config import config as config_lib
+from tfrnn.config.config import Config
+from tfrnn.config.settings import Section, setting
 from tfrnn.errors import UserError
-from tfrnn.settings import Section, setting
+from tfrnn.runtime import runtime
 
 EXAMPLES = ("--cell=lstm --epochs=200", "--csv=temperatures.csv --column=celsius --k=1,7")
 
@@ -83,7 +84,7 @@ def run(settings: Series, config: Config) -> None:
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
     from tfrnn import series
-    from tfrnn.plots import plot_forecasts
+    from tfrnn.plots.curves import plot_forecasts
 
     if settings.csv:
         name, values = Path(settings.csv).stem, series.read_column(settings.csv, settings.column)
@@ -117,10 +118,10 @@ def run(settings: Series, config: Config) -> None:
 
 def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     """A Forecaster trained on a scaled series [N, 1]."""
-    from tfrnn import callbacks, step
-    from tfrnn.batches import sequential_batches
-    from tfrnn.model import Forecaster, build_rnn
-    from tfrnn.trainer import Trainer
+    from tfrnn.data.batches import sequential_batches
+    from tfrnn.models.model import Forecaster, build_rnn
+    from tfrnn.training import callbacks, step
+    from tfrnn.training.trainer import Trainer
 
     training = config.training
     runtime.set_seed(training.seed, training.deterministic)

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tfrnn import command_line, runtime, text_rules
-from tfrnn.config import Config, Sampling, Trained
+from tfrnn.cli import command_line
+from tfrnn.config.config import Config, Sampling, Trained
+from tfrnn.config.settings import TEXTS, Section, setting
+from tfrnn.data import text_rules
+from tfrnn.data.vocabulary import UNKNOWN_POLICIES, Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.settings import TEXTS, Section, setting
-from tfrnn.vocabulary import UNKNOWN_POLICIES, Vocabulary
+from tfrnn.runtime import runtime
 
 EXAMPLES = (
     '--run_dir=runs/first --prefix="the well " --length=200',
@@ -112,8 +114,8 @@ def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
         )
     runtime.import_tensorflow_quietly()
     runtime.set_threads()
-    from tfrnn.run_dir import load_run
-    from tfrnn.samplers import Sampler
+    from tfrnn.inference.samplers import Sampler
+    from tfrnn.runs.run_dir import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     sampler = Sampler(**vars(sampling))
@@ -137,7 +139,7 @@ def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
 
 
 def _print_samples(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample, sampler: Any) -> None:
-    from tfrnn.generation import generate_many
+    from tfrnn.inference.generation import generate_many
 
     samples = generate_many(
         model, vocabulary, prefixes, settings.length, settings.num_samples, sampler, settings.seed, settings.unknown
@@ -147,8 +149,8 @@ def _print_samples(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], 
 
 
 def _print_streams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample, sampler: Any) -> None:
-    from tfrnn.generation import stream_on
-    from tfrnn.reading import read_prefixes
+    from tfrnn.inference.generation import stream_on
+    from tfrnn.inference.reading import read_prefixes
 
     reading = read_prefixes(model, vocabulary, prefixes, None, settings.unknown).repeat(settings.num_samples)
     for row, prefix in enumerate(prefix for prefix in prefixes for _ in range(settings.num_samples)):
@@ -160,7 +162,7 @@ def _print_streams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], 
 
 
 def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample) -> None:
-    from tfrnn.beams import beam_search
+    from tfrnn.inference.beams import beam_search
 
     for prefix in prefixes:
         beams = beam_search(model, vocabulary, prefix, settings.length, settings.beam_width, settings.unknown)
@@ -171,8 +173,8 @@ def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], se
 
 def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sample, sampler: Any) -> None:
     """Reads a line, goes on from it, and so on until the end of the input; an empty line goes on from where it is."""
-    from tfrnn.generation import stream_on
-    from tfrnn.reading import Reading, read_prefixes
+    from tfrnn.inference.generation import stream_on
+    from tfrnn.inference.reading import Reading, read_prefixes
 
     rule, tokens = config.data.text_rule, config.data.tokens
     reading: Reading | None = None

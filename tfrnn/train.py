@@ -14,13 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrnn import cluster, command_line, runtime
-from tfrnn import config as config_lib
-from tfrnn import text as text_lib
-from tfrnn.config import Config
+from tfrnn.cli import command_line
+from tfrnn.config import config as config_lib
+from tfrnn.config.config import Config
+from tfrnn.config.settings import Section, setting
+from tfrnn.data import run_text as text_lib
+from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
-from tfrnn.settings import Section, setting
-from tfrnn.text import Text
+from tfrnn.runtime import cluster, runtime
 
 EXAMPLES = (
     "--preset=rnn_concise --run_dir=runs/first",
@@ -80,7 +81,7 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     These have as many rows as the training batches if there are two tokens for each, and shorter ones if need be, so
     that they are the same for any number of replicas.
     """
-    from tfrnn.batches import random_batches, sequential_batches
+    from tfrnn.data.batches import random_batches, sequential_batches
 
     data, held_out = config.data, len(text.validation)
     kind = {"sequential": sequential_batches, "random": random_batches}[data.sampling]
@@ -149,9 +150,9 @@ def _make_strategy(settings: config_lib.Run, workers: cluster.Cluster | None) ->
 
 
 def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) -> None:
-    from tfrnn.replicas import Replicas
-    from tfrnn.run_dir import RunDir
-    from tfrnn.training import TrainingRun
+    from tfrnn.runs.run_dir import RunDir
+    from tfrnn.training.replicas import Replicas
+    from tfrnn.training.training_run import TrainingRun
 
     replicas = Replicas(strategy)
     _check_alike(config, text, replicas)
@@ -194,9 +195,9 @@ def _check_alike(config: Config, text: Text, replicas: Any) -> None:
 
 def _make_trainer(config: Config, text: Text, batches: Any, strategy: Any) -> Any:
     """A trainer that has not begun."""
-    from tfrnn import step
-    from tfrnn.model import build_language_model
-    from tfrnn.trainer import Trainer
+    from tfrnn.models.model import build_language_model
+    from tfrnn.training import step
+    from tfrnn.training.trainer import Trainer
 
     training = config.training
     runtime.check_chains(training.chains, batches.batch_size, strategy.num_replicas_in_sync)
