@@ -24,7 +24,7 @@ SIZES = {"100 MiB": 100 * 2**20, "1 GiB": 2**30}
 
 def sentences(seed: int) -> Iterator[bytes]:
     """The story's sentences, shuffled, without end."""
-    from tfrnn.data.corpora import load_corpus
+    from tfrnn.data.corpora.catalogue import load_corpus
 
     text = load_corpus("sample", "raw")
     parts = [part.encode() for part in re.findall(r"[^.!?]+[.!?]+\s*", text)]
@@ -74,12 +74,12 @@ def training(corpus: str, cache: str) -> dict[str, Any]:
     import tfrnn
     from tfrnn import train
     from tfrnn.data import run_text
-    from tfrnn.runtime import runtime
+    from tfrnn.runtime import devices, host, threads
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
     config, read = run_text.read(config)
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads()
+    host.import_tensorflow_quietly()
+    threads.set_threads()
     import keras
     import tensorflow as tf
 
@@ -108,7 +108,7 @@ def training(corpus: str, cache: str) -> dict[str, Any]:
 
         stop = Stop()
         stop.end = time.perf_counter() + 15
-        strategy = runtime.one_device()
+        strategy = devices.one_device()
         with strategy.scope():
             model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(256)), len(read.vocabulary))
             tfrnn.Trainer(model, keras.optimizers.SGD(1.0), 1.0, strategy).fit(batches, 1, callbacks=[stop])

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tfrnn.config.config import PRESETS
+from tfrnn.config.presets import PRESETS
 
 
 def measure(preset: str, run_dir: Path) -> str:

@@ -29,7 +29,7 @@ MESSAGES = (10**3, 10**5, 10**6, 10**7)  # float32 values of a sum that is timed
 
 def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     """What one process finds, as a part of its way; all of them find the same."""
-    from tfrnn.runtime import cluster, runtime
+    from tfrnn.runtime import cluster, devices, execution, host, threads
 
     kind, *count = way.split()
     number = 0
@@ -40,17 +40,17 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     if way in PINNED:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
         case = case._replace(batch_size=case.batch_size // (2 if kind == "one_device" else 1))
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads(int(count[0]) if kind == "mirrored" else 1)
+    host.import_tensorflow_quietly()
+    threads.set_threads(int(count[0]) if kind == "mirrored" else 1)
     import keras
 
     import tfrnn
 
-    make = {"one_device": runtime.one_device, "mirrored": runtime.mirrored, "workers": runtime.multi_worker}[kind]
+    make = {"one_device": devices.one_device, "mirrored": devices.mirrored, "workers": devices.multi_worker}[kind]
     strategy = make()
     text = tfrnn.load_corpus("time_machine")
     vocabulary = tfrnn.Vocabulary.from_text(text)
-    runtime.set_seed(0)
+    execution.set_seed(0)
     with strategy.scope():
         cell = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}[
             case.cell

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.cases import GENERATION, TRAINING, Case
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host
 
 TORCH = ("torch_1", "torch_2", "torch_compile")
 Rounds = dict[str, list[dict[str, float]]]  # of each way, what each round gave
@@ -130,7 +130,7 @@ def machine() -> str:
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
     packages = [name for name in ("tensorflow", "keras", "torch") if importlib.util.find_spec(name)]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return f"{model}, {runtime.num_cores()} cores, Python {platform.python_version()}, {versions}"
+    return f"{model}, {host.num_cores()} cores, Python {platform.python_version()}, {versions}"
 
 
 def main() -> None:

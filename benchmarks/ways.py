@@ -40,12 +40,12 @@ def _perplexity(loss: float) -> dict[str, float]:
 
 
 def _tfrnn_model(case: Case, vocab_size: int) -> Any:
-    from tfrnn.config import config
-    from tfrnn.models.model import build_language_model
-    from tfrnn.runtime import runtime
+    from tfrnn.config import sections
+    from tfrnn.models.building import build_language_model
+    from tfrnn.runtime import threads as threads_lib
 
-    runtime.set_threads()
-    settings = config.Model(
+    threads_lib.set_threads()
+    settings = sections.Model(
         cell=case.cell, implementation=case.implementation, units=case.units, num_layers=case.num_layers
     )
     return build_language_model(settings, vocab_size)

@@ -4,10 +4,10 @@ import pytest
 from absl import flags
 from hypothesis import settings
 
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host, threads
 
-runtime.import_tensorflow_quietly()
-runtime.set_threads(cpu_devices=4)  # for strategies of several replicas; nothing else uses more than the first
+host.import_tensorflow_quietly()
+threads.set_threads(cpu_devices=4)  # for strategies of several replicas; nothing else uses more than the first
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from there
 # How long an example takes says nothing on a shared machine.
 settings.register_profile("short", deadline=None, max_examples=50)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from unittest import mock
 
-from tfrnn.cli import command_line
+from tfrnn.cli import program
 
 SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
 
@@ -23,7 +23,7 @@ def run(main, *arguments):
         mock.patch.object(sys, "argv", ["command", *arguments]),
     ):
         try:
-            command_line.run(main)
+            program.run(main)
         except SystemExit as error:
             status = error.code
     return status, out.getvalue(), err.getvalue()

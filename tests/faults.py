@@ -340,7 +340,7 @@ def killed_at(operation: int, folder: Path, twin: Path) -> None:
 def child(operation: int, flags: list[str]) -> None:
     """Trains in this process, which is killed at that operation; without one (-1), shows the operations it made."""
     from tfrnn import train
-    from tfrnn.cli import command_line
+    from tfrnn.cli import program
     from tfrnn.training import trainer
 
     (run_dir,) = (flag.removeprefix("--run_dir=") for flag in flags if flag.startswith("--run_dir="))
@@ -351,7 +351,7 @@ def child(operation: int, flags: list[str]) -> None:
             Path(run_dir), Fault(operation, None) if operation >= 0 else None, die_indeed
         ).counted() as operations,
     ):
-        command_line.run(train.main)
+        program.run(train.main)
     print(json.dumps(operations.made), file=sys.stderr)
 
 

@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrnn
-from tfrnn.data import corpora, text_rules
-from tfrnn.data.corpora import passes
+from tfrnn.data import run_text, text_rules
+from tfrnn.data.corpora import catalogue, passes
 from tfrnn.data.corpora.cache import Cache, default_cache_dir
 from tfrnn.data.corpora.files import Files, read_text
 from tfrnn.data.corpora.sources import InMemory
@@ -178,7 +178,7 @@ def test_the_beginning_of_a_long_text():
     assert passes.survey(source, "raw").beginning == "\n" * 1000
     survey = passes.survey(source, "raw", "word")
     assert len(survey.beginning.split()) == passes.BEGINNING
-    assert corpora.prefixes_of("pieces", survey.beginning, survey.counts, "word") == ("so it goes",)
+    assert catalogue.prefixes_of("pieces", survey.beginning, survey.counts, "word") == ("so it goes",)
 
 
 # Files
@@ -304,7 +304,7 @@ def test_a_file_that_changes_is_refused(tmp_path):
 def test_a_pipe_is_read_once_and_kept(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     threading.Thread(target=lambda: (tmp_path / "pipe").write_text(STORY, newline="")).start()
-    source = corpora.open_corpus(str(tmp_path / "pipe"))
+    source = catalogue.open_corpus(str(tmp_path / "pipe"))
     assert source.sha256() == hashlib.sha256(STORY.encode()).hexdigest()
     assert ["".join(source.pieces()) for _ in range(2)] == [STORY] * 2
 
@@ -316,7 +316,7 @@ def test_a_whole_text_is_of_a_bounded_size(tmp_path):
     with pytest.raises(UserError, match="at most 8,589,934,592 bytes, got 1,099,511,627,776; take a part"):
         read_text(tmp_path / "sparse")
     with pytest.raises(UserError, match="byte 0 is NUL"):
-        corpora.open_corpus(str(tmp_path / "sparse"))  # at once
+        catalogue.open_corpus(str(tmp_path / "sparse"))  # at once
     with (
         mock.patch("tfrnn.data.corpora.sources.LARGEST", 10**5),
         pytest.raises(UserError, match="at most 100,000 bytes"),
@@ -327,18 +327,18 @@ def test_a_whole_text_is_of_a_bounded_size(tmp_path):
 def test_a_byte_order_mark_alone_is_no_text(tmp_path):
     (tmp_path / "mark").write_bytes(b"\xef\xbb\xbf")
     with pytest.raises(UserError, match="leaves nothing of its 0 characters"):
-        passes.survey(corpora.open_corpus(str(tmp_path / "mark")), "raw")
+        passes.survey(catalogue.open_corpus(str(tmp_path / "mark")), "raw")
 
 
 def test_corpora_by_name_are_sources():
-    source, told = corpora.open_corpus("sample"), []
+    source, told = catalogue.open_corpus("sample"), []
     text = "".join(source.pieces(told.append))
     assert source.sha256() == hashlib.sha256(text.encode()).hexdigest()
     assert told == [source.size]
     survey = passes.survey(source, "book")
-    assert corpora.prefixes_of("sample", survey.beginning, survey.counts) == corpora.CORPORA["sample"].prefixes
+    assert catalogue.prefixes_of("sample", survey.beginning, survey.counts) == catalogue.CORPORA["sample"].prefixes
     with pytest.raises(MissingFileError, match="'nowhere'"):
-        corpora.open_corpus("nowhere")
+        catalogue.open_corpus("nowhere")
 
 
 @given(num_tokens=st.integers(1, 50), max_tokens=st.integers(0, 60), validation_tokens=st.integers(0, 60))
@@ -347,9 +347,9 @@ def test_bounds_are_those_of_slices(num_tokens, max_tokens, validation_tokens):
     end = max_tokens or num_tokens - validation_tokens
     if end <= 0:
         with pytest.raises(UserError, match=f"leaves nothing to train on of the text's {num_tokens} tokens"):
-            corpora.bounds(num_tokens, max_tokens, validation_tokens)
+            run_text.bounds(num_tokens, max_tokens, validation_tokens)
         return
-    found, held_out = corpora.bounds(num_tokens, max_tokens, validation_tokens)
+    found, held_out = run_text.bounds(num_tokens, max_tokens, validation_tokens)
     assert (text[:found], text[found:held_out]) == (text[:end], text[end:][:validation_tokens])
     assert 0 < found <= held_out <= num_tokens
 
@@ -515,8 +515,9 @@ def test_a_full_disk_leaves_nothing(tmp_path):
 def test_a_write_that_the_system_refuses_leaves_nothing(tmp_path):
     """The operating system's own error, in a process that may not make files of more than 1,000 bytes."""
     code = (
-        "import resource, sys\nfrom tfrnn.corpora.cache import Cache\nfrom tfrnn.data.corpora.sources import InMemory\n"
-        "from tfrnn.vocabulary import Vocabulary\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "import resource, sys\nfrom tfrnn.data.corpora.cache import Cache\n"
+        "from tfrnn.data.corpora.sources import InMemory\n"
+        "from tfrnn.data.vocabulary import Vocabulary\nresource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "source, vocabulary = InMemory('a', 'a' * 5000), Vocabulary.from_text('a')\n"
         "try:\n    Cache(sys.argv[1]).ids(source, '0' * 64, 'raw', vocabulary, 5000)\n"
         "except ValueError as error:\n    print(error)"
@@ -554,9 +555,9 @@ def test_where_the_cache_is(tmp_path):
 
 LEARN = """
 import sys
-from tfrnn.corpora.cache import Cache
-from tfrnn.corpora.files import Files
-from tfrnn.vocabulary import Vocabulary
+from tfrnn.data.corpora.cache import Cache
+from tfrnn.data.corpora.files import Files
+from tfrnn.data.vocabulary import Vocabulary
 
 def learn(folder, path, rule="raw"):
     source, cache = Files(path), Cache(folder)
@@ -587,7 +588,7 @@ def test_two_processes_at_once(tmp_path):
 
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """200 MB are read and stored by a process that may take 100 MB more than an idle one."""
-    block = (Path(corpora.__file__).parent / "sample.txt").read_text() + STORY
+    block = (Path(catalogue.__file__).parent / "sample.txt").read_text() + STORY
     with (tmp_path / "text").open("wb") as file:
         while file.tell() < 200 * 10**6:
             file.write(block.encode() * 40)

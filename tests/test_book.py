@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tfrnn.config.config import PRESETS
+from tfrnn.config.presets import PRESETS
 
 BOUNDS = {  # of the median of the last ten epochs' training perplexities
     "rnn_scratch": 1.1,

@@ -10,8 +10,9 @@ from absl.testing import parameterized
 
 import tfrnn
 from tfrnn.layers import fused, time_blocks
+from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.layers.rnn import RNN, Bidirectional
+from tfrnn.layers.rnn import RNN
 
 T, B, D, H = 7, 3, 5, 4
 

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config.config import CELLS, DEFAULT_PRESET, OPTIMIZERS, PRESETS, SECTIONS, Config, may_change_on_resume
+from tfrnn.config.config import SECTIONS, Config, may_change_on_resume
+from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
+from tfrnn.config.sections import CELLS, OPTIMIZERS
 from tfrnn.config.settings import parse
 from tfrnn.errors import UserError
 

@@ -16,10 +16,11 @@ from entry_points import SMALL, run
 import tfrnn
 from tfrnn import export as export_command
 from tfrnn import train
-from tfrnn.config.config import CELLS, Config
+from tfrnn.config.config import Config
+from tfrnn.config.sections import CELLS
 from tfrnn.errors import UserError
 from tfrnn.formats import exporting
-from tfrnn.models.model import build_language_model
+from tfrnn.models.building import build_language_model
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")

@@ -19,7 +19,7 @@ import pytest
 from entry_points import SMALL, command, metrics, run, without_timings
 
 from tfrnn import sample, train
-from tfrnn.config.config import OPTIMIZERS
+from tfrnn.config.sections import OPTIMIZERS
 from tfrnn.data import run_text
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.training import replicas, trainer

@@ -12,7 +12,8 @@ from entry_points import run
 
 import tfrnn
 from tfrnn import __main__
-from tfrnn.cli import command_line
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import invocation
 from tfrnn.errors import did_you_mean
 
 COMMANDS = __main__.commands()
@@ -142,13 +143,13 @@ def test_a_command_is_shown_in_the_form_in_which_it_was_called(script, found, ex
     monkeypatch.chdir(tmp_path)
     at = lambda path: str(tmp_path) + path if path and path.startswith("/") else path  # noqa: E731
     monkeypatch.setattr(sys, "argv", [at(script)])
-    monkeypatch.setattr(command_line.shutil, "which", lambda name: at(found))
+    monkeypatch.setattr(invocation.shutil, "which", lambda name: at(found))
     given = {"run_dir": "a b", "stream": True, "random_offset": False, "prefix": ("x y", "z"), "epochs": 3}
-    call = command_line.call("train", *command_line.as_flags(given))
+    call = invocation.call("train", *flags_lib.as_flags(given))
     flags = "--run_dir='a b' --stream --norandom_offset --prefix='x y' --prefix=z --epochs=3"
     assert call == f"{at(expected) if expected.startswith('/') else expected} {flags}"
-    assert shlex.split(call)[-6:] == command_line.as_flags(given)
-    assert command_line.call() == call.partition(" train")[0].partition(".train")[0]
+    assert shlex.split(call)[-6:] == flags_lib.as_flags(given)
+    assert invocation.call() == call.partition(" train")[0].partition(".train")[0]
 
 
 def test_the_program_and_its_help_are_quick():

@@ -21,15 +21,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tfrnn
-from tfrnn import sample, series, train
+from tfrnn import sample, train
+from tfrnn.config import sizes
 from tfrnn.config.config import Config
-from tfrnn.data import corpora, text_rules
 from tfrnn.data import run_text as text_lib
+from tfrnn.data import text_rules
+from tfrnn.data.corpora import catalogue
 from tfrnn.data.corpora.files import read_text
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.runs.run_dir import RunDir, load_run
-from tfrnn.runtime import runtime
+from tfrnn.runs.loading import load_run
+from tfrnn.runs.run_dir import RunDir
+from tfrnn.runtime import host
+from tfrnn.series import reading
+
+pass
 
 # Letters, line ends of all kinds, marks that combine, right to left, what JSON and terminals mind, and all the rest.
 TEXTS = st.text(
@@ -122,7 +128,7 @@ def test_any_bytes_are_a_column_or_an_error(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "any.csv"
     path.write_bytes(content)
     with contextlib.suppress(UserError):
-        assert np.isfinite(series.read_column(path)).all()
+        assert np.isfinite(reading.read_column(path)).all()
 
 
 @given(
@@ -195,7 +201,7 @@ def read_all(path):
     vocabulary = found.vocabulary(config.data.tokens)
     assert all(np.isfinite(row["perplexity"]) for row in found.metrics.rows())
     weights = found.load_weights(config, vocabulary, "best")
-    assert [array.shape for array in weights] == config.model.weight_shapes(len(vocabulary))
+    assert [array.shape for array in weights] == sizes.weight_shapes(config.model, len(vocabulary))
 
 
 @given(data=st.data())
@@ -247,7 +253,7 @@ def test_a_model_too_large_for_the_machine_is_refused_before_memory_is_taken(tra
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10**7
-    with mock.patch.object(runtime, "memory_bytes", return_value=10**9):
+    with mock.patch.object(host, "memory_bytes", return_value=10**9):
         status, _, err = run(train.main, "--units=8000", f"--run_dir={tmp_path}/new")
     assert (status, "GB at the least, and this machine has 1.0 GB; take less" in err) == (2, True)
     assert not (tmp_path / "new").exists()
@@ -259,7 +265,7 @@ def test_a_model_too_large_for_the_machine_is_refused_before_memory_is_taken(tra
     ("cell", "implementation"), [(c, i) for c in ("rnn", "gru", "lstm") for i in ("scratch", "keras")]
 )
 def test_the_shapes_of_a_config_are_those_of_its_model(cell, implementation, num_layers, embedding_dim):
-    from tfrnn.models.model import build_language_model
+    from tfrnn.models.building import build_language_model
 
     for tied in {False, embedding_dim == 16}:
         config = Config().replace(
@@ -268,7 +274,7 @@ def test_the_shapes_of_a_config_are_those_of_its_model(cell, implementation, num
         ).model  # fmt: skip
         model = build_language_model(config, 7)
         model.build()
-        assert config.weight_shapes(7) == [tuple(weight.shape) for weight in model.weights]
+        assert sizes.weight_shapes(config, 7) == [tuple(weight.shape) for weight in model.weights]
 
 
 def test_a_run_writes_through_no_link_and_removes_nothing_else(trained, tmp_path):
@@ -325,7 +331,7 @@ def test_every_character_there_is(tmp_path):
     _, read = text_lib.read(config)
     assert len(read.vocabulary) == len(characters) + 1
     assert read.training[:100].tolist() == list(range(1, 101))
-    with mock.patch.object(runtime, "memory_bytes", return_value=8 * 10**9):
+    with mock.patch.object(host, "memory_bytes", return_value=8 * 10**9):
         status, _, err = run(train.main, f"--corpus={text}", f"--run_dir={tmp_path}/run")
     assert (status, "and 1,112,064 different tokens needs" in err) == (2, True)
 
@@ -339,4 +345,4 @@ def test_a_hundred_megabytes_on_one_line(tmp_path):
         assert status == 0, err
         assert out.startswith("perplexity ")
     with pytest.raises(MissingFileError):
-        corpora.load_corpus(str(text) + "er")
+        catalogue.load_corpus(str(text) + "er")

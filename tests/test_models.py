@@ -8,8 +8,8 @@ from absl.testing import parameterized
 from test_training import CELLS
 
 import tfrnn
+from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import RNNCell
-from tfrnn.layers.rnn import Bidirectional
 
 T, B, H = 7, 3, 4
 

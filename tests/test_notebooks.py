@@ -13,7 +13,8 @@ import pytest
 from entry_points import quiet_environment
 from nbclient import NotebookClient
 
-from tfrnn.data.corpora import CORPORA, fetch
+from tfrnn.data.corpora import fetch
+from tfrnn.data.corpora.catalogue import CORPORA
 
 ROOT = Path(__file__).parents[1]
 PREPARE = ROOT / "colab" / "prepare.py"

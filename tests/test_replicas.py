@@ -12,7 +12,7 @@ from tests.entry_points import run
 from tfrnn import train
 from tfrnn.errors import UserError
 from tfrnn.runs import checkpoints
-from tfrnn.runtime import runtime
+from tfrnn.runtime import threads
 from tfrnn.training import step
 from tfrnn.training import trainer as trainer_module
 from tfrnn.training.replicas import Replicas
@@ -194,9 +194,9 @@ class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
             self.assertAllEqual(whole.reset[3:9], part.reset)
 
     def test_chains_are_cores_of_a_replica(self):
-        with mock.patch.object(runtime, "num_cores", return_value=4):
-            self.assertEqual(runtime.num_chains(64, strategy_of(2)), 2)
-            self.assertEqual(runtime.num_chains(64, strategy_of(4)), 1)
+        with mock.patch.object(threads, "num_cores", return_value=4):
+            self.assertEqual(threads.num_chains(64, strategy_of(2)), 2)
+            self.assertEqual(threads.num_chains(64, strategy_of(4)), 1)
 
     def test_the_command_trains_on_all_devices(self):
         folder = self.create_tempdir().full_path

@@ -12,10 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import tfrnn
 from tfrnn import train
-from tfrnn.config.config import Training
-from tfrnn.models import model
+from tfrnn.config.sections import Training
+from tfrnn.models import labeller
 from tfrnn.runs import metrics as rows_of_metrics
-from tfrnn.training import callbacks, event_files, step
+from tfrnn.training import event_files, optimizers, stopping
 
 STEPS, WARM, RATE, END = 200, 20, 0.5, 0.1
 EXPECTED = {  # at a step of a schedule of so many, without warm-up
@@ -30,7 +30,7 @@ ADAM = [*SMALL, "--optimizer=adam", "--learning_rate=0.05"]
 @pytest.mark.parametrize("warmup_steps", [0, WARM])
 def test_the_learning_rate_follows_its_schedule(schedule, warmup_steps):
     settings = Training(learning_rate=RATE, schedule=schedule, warmup_steps=warmup_steps, decay_to=END)
-    optimizer = step.make_optimizer(settings, STEPS)
+    optimizer = optimizers.make_optimizer(settings, STEPS)
     variable = keras.Variable(np.zeros(1, "f"))
     optimizer.build([variable])
     for i in range(STEPS + 1):
@@ -46,7 +46,7 @@ def test_the_learning_rate_follows_its_schedule(schedule, warmup_steps):
 
 def test_a_warm_up_is_saved_with_its_optimizer():
     settings = Training(learning_rate=RATE, schedule="exponential", warmup_steps=WARM)
-    optimizer = step.make_optimizer(settings, STEPS)
+    optimizer = optimizers.make_optimizer(settings, STEPS)
     again = keras.optimizers.SGD.from_config(optimizer.get_config())
     for optimizer_now in (optimizer, again):
         optimizer_now.iterations.assign(WARM + 7)
@@ -77,7 +77,7 @@ def test_going_on_is_as_if_it_had_not_been_stopped(flags, tmp_path):
         self.model.stop_training = True
 
     for moment in ("on_train_batch_end", "on_epoch_end", "on_epoch_end"):  # the first within the first epoch
-        with mock.patch.object(callbacks.StopOnSignal, moment, stop, create=True):
+        with mock.patch.object(stopping.StopOnSignal, moment, stop, create=True):
             assert run(train.main, *flags, f"--run_dir={stopped}")[0] == 0
     assert len(metrics(stopped)) == 2
     assert run(train.main, *flags, f"--run_dir={stopped}")[0] == 0
@@ -176,7 +176,7 @@ def test_a_text_learnt_by_heart_is_told(rows, told):
 def test_the_table_of_a_model_adds_up(tmp_path):
     net = tfrnn.LanguageModel(tfrnn.RNN([tfrnn.LSTMCell(3), keras.layers.GRUCell(4)]), 7, embedding_dim=5)
     net.build()
-    lines = model.summary(net)
+    lines = labeller.summary(net)
     assert [line.split()[0] for line in lines] == ["rnn.0", "rnn.1", "embedding", "dense", "in"]
     assert "kernel 5x12, recurrent_kernel 3x12, bias 12" in lines[0]
     assert lines[-1].split()[-1] == str(net.count_params())

@@ -19,7 +19,7 @@ import tfrnn
 from tfrnn import evaluate, train
 from tfrnn.errors import UserError
 from tfrnn.inference import scoring
-from tfrnn.runtime import runtime
+from tfrnn.runtime import execution
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 75).astype(np.int32)
@@ -33,7 +33,7 @@ def model_of(cell, layers=1, **kwargs):
 
 class TracingTest(tf.test.TestCase):
     def test_a_trace_for_each_model_is_not_warned_of(self):
-        function = runtime.compiled()(lambda tensor: tensor + 1)
+        function = execution.compiled()(lambda tensor: tensor + 1)
         with self.assertNoLogs(tf.get_logger()):
             for size in range(8):  # where tf.function warns twice
                 function(tf.zeros([size]))

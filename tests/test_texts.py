@@ -14,17 +14,17 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn.data import corpora, text_rules
-from tfrnn.data.corpora import fetch
+from tfrnn.data import text_rules
+from tfrnn.data.corpora import catalogue, fetch
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 
-FETCHED = [name for name, corpus in corpora.CORPORA.items() if corpus.builder]
+FETCHED = [name for name, corpus in catalogue.CORPORA.items() if corpus.builder]
 
 
 def data_file(name):
     """The corpus's file in TFRNN_DATA_DIR; None where it is not at hand."""
-    path = Path(os.environ.get(fetch.DATA_DIR) or ".") / fetch.recorded(corpora.CORPORA[name].builder).file_name
+    path = Path(os.environ.get(fetch.DATA_DIR) or ".") / fetch.recorded(catalogue.CORPORA[name].builder).file_name
     return path if fetch.DATA_DIR in os.environ and path.exists() else None
 
 
@@ -95,7 +95,7 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
         self.assertNotIn("public domain", text)
         passages = [text[i : i + 40] for i in range(len(text) - 39)]
         self.assertLen(set(passages), len(passages))  # nothing is repeated
-        for prefix in corpora.CORPORA["sample"].prefixes:
+        for prefix in catalogue.CORPORA["sample"].prefixes:
             self.assertIn(prefix, text[:10_000])
 
     @parameterized.parameters(
@@ -111,7 +111,7 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
         self.assertLen(Vocabulary.from_text(text), whole)
         self.assertLen(Vocabulary.from_text(text[:10_000]), of_first_10_000)
         self.assertStartsWith(text, beginning)
-        for prefix in corpora.CORPORA[name].prefixes:
+        for prefix in catalogue.CORPORA[name].prefixes:
             Vocabulary.from_text(text[:10_000]).encode(prefix)
 
     @parameterized.parameters("time_machine", "jay_lyrics")
@@ -123,17 +123,17 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
 
         import tensorflow_datasets as tfds
 
-        module = importlib.import_module(f"{corpora.CORPORA[name].builder}.{name}_dataset_builder")
+        module = importlib.import_module(f"{catalogue.CORPORA[name].builder}.{name}_dataset_builder")
         builder = module.Builder(data_dir=self.get_temp_dir())
         config = tfds.download.DownloadConfig(manual_dir=str(path.parent), force_checksums_validation=True)
         builder.download_and_prepare(download_config=config)
         (example,) = tfds.as_numpy(builder.as_dataset(split="train"))
-        rule = corpora.text_rule_of(name)
+        rule = catalogue.text_rule_of(name)
         self.assertEqual(text_rules.clean(example["text"].decode(), rule), tfrnn.load_corpus(name))
 
     @parameterized.parameters(*FETCHED)
     def test_another_file_under_the_recorded_name_is_refused(self, name):
-        file = fetch.recorded(corpora.CORPORA[name].builder)
+        file = fetch.recorded(catalogue.CORPORA[name].builder)
         folder = self.create_tempdir()
         folder.create_file(file.file_name, content="something else")
         received = hashlib.sha256(b"something else").hexdigest()
@@ -145,7 +145,7 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
 
     @parameterized.parameters(*FETCHED)
     def test_without_a_network_the_ways_out_are_named(self, name):
-        file = fetch.recorded(corpora.CORPORA[name].builder)
+        file = fetch.recorded(catalogue.CORPORA[name].builder)
         start = time.monotonic()
         with (
             mock.patch.dict(os.environ, {fetch.DATA_DIR: self.get_temp_dir(), "TFDS_DATA_DIR": self.get_temp_dir()}),
@@ -188,10 +188,10 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_own_prefixes_give_way_where_a_rule_has_changed_the_text(self):
         self.assertEqual(
-            corpora.prefixes_of("jay_lyrics", "wo yao dai ni", set("woyaodin "), "char"), ("wo yao dai n",)
+            catalogue.prefixes_of("jay_lyrics", "wo yao dai ni", set("woyaodin "), "char"), ("wo yao dai n",)
         )
         self.assertEqual(
-            corpora.prefixes_of("time_machine", "the time machine by wells", {"the"}, "word"), ("the time machine",)
+            catalogue.prefixes_of("time_machine", "the time machine by wells", {"the"}, "word"), ("the time machine",)
         )
 
     def test_zip_archives_that_are_none(self):
@@ -208,8 +208,8 @@ class CorporaTest(tf.test.TestCase, parameterized.TestCase):
         path = self.create_tempfile("text.txt", content=b"\xef\xbb\xbfA\r\nb\xc3\xa9\n", mode="wb").full_path
         self.assertEqual(tfrnn.load_corpus(path), "A\r\nbé\n")
         self.assertEqual(tfrnn.load_corpus(path, "spaces"), "A bé ")
-        self.assertEqual(corpora.prefixes_of(path, "abc" * 10, "abc"), ("abcabcabcabc",))
-        self.assertEqual(corpora.prefixes_of(path, "To be or not", {"To"}, "word"), ("To be or",))
+        self.assertEqual(catalogue.prefixes_of(path, "abc" * 10, "abc"), ("abcabcabcabc",))
+        self.assertEqual(catalogue.prefixes_of(path, "To be or not", {"To"}, "word"), ("To be or",))
 
     @parameterized.parameters(
         (b"", "empty"), (b"ab\0c", "byte 2 is NUL"), (b"caf\xe9 !", "byte 3 is 0xe9"), (b" \n", "leaves nothing")

@@ -11,12 +11,13 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 import tfrnn
-from tfrnn.config.config import OPTIMIZERS, Training
+from tfrnn.config.sections import OPTIMIZERS, Training
 from tfrnn.data.batches import Batch
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers import time_blocks
-from tfrnn.runtime import runtime
-from tfrnn.training import step
+from tfrnn.runtime import devices, execution, threads
+from tfrnn.training import losses as losses_lib
+from tfrnn.training import optimizers, step
 from tfrnn.training import trainer as trainer_module
 
 T, B, V, H = 5, 3, 7, 4
@@ -40,7 +41,7 @@ def language_model(cell=tfrnn.RNNCell, layers=1, dropout=0.0, **kwargs):
 
 def trainer_of(optimizer=None, clip_norm=1.0, seed=0, chains=0, jit_compile=None, **kwargs):
     keras.utils.set_random_seed(seed)
-    strategy = runtime.one_device()
+    strategy = devices.one_device()
     with strategy.scope():
         model = language_model(**kwargs)
         optimizer = optimizer or keras.optimizers.SGD(1.0)
@@ -58,7 +59,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         targets = one_batch().targets.numpy()
         probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         expected = -np.log(np.take_along_axis(probabilities, targets[..., None], -1)).sum()
-        self.assertAllClose(step.cross_entropy(tf.constant(logits), tf.constant(targets)), expected, 1e-5)
+        self.assertAllClose(losses_lib.cross_entropy(tf.constant(logits), tf.constant(targets)), expected, 1e-5)
 
     def test_clipping(self):
         gradients = [tf.constant([3.0, 0.0]), tf.constant([[0.0, 4.0]])]
@@ -81,7 +82,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
             scale = min(1, clip_norm / norm) if clip_norm else 1
             optimizer = keras.optimizers.SGD(0.5)
             _, sums, found_norm, finite = step.train_step(
-                model, optimizer, step.cross_entropy, clip_norm, batch, model.initial_state(B), step.Sums.zero()
+                model, optimizer, losses_lib.cross_entropy, clip_norm, batch, model.initial_state(B), step.Sums.zero()
             )
             self.assertTrue(finite)
             self.assertAllClose(found_norm, norm, 1e-5)
@@ -95,12 +96,12 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         model = language_model()
         state = ((tf.ones([B, H]),),)
         reset = (False, True, False)
-        _, sums = step.eval_step(model, step.cross_entropy, one_batch(reset=reset), state, step.Sums.zero())
+        _, sums = step.eval_step(model, losses_lib.cross_entropy, one_batch(reset=reset), state, step.Sums.zero())
         rows = []
         for row, zero in enumerate(reset):
             batch = one_batch()
             logits, _ = model(batch.inputs[:, row : row + 1], ((tf.ones([1, H]) * (0 if zero else 1),),))
-            rows.append(float(step.cross_entropy(logits, batch.targets[:, row : row + 1])))
+            rows.append(float(losses_lib.cross_entropy(logits, batch.targets[:, row : row + 1])))
         self.assertAllClose(sums.loss, sum(rows), 1e-5)
 
     def test_a_loss_that_is_not_finite_changes_nothing(self):
@@ -109,7 +110,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         before = model.get_weights()
         optimizer = keras.optimizers.Adam(1.0)
         state, sums = ((tf.ones([B, H]),),), step.Sums.zero().add(tf.constant(3.0), tf.constant(2))
-        *after, _, finite = step.train_step(model, optimizer, step.cross_entropy, 1.0, one_batch(), state, sums)
+        *after, _, finite = step.train_step(model, optimizer, losses_lib.cross_entropy, 1.0, one_batch(), state, sums)
         self.assertFalse(finite)
         self.assertAllClose(tuple(after), (state, sums), 0, 0)
         self.assertAllEqual(model.get_weights()[0], before[0])
@@ -121,7 +122,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
         before = model.get_weights()
         state = model.initial_state(B)
         step.train_step(
-            model, keras.optimizers.SGD(1.0), step.cross_entropy, 1e-3, batch, state, step.Sums.zero()
+            model, keras.optimizers.SGD(1.0), losses_lib.cross_entropy, 1e-3, batch, state, step.Sums.zero()
         )  # fmt: skip
         change = np.concatenate([(a - b).ravel() for a, b in zip(model.get_weights(), before, strict=True)])
         self.assertNear(np.linalg.norm(change), 1e-3, 1e-5)
@@ -129,7 +130,7 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     @parameterized.parameters(list(OPTIMIZERS))
     def test_every_optimizer_lowers_the_loss(self, name):
         rate = 0.1 if name in ("sgd", "momentum") else 0.01
-        trainer = trainer_of(step.make_optimizer(Training(optimizer=name, learning_rate=rate)))
+        trainer = trainer_of(optimizers.make_optimizer(Training(optimizer=name, learning_rate=rate)))
         losses = trainer.fit(tfrnn.sequential_batches(IDS, B, T), 5).history["loss"]
         self.assertLess(losses[-1], losses[0])
 
@@ -246,15 +247,15 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
     def test_a_gpu_has_one_chain_and_xla(self):
         gpu = mock.Mock(tf.distribute.OneDeviceStrategy)
         gpu.extended.worker_devices = ("/job:localhost/replica:0/task:0/device:GPU:0",)
-        for strategy, compiled, chains in ((gpu, True, 1), (runtime.one_device(), False, 2), (None, False, 2)):
-            with mock.patch.object(runtime, "num_cores", return_value=2):
-                self.assertEqual(runtime.jit_by_default(strategy), compiled)
-                self.assertEqual(runtime.num_chains(32, strategy), chains)
+        for strategy, compiled, chains in ((gpu, True, 1), (devices.one_device(), False, 2), (None, False, 2)):
+            with mock.patch.object(threads, "num_cores", return_value=2):
+                self.assertEqual(execution.jit_by_default(strategy), compiled)
+                self.assertEqual(threads.num_chains(32, strategy), chains)
 
     def test_says_once_what_tensorflows_own_threads_cost(self):
-        with mock.patch.object(runtime, "num_cores", return_value=2):
-            runtime.remark_on_threads(runtime.one_device())  # set by conftest.py
-            self.enter_context(mock.patch.object(runtime, "_remarked", False))
+        with mock.patch.object(threads, "num_cores", return_value=2):
+            threads.remark_on_threads(devices.one_device())  # set by conftest.py
+            self.enter_context(mock.patch.object(threads, "_remarked", False))
             threading = "tensorflow.config.threading"
             with (
                 mock.patch(f"{threading}.get_intra_op_parallelism_threads", return_value=0),
@@ -262,7 +263,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
                 self.assertWarnsRegex(UserWarning, r"restart and call tfrnn.set_threads\(\)"),
             ):
                 trainer_of().fit(tfrnn.sequential_batches(IDS, B, T), 1)
-            self.assertTrue(runtime._remarked)
+            self.assertTrue(threads._remarked)
 
     def test_a_batch_is_cut_into_equal_chains_alone(self):
         with self.assertRaisesRegex(UserError, "--batch_size=3 cannot be cut into --chains=2"):
@@ -278,8 +279,8 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
             (3, 24, 3),
             (64, 1024, 8),
         ):
-            with mock.patch.object(runtime, "num_cores", lambda cores=cores: cores):
-                self.assertEqual(runtime.num_chains(rows), chains)
+            with mock.patch.object(threads, "num_cores", lambda cores=cores: cores):
+                self.assertEqual(threads.num_chains(rows), chains)
 
     def test_calls_of_any_length_give_the_same_weights(self):
         results = []
@@ -386,7 +387,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
         )
 
     def test_runs_on_one_device_of_the_name_asked_for(self):
-        self.assertIsInstance(runtime.one_device("cpu"), tf.distribute.OneDeviceStrategy)
-        self.assertEqual(runtime.device_name("cpu"), "/CPU:0")
+        self.assertIsInstance(devices.one_device("cpu"), tf.distribute.OneDeviceStrategy)
+        self.assertEqual(devices.device_name("cpu"), "/CPU:0")
         with self.assertRaisesRegex(ValueError, "gpu:99"):
-            runtime.device_name("gpu:99")
+            devices.device_name("gpu:99")

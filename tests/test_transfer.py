@@ -12,8 +12,9 @@ from absl.testing import parameterized
 
 from tfrnn import to_pytorch, transfer_weights
 from tfrnn.errors import UserError
+from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.layers.rnn import RNN, Bidirectional
+from tfrnn.layers.rnn import RNN
 
 T, B, D, H = 5, 2, 3, 4
 KerasGRU = keras.layers.GRUCell

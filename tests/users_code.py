@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 import tfrnn
-from tfrnn import d2l, samplers
+from tfrnn import samplers
+from tfrnn.d2l import texts as texts_lib
 
 
 class TwoLikeliest:
@@ -60,4 +61,4 @@ if __name__ == "__main__":
     of_text, its_vocabulary = trained(tfrnn.load_corpus("sample"), epochs=10)
     print(tfrnn.generate(of_text, its_vocabulary, "well ", length=50, seed=1).upper())
     print("".join(letters(of_text, its_vocabulary, "well ")), read("runs/first"))
-    print(len(d2l.Vocab(d2l.tokenize(["a b", "b"]))), len(tfrnn.d2l.read_time_machine()))
+    print(len(texts_lib.Vocab(texts_lib.tokenize(["a b", "b"]))), len(tfrnn.d2l.read_time_machine()))

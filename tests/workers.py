@@ -42,12 +42,12 @@ def results(workers):
 
 def main():
     """As one of them, trains a model with every cell; the chief writes what has come of it into the file named."""
-    from tfrnn.runtime import cluster, runtime
+    from tfrnn.runtime import cluster, devices, host, threads
 
-    runtime.import_tensorflow_quietly()
+    host.import_tensorflow_quietly()
     cluster.from_environment().meet(SECONDS)
-    runtime.set_threads()
-    strategy = runtime.multi_worker()
+    threads.set_threads()
+    strategy = devices.multi_worker()
     import numpy as np
 
     from tests.test_replicas import CELLS, trained, trainer_of  # which already computes

@@ -7,36 +7,30 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from tfrnn import __version__
-from tfrnn.cli import command_line, help_page
+from tfrnn.cli import help_page, invocation, program
 from tfrnn.errors import UserError, did_you_mean, in_words
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host
 
 
 def commands() -> dict[str, ModuleType]:
     """Each command by its name, in the order in which a model goes through them."""
-    from tfrnn import (
-        evaluate,
-        export,
-        forecast,
-        sample,
-        train,  # here, so that an interruption finds `run` at work
-    )
+    from tfrnn import evaluate, export, forecast, sample, train
 
     return {module.__name__.rpartition(".")[2]: module for module in (train, sample, evaluate, export, forecast)}
 
 
 def overview() -> str:
     """What there is, and what to begin with."""
-    width = help_page.width(runtime.terminal_columns())
+    width = help_page.width(host.terminal_columns())
     about = commands()
     summaries = [(name, (module.__doc__ or "").partition("\n\n")[0]) for name, module in about.items()]
     return "\n\n".join(
         [
-            f"usage: {command_line.call()} COMMAND [--flag=value ...]",
+            f"usage: {invocation.call()} COMMAND [--flag=value ...]",
             help_page.paragraphs(__doc__ or "", width),
             f"Commands:\n{help_page.columns(summaries, width, left=12)}",
             "To begin with:\n"
-            + "\n".join(f"  {command_line.call(name)} {about[name].EXAMPLES[0]}" for name in ("train", "sample")),
+            + "\n".join(f"  {invocation.call(name)} {about[name].EXAMPLES[0]}" for name in ("train", "sample")),
             f"tfrnn {__version__}",
         ]
     )
@@ -57,7 +51,7 @@ def choose(argv: Sequence[str]) -> None:
 
 
 def main() -> None:
-    command_line.run(choose)
+    program.run(choose)
 
 
 if __name__ == "__main__":

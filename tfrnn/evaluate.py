@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn.cli import command_line
-from tfrnn.config.config import Config, Run, Sampling, Trained
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import invocation, messages, program
+from tfrnn.config.config import Config
+from tfrnn.config.sections import Run
 from tfrnn.config.settings import Section, setting
-from tfrnn.data import corpora, text_rules
+from tfrnn.config.trained_run import Sampling, Trained
+from tfrnn.data import run_text, text_rules
 from tfrnn.data.run_text import Corpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
 from tfrnn.plots.heat_map import heat_map
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host, threads
 
 EXAMPLES = (
     "--run_dir=runs/first --heatmap=surprise.html",
@@ -70,7 +73,7 @@ class Written(Section):
         super().__post_init__()
         for flag in ("heatmap", "json_lines"):
             if getattr(self, flag):
-                command_line.check_output(flag, getattr(self, flag))
+                flags_lib.check_output(flag, getattr(self, flag))
         if self.heatmap and self.json_lines and Path(self.heatmap).resolve() == Path(self.json_lines).resolve():
             raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
 
@@ -84,8 +87,8 @@ class Memorised(Section):
     seed: int = setting(0, "for --memorised: fixes what is drawn", minimum=0, below=2**31, rare=True)
 
 
-def make_flags() -> command_line.Flags:
-    flags = command_line.Flags("evaluate", __doc__, EXAMPLES)
+def make_flags() -> flags_lib.Flags:
+    flags = flags_lib.Flags("evaluate", __doc__, EXAMPLES)
     for section in (Trained, Read, Written, Memorised):
         flags.define(section)
     flags.define(Sampling, ["temperature"], title="How the text of --memorised is drawn")
@@ -102,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     rest = dict(given)
     sections = [flags.take(rest, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
     evaluate(*sections)  # type: ignore[arg-type]
-    command_line.next_steps(further(given))
+    messages.next_steps(further(given))
 
 
 def further(given: dict[str, Any]) -> dict[str, str]:
@@ -111,9 +114,9 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     if "heatmap" not in given:
         same = [field.name for section in (Trained, Read) for field, _ in section.fields()]
         page = {name: given[name] for name in same if name in given} | {"heatmap": str(Path(run_dir, "heatmap.html"))}
-        steps["see where it was surprised"] = command_line.call("evaluate", *command_line.as_flags(page))
+        steps["see where it was surprised"] = invocation.call("evaluate", *flags_lib.as_flags(page))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["use the model elsewhere"] = command_line.call("export", *command_line.as_flags(trained))
+    steps["use the model elsewhere"] = invocation.call("export", *flags_lib.as_flags(trained))
     return steps
 
 
@@ -121,10 +124,11 @@ def evaluate(
     trained: Trained, what: Read, written: Written, memorised: Memorised, sampling: Sampling, where: Run
 ) -> None:
     """Prints the measures, and writes what was asked for."""
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads()
+    host.import_tensorflow_quietly()
+    threads.set_threads()
     from tfrnn.inference.scoring import score
-    from tfrnn.runs.run_dir import RunDir, load_run
+    from tfrnn.runs.loading import load_run
+    from tfrnn.runs.run_dir import RunDir
 
     for flag in ("heatmap", "json_lines"):
         path = getattr(written, flag)
@@ -140,7 +144,7 @@ def evaluate(
     tokens, noun = text_rules.split(text, vocabulary.tokens), NOUNS[vocabulary.tokens]
     remarks = _remarks(ids, scored, noun)
     for remark in remarks:
-        command_line.note(remark)
+        messages.note(remark)
     bits = f"{scored.bits_per_char:.4f} bits/{'char' if noun == 'character' else noun}"
     result = f"perplexity {_shown(scored.perplexity)}, {bits} over {len(scored.nats)} {noun}s"
     if written.json_lines:
@@ -189,7 +193,7 @@ def read(what: Read, config: Config, own: Corpus | None, memorised: bool, cache_
     if end - begin >= 2:
         return corpus.part(begin, end)
     if memorised and what.part == "auto":
-        command_line.note("the run held out no text: what is measured is the text that it was trained on")
+        messages.note("the run held out no text: what is measured is the text that it was trained on")
         return corpus.part(*parts["training"])
     raise UserError(
         f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give "
@@ -200,7 +204,7 @@ def read(what: Read, config: Config, own: Corpus | None, memorised: bool, cache_
 def parts_of(corpus: Corpus, config: Config) -> dict[str, tuple[int, int]]:
     """Where the parts of its text begin and end, in tokens, as a run cuts its own."""
     data = config.data
-    end, held_out_end = corpora.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = run_text.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
     return {"training": (0, end), "held_out": (end, held_out_end)}
 
 
@@ -276,8 +280,8 @@ def _write(flag: str, path: str, parts: Sequence[str] | Iterator[str]) -> None:
             file.writelines(parts)
     except OSError as error:
         raise UserError(f"--{flag}={path}: expected a file that can be written, but {error.strerror}") from None
-    command_line.note(f"{flag}: {path}")
+    messages.note(f"{flag}: {path}")
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    program.run(main)

@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from tfrnn.cli import command_line
-from tfrnn.config.config import Trained
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import messages, program
 from tfrnn.config.settings import Section, setting
-from tfrnn.runtime import runtime
+from tfrnn.config.trained_run import Trained
+from tfrnn.runtime import host, threads
 
 EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 
@@ -26,8 +27,8 @@ class Export(Section):
     output_dir: str = setting("", "a new or empty folder, or one of an earlier export; by default <run_dir>/<format>")
 
 
-def make_flags() -> command_line.Flags:
-    flags = command_line.Flags("export", __doc__, EXAMPLES)
+def make_flags() -> flags_lib.Flags:
+    flags = flags_lib.Flags("export", __doc__, EXAMPLES)
     for section in (Trained, Export):
         flags.define(section)
     return flags
@@ -37,18 +38,18 @@ def main(argv: Sequence[str]) -> None:
     flags = make_flags()
     given = flags.parse(argv)
     trained, settings = flags.take(given, Trained), flags.take(given, Export)
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads()
+    host.import_tensorflow_quietly()
+    threads.set_threads()
     from tfrnn.formats.exporting import FORMATS, export
-    from tfrnn.runs.run_dir import load_run
+    from tfrnn.runs.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)
     found = export(model, vocabulary, config, settings.format, folder)
-    command_line.note(f"read back and compared: {found}")
+    messages.note(f"read back and compared: {found}")
     print(folder)
-    command_line.next_steps({"load it in Python": FORMATS[settings.format].load(folder)})
+    messages.next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    program.run(main)

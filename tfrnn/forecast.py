@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn.cli import command_line
-from tfrnn.config import config as config_lib
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import invocation, messages, program
+from tfrnn.config import presets, sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.errors import UserError
-from tfrnn.runtime import runtime
+from tfrnn.runtime import devices, execution, host, threads
 
 EXAMPLES = ("--cell=lstm --epochs=200", "--csv=temperatures.csv --column=celsius --k=1,7")
 
@@ -48,16 +49,16 @@ USUAL_NUM_STEPS = 70
 # Those of the settings of training on a text that make sense here.
 MODEL = ("cell", "implementation", "units", "num_layers", "dropout")
 NOT_HELD_OUT = ("plateau_patience", "early_stopping")  # which would need a held-out part of the training steps
-TRAINING = tuple(field.name for field, _ in config_lib.Training.fields() if field.name not in NOT_HELD_OUT)
+TRAINING = tuple(field.name for field, _ in sections.Training.fields() if field.name not in NOT_HELD_OUT)
 RUN = ("device",)
 
 
-def make_flags() -> command_line.Flags:
-    flags = command_line.Flags("forecast", __doc__, EXAMPLES)
+def make_flags() -> flags_lib.Flags:
+    flags = flags_lib.Flags("forecast", __doc__, EXAMPLES)
     flags.define(Series)
-    flags.define(config_lib.Model, MODEL, config_lib.FORECAST)
-    flags.define(config_lib.Training, TRAINING, config_lib.FORECAST)
-    flags.define(config_lib.Run, RUN)
+    flags.define(sections.Model, MODEL, presets.FORECAST)
+    flags.define(sections.Training, TRAINING, presets.FORECAST)
+    flags.define(sections.Run, RUN)
     return flags
 
 
@@ -66,30 +67,30 @@ def main(argv: Sequence[str]) -> None:
     given = flags.parse(argv)
     rest = dict(given)
     series = flags.take(rest, Series)
-    config = Config().replace(**{**config_lib.FORECAST, **rest})
+    config = Config().replace(**{**presets.FORECAST, **rest})
     if config.training.schedule == "plateau":
         raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
     run(series, config)
     other = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
-    steps = {"try another cell": command_line.call("forecast", *command_line.as_flags(other))}
+    steps = {"try another cell": invocation.call("forecast", *flags_lib.as_flags(other))}
     if not series.csv:
-        steps["forecast a series of your own"] = command_line.call("forecast", "--csv=FILE", "--column=NAME")
-    command_line.next_steps(steps)
+        steps["forecast a series of your own"] = invocation.call("forecast", "--csv=FILE", "--column=NAME")
+    messages.next_steps(steps)
 
 
 def run(settings: Series, config: Config) -> None:
     """Trains, prints the table and saves the picture."""
-    needed = 5 * config.model.weight_bytes(1)
-    runtime.check_memory(needed, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads()
-    from tfrnn import series
+    needed = 5 * sizes.weight_bytes(config.model, 1)
+    host.check_memory(needed, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
+    host.import_tensorflow_quietly()
+    threads.set_threads()
     from tfrnn.plots.curves import plot_forecasts
+    from tfrnn.series import forecasting, reading
 
     if settings.csv:
-        name, values = Path(settings.csv).stem, series.read_column(settings.csv, settings.column)
+        name, values = Path(settings.csv).stem, reading.read_column(settings.csv, settings.column)
     else:
-        name, values = "sine", series.noisy_sine(noise=settings.noise, seed=config.training.seed)
+        name, values = "sine", reading.noisy_sine(noise=settings.noise, seed=config.training.seed)
     train_steps = int(settings.train_fraction * len(values))
     held_out = len(values) - train_steps
     if max(settings.ks) > min(held_out, train_steps):
@@ -97,45 +98,48 @@ def run(settings: Series, config: Config) -> None:
             f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
-    command_line.check_output("plot", settings.plot)
-    scaling = series.Scaling.fit(values[:train_steps])
+    flags_lib.check_output("plot", settings.plot)
+    scaling = forecasting.Scaling.fit(values[:train_steps])
     scaled = scaling.scale(values)[:, None]  # [N, 1]
     model = train(scaled[:train_steps], settings, config)
-    forecasts = series.forecasts(model, values, scaling, train_steps, settings.ks)
+    forecasts = forecasting.forecasts(model, values, scaling, train_steps, settings.ks)
     print(f"{name}: trained on steps 1 to {train_steps}; root mean square error on the {held_out} steps after")
     print(f"{'predictions':<12}{'model':>12}{'persistence':>13}")
     for forecast in forecasts:
         errors = [
-            series.root_mean_square_error(predicted[train_steps:], values[train_steps:])
+            forecasting.root_mean_square_error(predicted[train_steps:], values[train_steps:])
             for predicted in (forecast.predicted, forecast.persisted)
         ]
         remark = "" if errors[0] < errors[1] else "  does not beat persistence"
         print(f"{forecast.label:<12}{errors[0]:>12.4g}{errors[1]:>13.4g}{remark}", flush=True)
     title = f"{name}, {config.model.cell} {config.model.units}"
     plot_forecasts(values, {f.label: f.predicted for f in forecasts}, train_steps, settings.plot, title)
-    command_line.note(f"picture: {settings.plot}")
+    messages.note(f"picture: {settings.plot}")
 
 
 def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     """A Forecaster trained on a scaled series [N, 1]."""
     from tfrnn.data.batches import sequential_batches
-    from tfrnn.models.model import Forecaster, build_rnn
-    from tfrnn.training import callbacks, step
+    from tfrnn.models.building import build_rnn
+    from tfrnn.models.forecaster import Forecaster
+    from tfrnn.training import losses, optimizers, progress
     from tfrnn.training.trainer import Trainer
 
     training = config.training
-    runtime.set_seed(training.seed, training.deterministic)
-    strategy = runtime.one_device(config.run.device)
+    execution.set_seed(training.seed, training.deterministic)
+    strategy = devices.one_device(config.run.device)
     longest = max(1, (len(scaled) - 1) // (settings.batch_size + 1))  # a row with its random offset
     num_steps = settings.num_steps or min(USUAL_NUM_STEPS, longest)
     batches = sequential_batches(scaled, settings.batch_size, num_steps, training.seed)
     with strategy.scope():
         model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
-        optimizer = step.make_optimizer(training, training.epochs * batches.num_batches(0))
-    trainer = Trainer(model, optimizer, training.clip_norm, strategy, step.squared_error, training.chains, training.jit)
-    trainer.fit(batches, training.epochs, callbacks=[callbacks.Progress(list, 0, "loss")])
+        optimizer = optimizers.make_optimizer(training, training.epochs * batches.num_batches(0))
+    trainer = Trainer(
+        model, optimizer, training.clip_norm, strategy, losses.squared_error, training.chains, training.jit
+    )
+    trainer.fit(batches, training.epochs, callbacks=[progress.Progress(list, 0, "loss")])
     return model
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    program.run(main)

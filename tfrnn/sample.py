@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tfrnn.cli import command_line
-from tfrnn.config.config import Config, Sampling, Trained
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import invocation, messages, program
+from tfrnn.config.config import Config
 from tfrnn.config.settings import TEXTS, Section, setting
+from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import text_rules
 from tfrnn.data.vocabulary import UNKNOWN_POLICIES, Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host, threads
 
 EXAMPLES = (
     '--run_dir=runs/first --prefix="the well " --length=200',
@@ -48,8 +50,8 @@ class Sample(Section):
     )
 
 
-def make_flags() -> command_line.Flags:
-    flags = command_line.Flags("sample", __doc__, EXAMPLES)
+def make_flags() -> flags_lib.Flags:
+    flags = flags_lib.Flags("sample", __doc__, EXAMPLES)
     for section in (Trained, Sample, Sampling):
         flags.define(section)
     return flags
@@ -62,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     rest = dict(given)
     sample(flags.take(rest, Trained), flags.take(rest, Sample), flags.take(rest, Sampling))
     if not given.get("interactive"):
-        command_line.next_steps(further(given))
+        messages.next_steps(further(given))
 
 
 def further(given: dict[str, Any]) -> dict[str, str]:
@@ -70,12 +72,12 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     steps = {}
     if not given.get("beam_width"):
         other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
-        steps["try another temperature"] = command_line.call("sample", *command_line.as_flags(other))
+        steps["try another temperature"] = invocation.call("sample", *flags_lib.as_flags(other))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
-        steps["use the last weights, not the best"] = command_line.call("sample", *command_line.as_flags(last))
+        steps["use the last weights, not the best"] = invocation.call("sample", *flags_lib.as_flags(last))
     talk: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["write with it, line by line"] = command_line.call("sample", *command_line.as_flags(talk), "--interactive")
+    steps["write with it, line by line"] = invocation.call("sample", *flags_lib.as_flags(talk), "--interactive")
     return steps
 
 
@@ -112,17 +114,17 @@ def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
             f"--num_samples or --beam_width times --length must be at most {MOST_TOKENS:,} tokens for all prefixes; "
             f"got {side_by_side} times {settings.length}; take less, or more than one command with another --seed"
         )
-    runtime.import_tensorflow_quietly()
-    runtime.set_threads()
+    host.import_tensorflow_quietly()
+    threads.set_threads()
     from tfrnn.inference.samplers import Sampler
-    from tfrnn.runs.run_dir import load_run
+    from tfrnn.runs.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     sampler = Sampler(**vars(sampling))
     rows = max(1, len(settings.prefix or config.run.prefix)) * side_by_side
     # Logits, what they are sorted into, and probabilities; the section of random numbers; the text.
     needed = rows * (40 * len(vocabulary) + 8 * 1024 + 8 * settings.length)
-    runtime.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
+    host.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
     if settings.interactive:
         converse(model, vocabulary, config, settings, sampler)
         return
@@ -168,7 +170,7 @@ def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], se
         beams = beam_search(model, vocabulary, prefix, settings.length, settings.beam_width, settings.unknown)
         for beam in beams[: settings.num_samples]:
             print(beam.text, flush=True)
-            command_line.note(f"log-probability {beam.score:.4f}, {-beam.score / settings.length:.4f} nats a token")
+            messages.note(f"log-probability {beam.score:.4f}, {-beam.score / settings.length:.4f} nats a token")
 
 
 def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sample, sampler: Any) -> None:
@@ -188,7 +190,7 @@ def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sampl
             elif reading is None:
                 raise UserError("expected a text to go on from; got an empty line")
         except UserError as error:  # the line is wrong, not what came before
-            command_line.show_error(str(error).removeprefix("--prefix "))
+            messages.show_error(str(error).removeprefix("--prefix "))
             continue
         with contextlib.suppress(KeyboardInterrupt):  # which ends this text alone
             for piece, later in stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed):
@@ -214,9 +216,9 @@ def _lines() -> Iterator[str]:
                 sys.stderr.flush()
                 yield input()
         except EOFError:
-            command_line.note("")
+            messages.note("")
             return
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    program.run(main)

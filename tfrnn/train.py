@@ -14,14 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfrnn.cli import command_line
+from tfrnn.cli import flags as flags_lib
+from tfrnn.cli import invocation, messages, program
 from tfrnn.config import config as config_lib
+from tfrnn.config import presets, sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
-from tfrnn.runtime import cluster, runtime
+from tfrnn.runtime import cluster, devices, execution, host, threads
 
 EXAMPLES = (
     "--preset=rnn_concise --run_dir=runs/first",
@@ -34,9 +36,9 @@ class Which(Section):
     """The run"""
 
     preset: str = setting(
-        config_lib.DEFAULT_PRESET,
+        presets.DEFAULT_PRESET,
         "settings of a section of the book; flags beside it win",
-        choices=tuple(config_lib.PRESETS),
+        choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "its folder; by default a new one in runs/")
 
@@ -46,11 +48,11 @@ def main(argv: Sequence[str]) -> None:
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    train(config, run_dir, command_line.call("train", *argv[1:]))
+    train(config, run_dir, invocation.call("train", *argv[1:]))
 
 
-def make_flags() -> command_line.Flags:
-    flags = command_line.Flags("train", __doc__, EXAMPLES)
+def make_flags() -> flags_lib.Flags:
+    flags = flags_lib.Flags("train", __doc__, EXAMPLES)
     for section in (Which, *config_lib.SECTIONS):
         flags.define(section)
     return flags
@@ -62,7 +64,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
     config = Config.from_preset(preset or Which.preset, **given)
     schedule = config.training.schedule
-    for name, users in (("decay_to", config_lib.DECAYING | {"plateau"}), ("plateau_patience", {"plateau"})):
+    for name, users in (("decay_to", sections.DECAYING | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
             raise UserError(f"--{name} is for --schedule={' or '.join(sorted(users))}; got {schedule}; leave one out")
     return config, preset, run_dir
@@ -111,16 +113,16 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     workers = cluster.from_environment() if config.run.strategy == "multi_worker" else None
     config, text = text_lib.read(config)
     # What is wrong with flags and texts is said before TensorFlow loads and before memory is taken.
-    runtime.check_memory(
-        config.least_bytes(len(text.vocabulary)),
+    host.check_memory(
+        sizes.least_training_bytes(config, len(text.vocabulary)),
         f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
         f"{config.data.batch_size}, --num_steps={config.data.num_steps} and {len(text.vocabulary):,} different tokens",
     )
-    runtime.import_tensorflow_quietly()
+    host.import_tensorflow_quietly()
     import tensorflow as tf
 
     try:
-        runtime.set_threads(config.run.cpu_devices)
+        threads.set_threads(config.run.cpu_devices)
         _train(config, text, run_dir, again, _make_strategy(config.run, workers))
     except (
         tf.errors.UnavailableError,
@@ -134,17 +136,17 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
         raise workers.lost(error) from None
 
 
-def _make_strategy(settings: config_lib.Run, workers: cluster.Cluster | None) -> Any:
+def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:
     if workers is None:
-        return {"one_device": runtime.one_device, "mirrored": runtime.mirrored}[settings.strategy](settings.device)
+        return {"one_device": devices.one_device, "mirrored": devices.mirrored}[settings.strategy](settings.device)
 
     if workers.number == 0:
-        command_line.note(f"waiting for {len(workers.addresses)} workers, {settings.worker_timeout:g} seconds at most")
+        messages.note(f"waiting for {len(workers.addresses)} workers, {settings.worker_timeout:g} seconds at most")
     workers.meet(settings.worker_timeout)
     # One that dies at this very moment would be waited for by TensorFlow, where no signal and no thread comes through.
     faulthandler.dump_traceback_later(settings.worker_timeout, exit=True)
     try:
-        return runtime.multi_worker(settings.device)
+        return devices.multi_worker(settings.device)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
@@ -161,7 +163,7 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
             run.check_same(config, text.vocabulary)
         if run:
             for remark in text.remarks:
-                command_line.note(remark)
+                messages.note(remark)
         batches, validation = make_batches(config, text, replicas.count)
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)
@@ -175,8 +177,8 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
         if finished:
             training.report()
         elif run:
-            command_line.note(f"interrupted after {training.where}; saved")
-            command_line.next_steps({"go on": again})
+            messages.note(f"interrupted after {training.where}; saved")
+            messages.next_steps({"go on": again})
         replicas.agree([0])  # no worker ends before the chief has, whose end it would be taken for
 
 
@@ -195,24 +197,24 @@ def _check_alike(config: Config, text: Text, replicas: Any) -> None:
 
 def _make_trainer(config: Config, text: Text, batches: Any, strategy: Any) -> Any:
     """A trainer that has not begun."""
-    from tfrnn.models.model import build_language_model
-    from tfrnn.training import step
+    from tfrnn.models.building import build_language_model
+    from tfrnn.training import optimizers
     from tfrnn.training.trainer import Trainer
 
     training = config.training
-    runtime.check_chains(training.chains, batches.batch_size, strategy.num_replicas_in_sync)
+    threads.check_chains(training.chains, batches.batch_size, strategy.num_replicas_in_sync)
     total_steps = training.epochs * batches.num_batches(0)
     if training.warmup_steps >= total_steps:
         raise UserError(
             f"--warmup_steps must be below the {total_steps} steps of all epochs; got {training.warmup_steps}; "
             "take fewer"
         )
-    runtime.set_seed(training.seed, training.deterministic)
+    execution.set_seed(training.seed, training.deterministic)
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
-        optimizer = step.make_optimizer(training, total_steps)
+        optimizer = optimizers.make_optimizer(training, total_steps)
     return Trainer(model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit)
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    program.run(main)

@@ -12,12 +12,12 @@ import numpy as np
 from tqdm import tqdm
 
 from tfrnn.config.config import Config
-from tfrnn.data import corpora, text_rules
-from tfrnn.data.corpora import cache, passes
+from tfrnn.data import text_rules
+from tfrnn.data.corpora import cache, catalogue, passes
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.runtime import runtime
+from tfrnn.runtime import host
 
 LARGE = 2**24  # bytes of a text, or tokens of it, from which on nothing of it is kept in memory
 
@@ -41,8 +41,8 @@ class Corpus:
 
     def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = ""):
         self.name, self.tokens = name, tokens
-        self.rule = corpora.text_rule_of(name, rule)
-        self._source = corpora.open_corpus(name)
+        self.rule = catalogue.text_rule_of(name, rule)
+        self._source = catalogue.open_corpus(name)
         self._is_large = self._source.size > LARGE
         self._cache = cache.Cache(cache_dir or cache.default_cache_dir())
         self._sha256 = ""
@@ -85,9 +85,30 @@ class Corpus:
             disable=hidden,
             leave=False,
             file=sys.stderr,
-            ncols=runtime.terminal_columns(),
+            ncols=host.terminal_columns(),
         ) as bar:
             yield bar.update
+
+
+def bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[int, int]:
+    """What of a cleaned text is trained on, the tokens [0, end), and what is held out, [end, held_out_end).
+
+    Args:
+      num_tokens: of the whole text.
+      max_tokens: to train on so many; 0: on all but what is held out, at the end.
+      validation_tokens: to hold out so many, right behind those.
+    Returns:
+      end and held_out_end, where the text ends at the latest.
+    Raises:
+      UserError: nothing is left to train on.
+    """
+    end = max_tokens or num_tokens - validation_tokens
+    if end <= 0:
+        raise UserError(
+            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {num_tokens} tokens; "
+            "take a longer text, or hold out fewer"
+        )
+    return min(end, num_tokens), min(end + validation_tokens, num_tokens)
 
 
 def read(config: Config) -> tuple[Config, Text]:
@@ -100,14 +121,14 @@ def read(config: Config) -> tuple[Config, Text]:
     data = config.data
     corpus = Corpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
     survey = corpus.survey
-    end, held_out_end = corpora.bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
             "--early_stopping and --schedule=plateau need a held-out text of two tokens at least; got "
             f"{held_out_end - end}; give --validation_tokens, or less --max_tokens"
         )
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
-    given = config.run.prefix or corpora.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
+    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
     prefixes = text_rules.clean_prefixes(given, corpus.rule, data.tokens)
     if not config.run.prefix and data.max_vocabulary:
         prefixes = tuple(_known(prefix, vocabulary) for prefix in prefixes)

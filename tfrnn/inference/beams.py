@@ -12,8 +12,8 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.inference import samplers
 from tfrnn.inference.reading import read_prefixes
-from tfrnn.layers.rnn import State
-from tfrnn.runtime import runtime
+from tfrnn.layers.state import State
+from tfrnn.runtime import execution
 
 
 class Beam(NamedTuple):
@@ -68,7 +68,7 @@ def beam_search(
     ]
 
 
-@runtime.compiled()
+@execution.compiled()
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
     """Scores [W], tokens [length, W], and which beam of the step before each goes on, [length, W]."""
     vocab_size = logits.shape[1]

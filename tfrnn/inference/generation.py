@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.config import config
+from tfrnn.config import trained_run
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.inference import samplers
 from tfrnn.inference.reading import Reading, read_prefixes
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
-from tfrnn.layers.rnn import State, join_rows, split_rows
-from tfrnn.runtime import runtime
+from tfrnn.layers.state import State, join_rows, split_rows
+from tfrnn.runtime import execution, threads
 
 SECTION = 1024  # tokens at most in one call
 BY_XLA_FROM = 1000  # tokens of a few samples, from which on what XLA gains is worth the half second that it takes
@@ -56,7 +56,7 @@ def _choose_and_read(
 _choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
 
 
-@runtime.compiled()
+@execution.compiled()
 def _go_on(
     model: Any,
     sampler: Choosing,
@@ -82,7 +82,7 @@ def _go_on(
     section = tf.cast(section, tf.int64)
     uniform = tf.transpose(tf.map_fn(draws, sample, fn_output_signature=tf.TensorSpec([SECTION], tf.float32)))
     choose_and_read, slots = (_choose_and_read_by_xla, SECTION) if by_xla else (_choose_and_read, end - begin)
-    chains = runtime.num_chains(rows)
+    chains = threads.num_chains(rows)
     parts = zip(
         tf.split(logits, chains),
         split_rows(state, chains),
@@ -123,7 +123,7 @@ def _section(
 def _check(sampler: Choosing, length: Any, seed: Any) -> tuple[int, int]:
     """Length and seed as Python's numbers. Raises UserError where they or the sampler are none."""
     if isinstance(sampler, Sampler):
-        config.Sampling(**sampler._asdict())
+        trained_run.Sampling(**sampler._asdict())
     if isinstance(sampler, type) or not callable(getattr(sampler, "choose", None)):
         raise UserError(f"a sampler must be an object with a method choose(logits, uniform, recent); got {sampler!r}")
     if type(sampler).__hash__ is None:
@@ -150,7 +150,7 @@ def continue_texts(
     """
     length, seed = _check(sampler, length, seed)
     rows = len(reading.sample)
-    by_xla = runtime.jit_by_default() or (rows < runtime.FEWEST_ROWS and length >= BY_XLA_FROM)
+    by_xla = execution.jit_by_default() or (rows < threads.FEWEST_ROWS and length >= BY_XLA_FROM)
     sections, gaps, left = [np.zeros([0, rows], np.int32)], reading.gaps, length
     while left:
         tokens, reading = _section(model, vocabulary, reading, sampler, seed, by_xla, left)

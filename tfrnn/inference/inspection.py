@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.errors import UserError
-from tfrnn.layers.rnn import unroll
+from tfrnn.layers.unrolling import unroll
 from tfrnn.models.transfer import read_weights
 
 # The gates of each kind of cell by their names, in the order of their columns.

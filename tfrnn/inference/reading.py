@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.config.config import Sampling
+from tfrnn.config.trained_run import Sampling
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.layers.rnn import State
-from tfrnn.runtime import runtime
+from tfrnn.layers.state import State
+from tfrnn.runtime import execution
 
 (_WINDOW,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")
 RECENT = _WINDOW.metadata["maximum"]  # last tokens that are kept for samplers that ask for them
@@ -140,7 +140,7 @@ def _rows(tensors: Any, which: np.ndarray) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, which), tensors)
 
 
-@runtime.compiled()
+@execution.compiled()
 def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
     """The logits [B, V] of the token after the ids, int32 [P, B], and the state then."""
     logits, state = model(ids, state, training=False)

@@ -18,11 +18,11 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
-from tfrnn.config import config
+from tfrnn.config import trained_run
 
 COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
 IMPOSSIBLE = -math.inf
-_DEFAULT = config.Sampling()
+_DEFAULT = trained_run.Sampling()
 
 
 class Choosing(Protocol):

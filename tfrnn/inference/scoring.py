@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.errors import UserError
-from tfrnn.layers.rnn import State
-from tfrnn.runtime import runtime
+from tfrnn.layers.state import State
+from tfrnn.runtime import execution
 
 LIKELIEST = 3  # alternatives that are kept of each prediction
 _MOST_LOGITS = 2**22  # in one call
@@ -87,7 +87,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-@runtime.compiled()
+@execution.compiled()
 def _score(model: Any, inputs: tf.Tensor, targets: tf.Tensor, state: State) -> tuple:
     logits, state = model(inputs[:, None], state, training=False)
     logits = tf.cast(logits[:, 0], tf.float32)  # [n, V]

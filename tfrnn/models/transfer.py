@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from tfrnn.config import config
+from tfrnn.config import sections, sizes
 from tfrnn.errors import UserError
 from tfrnn.layers import cells
 from tfrnn.layers.rnn import RNN
 
 KINDS = {
     kind: (getattr(cells, names["scratch"]), getattr(keras.layers, names["keras"]))
-    for kind, names in config.CELLS.items()
+    for kind, names in sections.CELLS.items()
 }
 # Where each block of our columns stands among PyTorch's: r, z, n for its GRU; i, f, g, o for its LSTM.
 PYTORCH_ORDER = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
@@ -105,7 +105,7 @@ def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
                 strict=True,
             )
             for name, columns in blocks:
-                parts = np.split(columns.T, config.GATES[weights.kind])
+                parts = np.split(columns.T, sizes.GATES[weights.kind])
                 in_their_order = [parts[i] for i in np.argsort(PYTORCH_ORDER[weights.kind])]
                 arrays[f"{name}_l{layer}{direction}"] = np.concatenate(in_their_order)
     return arrays
@@ -168,12 +168,12 @@ def _from_pytorch_cell(arrays: Mapping[str, np.ndarray], prefix: str, suffix: st
     w_x, w_h = array("weight_ih"), array("weight_hh")
     if w_x is None or w_h is None or w_x.ndim != 2 or w_h.ndim != 2 or w_x.shape[0] != w_h.shape[0]:
         raise UserError(f"expected weight_ih_{suffix} and weight_hh_{suffix} with equally many rows in the state dict")
-    kind = {gates: kind for kind, gates in config.GATES.items()}.get(w_h.shape[0] / w_h.shape[1])
+    kind = {gates: kind for kind, gates in sizes.GATES.items()}.get(w_h.shape[0] / w_h.shape[1])
     if kind is None:
         raise UserError(f"expected weight_hh_{suffix} of H, 3H or 4H rows and H columns; got shape {w_h.shape}")
 
     def in_our_order(rows: np.ndarray) -> np.ndarray:
-        blocks = np.split(rows, config.GATES[kind])
+        blocks = np.split(rows, sizes.GATES[kind])
         return np.concatenate([blocks[i] for i in PYTORCH_ORDER[kind]])
 
     bias, state_bias = (

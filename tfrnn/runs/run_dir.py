@@ -1,8 +1,8 @@
 """A run on disk: config.json, vocabulary.json, metrics.jsonl, checkpoints/ and perplexity.png.
 
-A run directory is enough to sample from: load_run needs nothing else. It may come from a stranger: what it holds is
-JSON of a closed schema and arrays whose shapes are known beforehand, and no link in it is followed. (The one path in
-it, that of its corpus, is read by `evaluate` alone, where no other text is named.)
+A run directory is enough to sample from. It may come from a stranger: what it holds is JSON of a closed schema and
+arrays whose shapes are known beforehand, and no link in it is followed. (The one path in it, that of its corpus, is
+read by `evaluate` alone, if no other text is named.)
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from tfrnn.config import config as config_lib
+from tfrnn.config import sizes
 from tfrnn.config.config import Config
 from tfrnn.data.vocabulary import Vocabulary
-from tfrnn.errors import MissingFileError, RunWarning, UserError, did_you_mean
-from tfrnn.models.model import LanguageModel, build_language_model
+from tfrnn.errors import MissingFileError, RunWarning, UserError
 from tfrnn.runs import checkpoints, metrics
 from tfrnn.runs.checkpoints import Arrays, Checkpoint, Layout, UnusableError
 from tfrnn.runs.metrics import Metrics
-from tfrnn.runtime import durable, runtime
+from tfrnn.runtime import durable
 
 CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
 _OWN = {name + suffix for name in (CONFIG, VOCABULARY, metrics.NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
@@ -177,7 +177,7 @@ class RunDir:
                 raise UnusableError(f"it is of position {arrays['position'].tolist()}")
             return arrays
 
-        arrays = self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary)))
+        arrays = self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary)))
         if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -193,7 +193,7 @@ class RunDir:
           UserError: none is whole, or of the model that the config describes.
         """
 
-        shapes = config.model.weight_shapes(len(vocabulary))
+        shapes = sizes.weight_shapes(config.model, len(vocabulary))
 
         def use(checkpoint: Checkpoint) -> list[np.ndarray]:
             self._check_settings(checkpoint, config, vocabulary)
@@ -202,7 +202,7 @@ class RunDir:
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary)))
+        weights = self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary)))
         if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return weights
@@ -213,7 +213,7 @@ class RunDir:
         def use(checkpoint: Checkpoint) -> bytes:
             return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
 
-        if self._checkpoints.newest(use, config.most_checkpoint_bytes(len(vocabulary))) != sha256:
+        if self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary))) != sha256:
             raise self._error(
                 f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
                 "back, or read another by --text_file, without --memorised"
@@ -276,52 +276,3 @@ def _settings_of(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     """The SHA-256 of all settings that may not change, and of the vocabulary."""
     fixed = {name: value for name, value in config.flat().items() if not config_lib.may_change_on_resume(name)}
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
-
-
-def _why_none(run: RunDir) -> str:
-    """Why there is no run, and which others are near."""
-    if os.path.isdir(run.path):
-        runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
-        return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")
-    if os.path.exists(run.path):
-        return "it is a file"
-    runs = [str(path.parent) for path in run.path.parent.glob(f"*/{CONFIG}")] if os.path.isdir(run.path.parent) else []
-    return f"there is no such folder{did_you_mean(str(run.path), runs)}"
-
-
-def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
-    """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
-
-    After `python -m tfrnn.train --run_dir=runs/first`:
-
-    >>> model, vocabulary, config = tfrnn.load_run("runs/first")
-    >>> config.data.corpus, config.model.cell, len(vocabulary)
-    ('sample', 'rnn', 28)
-
-    Args:
-      run_dir: what `python -m tfrnn.train` wrote.
-      checkpoint: `best` for the weights with the lowest perplexity on the validation tokens (the last ones where
-        there were no such tokens), or `last`.
-    Raises:
-      MissingFileError: there is no such run, or it has no checkpoint yet.
-      UserError: it is no run of tfrnn, or none of its checkpoints is whole.
-    """
-    if checkpoint not in ("best", "last"):
-        raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
-    run = RunDir(run_dir)
-    if not run.begun:
-        raise MissingFileError(
-            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_none(run)}; name "
-            "another, or train first"
-        )
-    config = run.config()
-    if not config.run.prefix:
-        raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")
-    vocabulary = run.vocabulary(config.data.tokens)
-    needed = 2 * config.model.weight_bytes(len(vocabulary))
-    runtime.check_memory(needed, f"the model that {run.path / CONFIG} describes")
-    weights = run.load_weights(config, vocabulary, checkpoint)
-    model = build_language_model(config.model, len(vocabulary), initialized=False)
-    model.build()
-    model.set_weights(weights)
-    return model, vocabulary, config

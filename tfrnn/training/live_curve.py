@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from tfrnn.plots.curves import plot_perplexity
-from tfrnn.training.callbacks import Progress
+from tfrnn.training.progress import Progress
 
 SHORTEST = 0.5  # seconds between two drawings
 SHARE = 0.1  # of the time, at most, that drawing takes

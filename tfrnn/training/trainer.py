@@ -18,8 +18,8 @@ from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
 from tfrnn.runs import checkpoints
 from tfrnn.runs.checkpoints import Arrays, Layout
-from tfrnn.runtime import runtime
-from tfrnn.training import step
+from tfrnn.runtime import devices, execution, threads
+from tfrnn.training import losses, step
 from tfrnn.training.replicas import Replicas
 
 CALL_SECONDS = 1.0  # about so long a call of the compiled steps lasts, so that an interruption is soon noticed
@@ -66,12 +66,12 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer,
         clip_norm: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
-        loss_fn: step.Loss = step.cross_entropy,
+        loss_fn: losses.Loss = losses.cross_entropy,
         chains: int = 0,
         jit_compile: bool | None = None,
     ):
         self.model, self._clip_norm, self._chains = model, clip_norm, chains
-        self.strategy = strategy or (_strategy_of(model) if model.built else runtime.one_device())
+        self.strategy = strategy or (_strategy_of(model) if model.built else devices.one_device())
         if not clip_norm >= 0:
             raise ValueError(f"clip_norm must be at least 0 (0: no bound); got {clip_norm}")
         self.replicas = replicas = Replicas(self.strategy)
@@ -97,7 +97,7 @@ class Trainer:
         # The lowest loss on the validation batches, the epoch it came with (0: none yet), and the weights then.
         self._best_loss, self._best_epoch, self._best_weights = sys.float_info.max, 0, model.get_weights()
 
-        self.jit_compile = runtime.jit_by_default(self.strategy) if jit_compile is None else jit_compile
+        self.jit_compile = execution.jit_by_default(self.strategy) if jit_compile is None else jit_compile
 
         find: Any = step.gradients
         if self.jit_compile and replicas.count > 1:  # XLA does not know how replicas meet
@@ -161,10 +161,10 @@ class Trainer:
             of the epoch under way.
         """
         self.replicas.share(batches.batch_size)
-        runtime.check_chains(self._chains, batches.batch_size, self.replicas.count)
+        threads.check_chains(self._chains, batches.batch_size, self.replicas.count)
         if validation:
             self.replicas.share(validation.batch_size, "the batch size of the validation batches")
-        runtime.remark_on_threads(self.strategy)
+        threads.remark_on_threads(self.strategy)
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)
@@ -221,7 +221,7 @@ class Trainer:
             return 1
         if self._chains and rows % self._chains == 0:  # validation batches may be of another size
             return self._chains
-        return 1 if self.jit_compile else runtime.num_chains(rows, self.strategy)
+        return 1 if self.jit_compile else threads.num_chains(rows, self.strategy)
 
     def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
         """Loss (nats a token), perplexity and bits_per_char over epoch 0 of the batches, the state carried as they say.

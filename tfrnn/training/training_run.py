@@ -6,18 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from tfrnn.cli import command_line
-from tfrnn.config.config import DECAYING, Config
+from tfrnn.cli import invocation, messages
+from tfrnn.config.config import Config
+from tfrnn.config.sections import DECAYING
 from tfrnn.data.batches import Batches
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.inference.generation import generate
-from tfrnn.models.model import summary
+from tfrnn.models.labeller import summary
 from tfrnn.runs import checkpoints, metrics
 from tfrnn.runs.checkpoints import Layout
 from tfrnn.runs.run_dir import RunDir
-from tfrnn.runtime import runtime
-from tfrnn.training import callbacks, event_files
+from tfrnn.runtime import devices
+from tfrnn.training import event_files, plateau, stopping
+from tfrnn.training import progress as progress_lib
+from tfrnn.training import saving as saving_lib
 from tfrnn.training.trainer import Trainer
 
 PREDICTED = 50  # tokens shown after a prefix, as in the book
@@ -61,27 +64,27 @@ class TrainingRun:
         }
         self._plateau = None
         if training.schedule == "plateau":
-            self._plateau = callbacks.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
+            self._plateau = plateau.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
 
     def go_on(self) -> bool:
         """Trains from where the run directory stands; gives whether the run is finished."""
         run, trainer = self._run, self._trainer
-        with callbacks.StopOnSignal() as signals:
+        with stopping.StopOnSignal() as signals:
             begun = self._restore()
             if self._is_finished:
                 self._remark_on_the_end()
                 return True
             served: list[Any] = [self._plateau] if self._plateau else []
             if patience := self._config.training.early_stopping:
-                served.append(callbacks.EarlyStopping(lambda: trainer.epochs_without_gain, patience))
+                served.append(stopping.EarlyStopping(lambda: trainer.epochs_without_gain, patience))
             saving = progress = None
             if run:
                 if log_dir := self._config.run.log_dir:
                     show_every = self._config.run.show_every
                     served.append(event_files.LogForTensorBoard(log_dir, self._predictions, show_every))
                 self._begin(run, begun)
-                progress = callbacks.Progress(self._predictions, self._config.run.show_every)
-                saving = callbacks.SaveRun(run, self._save, self._save_plot, self._config.run.save_every)
+                progress = progress_lib.Progress(self._predictions, self._config.run.show_every)
+                saving = saving_lib.SaveRun(run, self._save, self._save_plot, self._config.run.save_every)
                 served += [saving, progress]
             try:
                 epochs = self._config.training.epochs - trainer.epoch
@@ -93,7 +96,7 @@ class TrainingRun:
         if saving and progress:
             apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
             shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
-            command_line.note(f"not counted in tokens/sec: {shown}")
+            messages.note(f"not counted in tokens/sec: {shown}")
         return self._is_finished
 
     def report(self) -> None:
@@ -109,19 +112,19 @@ class TrainingRun:
             )
         perplexity = rows[-1]["perplexity"]
         shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
-        device, count = runtime.device_name(self._config.run.device), trainer.replicas.count
+        device, count = devices.device_name(self._config.run.device), trainer.replicas.count
         if remark := metrics.learnt_by_heart(rows):
-            command_line.note(remark)
+            messages.note(remark)
         where = device if count == 1 else f"{count} x {device}"
         print(f"perplexity {shown}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {where}")
         print("\n".join(self._predictions()))
         run_dir = f"--run_dir={run.path}"
         part = () if self._validation else ("--part=training",)
         page = f"--heatmap={run.path / 'heatmap.html'}"
-        command_line.next_steps(
+        messages.next_steps(
             {
-                "read more": command_line.call("sample", run_dir, "--checkpoint=last", "--length=200"),
-                "see where it is surprised": command_line.call("evaluate", run_dir, *part, page),
+                "read more": invocation.call("sample", run_dir, "--checkpoint=last", "--length=200"),
+                "see where it is surprised": invocation.call("evaluate", run_dir, *part, page),
             }
         )
 
@@ -144,8 +147,8 @@ class TrainingRun:
         if not run:
             return
         larger = "--early_stopping" if trainer.epoch < self._config.training.epochs else "--epochs"
-        command_line.note(f"run directory: {run.path}")
-        command_line.note(f"this run is finished: {trainer.epoch} epochs; a larger {larger} goes on")
+        messages.note(f"run directory: {run.path}")
+        messages.note(f"this run is finished: {trainer.epoch} epochs; a larger {larger} goes on")
         if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
             self._save_plot()
 
@@ -185,11 +188,11 @@ class TrainingRun:
             run.metrics.keep(self._trainer.epoch)
             if not begun:
                 self._save()  # so that a run can be gone on with from its first second
-        command_line.note(f"run directory: {run.path}")
+        messages.note(f"run directory: {run.path}")
         if run.begun_before:
-            command_line.note(f"going on after {self.where}")
+            messages.note(f"going on after {self.where}")
         else:
-            command_line.note("\n".join(summary(self._trainer.model)))
+            messages.note("\n".join(summary(self._trainer.model)))
 
     def _predictions(self) -> list[str]:
         vocabulary = self._text.vocabulary

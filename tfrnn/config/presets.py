@@ -1,0 +1,41 @@
+"""Named settings: those of the book's sections, and of forecasting."""
+
+from typing import Any
+
+# Settings that differ from the defaults, which are those of rnn_concise (Dive into Deep Learning, 8.6).
+_SCRATCH_RNN = {"implementation": "scratch", "units": 512}
+_SCRATCH_GRU = {"implementation": "scratch", "cell": "gru"}
+_SCRATCH_LSTM = {"implementation": "scratch", "cell": "lstm"}
+# The lyrics are of the book's first edition, whose batches have no random offset.
+_LYRICS = {"corpus": "jay_lyrics", "vocabulary": "training", "random_offset": False, "clip_norm": 0.01}
+_LYRICS_SCRATCH = {**_LYRICS, "implementation": "scratch", "learning_rate": 100.0}
+_LYRICS_ADAM = {**_LYRICS, "optimizer": "adam", "learning_rate": 0.01, "epochs": 160}
+PRESETS: dict[str, dict[str, Any]] = {
+    "rnn_scratch": _SCRATCH_RNN,  # section 8.5
+    "rnn_scratch_random": {**_SCRATCH_RNN, "sampling": "random"},  # 8.5
+    "rnn_concise": {},  # 8.6
+    "gru_scratch": _SCRATCH_GRU,  # 9.1
+    "gru_scratch_random": {**_SCRATCH_GRU, "units": 512, "sampling": "random"},
+    "gru_concise": {"cell": "gru"},  # 9.1
+    "lstm_scratch": _SCRATCH_LSTM,  # 9.2
+    "lstm_concise": {"cell": "lstm"},  # 9.2
+    "deep_lstm": {"cell": "lstm", "num_layers": 2, "learning_rate": 2.0},  # 9.3
+    "jay_rnn_scratch": {**_LYRICS_SCRATCH, "epochs": 250},
+    "jay_rnn_scratch_random": {**_LYRICS_SCRATCH, "sampling": "random", "epochs": 250},
+    "jay_rnn_concise": {**_LYRICS_ADAM, "learning_rate": 0.001, "epochs": 250},
+    "jay_gru_scratch": {**_LYRICS_SCRATCH, "cell": "gru", "epochs": 160},
+    "jay_gru_concise": {**_LYRICS_ADAM, "cell": "gru"},
+    "jay_lstm_scratch": {**_LYRICS_SCRATCH, "cell": "lstm", "epochs": 160},
+    "jay_lstm_concise": {**_LYRICS_ADAM, "cell": "lstm"},
+}
+DEFAULT_PRESET = "rnn_concise"
+# What forecasting a series takes in place of the defaults, which are for texts.
+FORECAST: dict[str, Any] = {
+    "cell": "gru",
+    "units": 16,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "schedule": "cosine",
+    "decay_to": 0.0,
+    "epochs": 500,
+}

@@ -1,0 +1,73 @@
+"""Sections 8.5 and 8.6, nets: called as net(X [B, T], state), they return outputs [T * B, V] and the new state.
+
+Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrnn.errors import UserError
+from tfrnn.layers.rnn import RNN
+from tfrnn.models.language_model import LanguageModel
+
+
+class _Steps(tuple):
+    """Inputs as T tensors [B, V]: a reader's `for X in inputs` cannot be compiled over a tensor."""
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        return tf.TensorShape([len(self), *self[0].shape])
+
+
+class RNNModelScratch:
+    """A net of the reader's own functions.
+
+    Args:
+      vocab_size, num_hiddens: V and H.
+      init_state: (batch_size, num_hiddens) -> a tuple of tensors [B, H].
+      forward_fn: (inputs one-hot [T, B, V], state, params) -> (outputs [T * B, V], state). Where it can be compiled,
+        the inputs come as T tensors.
+      get_params: (vocab_size, num_hiddens) -> a list of tf.Variable.
+    """
+
+    def __init__(
+        self, vocab_size: int, num_hiddens: int, init_state: Callable, forward_fn: Callable, get_params: Callable
+    ):
+        self.vocab_size, self.num_hiddens = vocab_size, num_hiddens
+        self.init_state, self.forward_fn = init_state, forward_fn
+        self.trainable_variables = get_params(vocab_size, num_hiddens)
+
+    def __call__(self, X: tf.Tensor, state: Any) -> tuple:  # noqa: N803 (the book's letter)
+        inputs = tf.one_hot(tf.transpose(X), self.vocab_size)
+        inputs = inputs if tf.executing_eagerly() else _Steps(tf.unstack(inputs))
+        return self.forward_fn(inputs, state, self.trainable_variables)
+
+    def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """The first state of so many rows, as init_state makes it."""
+        return self.init_state(batch_size, self.num_hiddens)
+
+
+class RNNModel(keras.layers.Layer):
+    """An RNN layer and a dense one: X [B, T] and a state give outputs [T * B, V] and the new state."""
+
+    def __init__(self, rnn_layer: RNN, vocab_size: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        if not isinstance(rnn_layer, RNN):
+            raise UserError(f"expected a tfrnn.RNN, since Keras's RNN knows no time_major any more; got {rnn_layer!r}")
+        self.rnn, self.vocab_size = rnn_layer, vocab_size
+        self.language_model = LanguageModel(rnn_layer, vocab_size)
+
+    def build(self, *_: Any) -> None:
+        self.language_model.build()
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, state: Any) -> tuple:
+        logits, state = self.language_model(tf.transpose(inputs), state)
+        return tf.reshape(logits, [-1, self.vocab_size]), state
+
+    def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
+        """The first state of so many rows: a tuple with a tuple of tensors [B, H] for each layer."""
+        return self.rnn.initial_state(batch_size)

@@ -1,0 +1,62 @@
+"""SavedModel: one step, and a whole loop of generation, for TensorFlow without tfrnn.
+
+Letters: P tokens of a prefix, B rows side by side.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfrnn.formats.exported_step import compared, step_of
+from tfrnn.inference import samplers
+
+
+def write(model: Any, folder: Path) -> dict[str, Any]:
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    step, interface = step_of(model)
+
+    def generate(prefix: tf.Tensor, length: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict:
+        rows = tf.shape(prefix)[1]
+        logits, state = model(prefix, model.initial_state(rows), training=False)
+        uniform = tf.random.stateless_uniform([length, rows], tf.stack([seed, 0]))
+
+        def body(i: tf.Tensor, logits: tf.Tensor, state: Any, tokens: tf.TensorArray) -> tuple:
+            known = samplers.without_unknown(logits)
+            drawn = samplers.draw(known / tf.maximum(temperature, samplers.COLDEST), uniform[i])
+            token = tf.where(temperature < samplers.COLDEST, samplers.greedy(known), drawn)
+            logits, state = model(token[None], state, training=False)
+            return i + 1, logits[0], state, tokens.write(i + 1, token)
+
+        # The first element is none of the text: without any, a length of 0 could not be stacked.
+        tokens = tf.TensorArray(tf.int32, length + 1, element_shape=[None]).write(0, tf.zeros([rows], tf.int32))
+        *_, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, logits[-1], state, tokens))
+        return {"ids": tokens.stack()[1:]}
+
+    inputs = [
+        tf.TensorSpec([None, None], tf.int32, "prefix"),
+        tf.TensorSpec([], tf.int32, "length"),
+        tf.TensorSpec([], tf.float32, "temperature"),
+        tf.TensorSpec([], tf.int32, "seed"),
+    ]
+    module.step, module.generate = step, tf.function(generate, inputs, autograph=False)
+    signatures = {"step": module.step, "generate": module.generate}
+    tf.saved_model.save(module, str(folder), signatures)
+    described = {
+        "prefix": "int32 [P, B], P at least 1",
+        "length": "int32, at least 0",
+        "temperature": "float32, 0: greedy",
+        "seed": "int32",
+    }
+    return {"step": interface, "generate": {"inputs": described, "outputs": {"ids": "int32 [length, B]"}}}
+
+
+def check(model: Any, folder: Path) -> str:
+    loaded = tf.saved_model.load(str(folder))
+    step = loaded.signatures["step"]
+    return compared(model, lambda inputs: step(**{name: tf.constant(value) for name, value in inputs.items()}))
+
+
+def line_to_load(folder: Path) -> str:
+    return f"import tensorflow as tf; model = tf.saved_model.load({str(folder)!r})"

@@ -1,0 +1,33 @@
+"""The models that a config describes."""
+
+import keras
+
+from tfrnn.config import sections
+from tfrnn.layers import cells
+from tfrnn.layers.rnn import RNN
+from tfrnn.models.language_model import LanguageModel
+
+
+def build_rnn(settings: sections.Model, initialized: bool = True) -> RNN:
+    """The recurrent layers that a config describes; with zeros for weights where they need no initial values."""
+    module = cells if settings.implementation == "scratch" else keras.layers
+    cell_class = getattr(module, sections.CELLS[settings.cell][settings.implementation])
+    # An orthogonal matrix of thousands of rows takes minutes.
+    zeros = {} if initialized else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
+    return RNN([cell_class(settings.units, **zeros) for _ in range(settings.num_layers)], dropout=settings.dropout)
+
+
+def build_language_model(settings: sections.Model, vocab_size: int, initialized: bool = True) -> LanguageModel:
+    """The model that a config describes; with zeros for the cells' weights where they will be loaded.
+
+    Raises UserError where its weights cannot be tied.
+    """
+    scratch = settings.implementation == "scratch"
+    return LanguageModel(
+        build_rnn(settings, initialized),
+        vocab_size,
+        settings.embedding_dim,
+        dropout=settings.dropout,
+        output_initializer=cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform",
+        tie_weights=settings.tie_weights,
+    )

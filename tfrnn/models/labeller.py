@@ -1,0 +1,124 @@
+"""SequenceLabeller: tokens in, logits of a label for each of them out.
+
+Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units.
+"""
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfrnn.layers.rnn import RNN
+from tfrnn.models.recurrent_model import RecurrentModel
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class SequenceLabeller(RecurrentModel):
+    """One-hot vectors or an embedding, an RNN, and a dense layer to the logits of a label for each token.
+
+    >>> rnn = tfrnn.Bidirectional(tfrnn.GRUCell(8))
+    >>> model = tfrnn.SequenceLabeller(rnn, vocab_size=28, num_labels=3)
+    >>> logits, state = model(np.zeros([5, 2], "int32"))  # T = 5, B = 2
+    >>> logits.shape
+    TensorShape([5, 2, 3])
+
+    Call: inputs, int32 [T, B], and a state (by default zeros); gives logits [T, B, num_labels] and the state after the
+    last step.
+
+    Args:
+      rnn: a time-major RNN that returns sequences and its state; it may be bidirectional.
+      vocab_size: V.
+      num_labels: kinds of labels.
+      embedding_dim: E; 0 for one-hot vectors.
+      dropout: share of the RNN's outputs dropped in training.
+      output_initializer: of the dense layer's kernel.
+      tie_weights: whether the embedding's matrix is also the kernel of the output, without a bias (Press and Wolf,
+        2017). Then num_labels must be V, and E the RNN's output size.
+    Raises:
+      ValueError: tied weights of different sizes; the RNN is not time-major, or gives no sequences or no state.
+    """
+
+    def __init__(
+        self,
+        rnn: RNN,
+        vocab_size: int,
+        num_labels: int,
+        embedding_dim: int = 0,
+        dropout: float = 0.0,
+        output_initializer: Any = "glorot_uniform",
+        tie_weights: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(rnn, dropout, **kwargs)
+        if tie_weights and (embedding_dim, num_labels) != (rnn.output_size, vocab_size):
+            raise ValueError(
+                "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's "
+                f"output size, and a label per token; got {embedding_dim} and {rnn.output_size}, {num_labels} labels "
+                f"for {vocab_size} tokens"
+            )
+        self.vocab_size = vocab_size
+        self.num_labels = num_labels
+        self.embedding_dim = embedding_dim
+        self.output_initializer = keras.initializers.get(output_initializer)
+        self.tie_weights = tie_weights
+        self.embedding: Any = keras.layers.Embedding(vocab_size, embedding_dim) if embedding_dim else None
+        self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights, whose shapes do not depend on the inputs'."""
+        if self.embedding:
+            self.embedding.build((None, None))
+        self.rnn.build((None, None, self.embedding_dim or self.vocab_size))
+        if self.dense:
+            self.dense.build((None, None, self.rnn.output_size))
+        self.built = True
+
+    @property
+    def named_weights(self) -> dict[str, Any]:
+        """Its weights in their order, by readable names: rnn.0.kernel, ..., embedding.embeddings, dense.kernel, ..."""
+        layers: list[tuple[str, Any]] = []
+        for i, of_layer in enumerate(self.rnn.cells_of_layers):
+            directions = (f"rnn.{i}",) if len(of_layer) == 1 else (f"rnn.{i}.forward", f"rnn.{i}.backward")
+            layers += zip(directions, of_layer, strict=True)
+        layers += [(name, layer) for name, layer in (("embedding", self.embedding), ("dense", self.dense)) if layer]
+        named: dict[str, Any] = {}
+        for name, layer in layers:
+            for weight in layer.weights:
+                full = f"{name}.{weight.name}"
+                named[full if full not in named else f"{full}_{len(named)}"] = weight  # cells of more than one layer
+        return named
+
+    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+        if len(inputs.shape) != 2:
+            raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
+        if self.embedding:
+            return self.embedding(inputs)  # [T, B, E]
+        return inputs
+
+    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
+        if self.dense:
+            return self.dense(outputs)
+        return keras.ops.matmul(outputs, keras.ops.transpose(self.embedding.embeddings))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "vocab_size": self.vocab_size,
+            "num_labels": self.num_labels,
+            "embedding_dim": self.embedding_dim,
+            "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "tie_weights": self.tie_weights,
+        }
+
+
+def summary(model: SequenceLabeller) -> list[str]:
+    """A table of the model as lines: its layers, the shapes of their weights, and how many parameters these are."""
+    rows: dict[str, list] = {}
+    for name, weight in model.named_weights.items():
+        layer, kind = name.rsplit(".", 1)
+        rows.setdefault(layer, []).append((f"{kind} {'x'.join(map(str, weight.shape))}", math.prod(weight.shape)))
+    table = [(layer, ", ".join(kind for kind, _ in of), sum(size for _, size in of)) for layer, of in rows.items()]
+    table.append(("in all", "", sum(size for *_, size in table)))
+    widths = [max(len(f"{row[i]:,}" if i == 2 else row[i]) for row in table) for i in range(3)]
+    return [f"{layer:<{widths[0]}}  {kinds:<{widths[1]}}  {size:>{widths[2]},}" for layer, kinds, size in table]

@@ -1,0 +1,61 @@
+"""A trained model from its run directory."""
+
+import os
+
+from tfrnn.config import sizes
+from tfrnn.config.config import Config
+from tfrnn.data.vocabulary import Vocabulary
+from tfrnn.errors import MissingFileError, UserError, did_you_mean
+from tfrnn.models.building import build_language_model
+from tfrnn.models.language_model import LanguageModel
+from tfrnn.runs.run_dir import CONFIG, RunDir
+from tfrnn.runtime import host
+
+
+def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
+    """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
+
+    After `python -m tfrnn.train --run_dir=runs/first`:
+
+    >>> model, vocabulary, config = tfrnn.load_run("runs/first")
+    >>> config.data.corpus, config.model.cell, len(vocabulary)
+    ('sample', 'rnn', 28)
+
+    Args:
+      run_dir: what `python -m tfrnn.train` wrote.
+      checkpoint: `best` for the weights with the lowest perplexity on the validation tokens (the last ones where
+        there were no such tokens), or `last`.
+    Raises:
+      MissingFileError: there is no such run, or it has no checkpoint yet.
+      UserError: it is no run of tfrnn, or none of its checkpoints is whole.
+    """
+    if checkpoint not in ("best", "last"):
+        raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
+    run = RunDir(run_dir)
+    if not run.begun:
+        raise MissingFileError(
+            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_none(run)}; name "
+            "another, or train first"
+        )
+    config = run.config()
+    if not config.run.prefix:
+        raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")
+    vocabulary = run.vocabulary(config.data.tokens)
+    needed = 2 * sizes.weight_bytes(config.model, len(vocabulary))
+    host.check_memory(needed, f"the model that {run.path / CONFIG} describes")
+    weights = run.load_weights(config, vocabulary, checkpoint)
+    model = build_language_model(config.model, len(vocabulary), initialized=False)
+    model.build()
+    model.set_weights(weights)
+    return model, vocabulary, config
+
+
+def _why_none(run: RunDir) -> str:
+    """Why there is no run, and which others are near."""
+    if os.path.isdir(run.path):
+        runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
+        return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")
+    if os.path.exists(run.path):
+        return "it is a file"
+    runs = [str(path.parent) for path in run.path.parent.glob(f"*/{CONFIG}")] if os.path.isdir(run.path.parent) else []
+    return f"there is no such folder{did_you_mean(str(run.path), runs)}"
