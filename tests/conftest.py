@@ -2,8 +2,10 @@ import gc
 
 import pytest
 from absl import flags
+from entry_points import SMALL, run
 from hypothesis import settings
 
+from tfrnn import train
 from tfrnn.runtime import host, threads
 
 host.import_tensorflow_quietly()
@@ -26,3 +28,12 @@ def no_search_through_all_that_is_compiled():
 def pytest_collection_modifyitems(items):
     """tf.test.TestCase brings a `test_session` of its own that is no test."""
     items[:] = [item for item in items if item.name != "test_session"]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """A run directory trained by the command with the flags SMALL; to be read, or copied by shutil.copytree."""
+    folder = tmp_path_factory.mktemp("small") / "run"
+    status, _, err = run(train.main, *SMALL, f"--run_dir={folder}")
+    assert status == 0, err
+    return folder

@@ -25,7 +25,7 @@ MODULES = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 @pytest.mark.parametrize("module", MODULES)
 def test_the_examples_in_docstrings_are_true(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if module == "tfrnn.runs.run_dir":
+    if module == "tfrnn.runs.loading":
         assert run(train.main, *SMALL, "--run_dir=runs/first")[0] == 0
     names = {"keras": keras, "np": np, "tfrnn": tfrnn}
     results = doctest.testmod(importlib.import_module(module), extraglobs=names)

@@ -48,7 +48,7 @@ def test_a_users_program_passes_and_each_mistake_is_found(tmp_path):
     # As a user has it, who has the package installed: nothing is said of its own files.
     flags = ["--strict", "--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
     flags += [f"--cache-dir={tmp_path}/cache", "--no-error-summary"]
-    files = [ROOT / "tests" / "users_code.py", tmp_path / "wrong.py"]
+    files = [ROOT / "tests" / "support" / "users_code.py", tmp_path / "wrong.py"]
     done = subprocess.run([sys.executable, "-m", "mypy", *flags, *files], cwd=ROOT, capture_output=True, text=True)
     lines = WRONG.splitlines()
     marked = [number for number, line in enumerate(lines, 1) if "# wrong" in line]

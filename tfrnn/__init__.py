@@ -36,10 +36,9 @@ __all__ = list(_MODULE_OF)
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
-    module = importlib.import_module(_MODULE_OF[name])
-    value = getattr(module, name, None)
-    if value is None:  # a module, which the others there need not have imported yet
-        value = importlib.import_module(f"{_MODULE_OF[name]}.{name}")
+    found = vars(importlib.import_module(_MODULE_OF[name]))
+    # A module is no attribute of its package until it is imported.
+    value = found[name] if name in found else importlib.import_module(f"{_MODULE_OF[name]}.{name}")
     globals()[name] = value
     return value
 

@@ -38,6 +38,7 @@ from tfrnn.plots.figures import Picture as Picture
 
 from tfrnn.errors import UserError as UserError, MissingFileError as MissingFileError, DivergedError as DivergedError
 from tfrnn.errors import RunWarning as RunWarning
+from tfrnn.data import text_rules as text_rules
 from tfrnn.inference import samplers as samplers, memorisation as memorisation
 from tfrnn.plots import heat_map as heat_map
 from tfrnn import series as series, d2l as d2l

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from entry_points import run
 
 import tfrnn
-from tests.entry_points import run
 from tfrnn import train
 from tfrnn.errors import UserError
 from tfrnn.runs import checkpoints

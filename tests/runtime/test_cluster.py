@@ -8,13 +8,14 @@ import threading
 import time
 from pathlib import Path
 
+import faults
 import numpy as np
 import pytest
+import workers
 import yaml
+from entry_points import SMALL, command, metrics, run, without_timings
 
-from tests import faults, workers
-from tests.entry_points import SMALL, command, metrics, run, without_timings
-from tests.test_replicas import CELLS, strategy_of, trained, trainer_of
+from tests.training.test_replicas import CELLS, strategy_of, trained, trainer_of
 from tfrnn import train
 from tfrnn.errors import UserError
 from tfrnn.runtime import cluster
@@ -78,7 +79,7 @@ def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
 
 def test_what_the_design_says_of_launchers(monkeypatch):
     """The manifest is YAML whose command is one of ours; the examples of TF_CONFIG are clusters."""
-    text = (Path(__file__).parents[1] / "docs" / "design.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "design.md").read_text()
     manifest = yaml.safe_load(text.split("<!-- tfjob -->\n```yaml\n")[1].split("```")[0])
     assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
     roles = manifest["spec"]["tfReplicaSpecs"]
@@ -94,7 +95,7 @@ def test_what_the_design_says_of_launchers(monkeypatch):
 
 
 def test_what_the_guide_says_of_two_terminals(monkeypatch):
-    guide = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
     for number, value in enumerate(re.findall("TF_CONFIG='(.*)' ", guide)):
         given(monkeypatch, value)
         assert cluster.from_environment() == Cluster(("localhost:2222", "localhost:2223"), number)
@@ -208,7 +209,9 @@ def test_two_workers_give_what_one_device_does(tmp_path):
 def test_workers_give_what_one_device_does(count, tmp_path):
     """Every cell, sequential and random."""
     path = tmp_path / "found.npz"
-    started = [command("tests.workers", str(path), environment={cluster.VARIABLE: c}) for c in workers.configs(count)]
+    started = [
+        command("tests.support.workers", str(path), environment={cluster.VARIABLE: c}) for c in workers.configs(count)
+    ]
     results = workers.results(started)
     assert [status for status, *_ in results] == [0] * count, results
     with np.load(path) as found:

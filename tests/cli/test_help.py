@@ -17,7 +17,7 @@ from tfrnn.cli import invocation
 from tfrnn.errors import did_you_mean
 
 COMMANDS = __main__.commands()
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_no_line_is_wider_than_80_columns_where_the_width_is_unknown(command, fl
 
 @pytest.mark.parametrize(("columns", "widest"), [(10, 40), (50, 50), (90, 90), (500, 100)])
 def test_help_is_as_wide_as_the_terminal(columns, widest):
-    with mock.patch("tfrnn.runtime.runtime.terminal_columns", return_value=columns):
+    with mock.patch("tfrnn.runtime.host.terminal_columns", return_value=columns):
         lines = shown(COMMANDS["train"].main, "--helpfull").splitlines()
     to_paste = [line for line in lines if "python -m" in line]
     assert widest - 15 < max(len(line) for line in lines if line not in to_paste) <= widest

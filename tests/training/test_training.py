@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from all_cells import CELLS
 
 import tfrnn
 from tfrnn.config.sections import OPTIMIZERS, Training
@@ -21,14 +22,6 @@ from tfrnn.training import optimizers, step
 from tfrnn.training import trainer as trainer_module
 
 T, B, V, H = 5, 3, 7, 4
-CELLS = {
-    "rnn_scratch": tfrnn.RNNCell,
-    "rnn_keras": keras.layers.SimpleRNNCell,
-    "gru_scratch": tfrnn.GRUCell,
-    "gru_keras": keras.layers.GRUCell,
-    "lstm_scratch": tfrnn.LSTMCell,
-    "lstm_keras": keras.layers.LSTMCell,
-}
 IDS = np.random.default_rng(0).integers(1, V, 400)
 
 

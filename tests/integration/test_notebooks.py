@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from tfrnn.data.corpora import fetch
 from tfrnn.data.corpora.catalogue import CORPORA
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PREPARE = ROOT / "colab" / "prepare.py"
 NOTEBOOKS = sorted((ROOT / "colab").glob("*.ipynb"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
-from test_training import CELLS
+from all_cells import CELLS
 
 import tfrnn
 from tfrnn.layers.bidirectional import Bidirectional

@@ -342,7 +342,7 @@ def check_epoch(path):
 
 def test_another_process_is_kept_out_until_the_holder_ends(tmp_path):
     code = (
-        "import pathlib\nfrom tfrnn import durable\n"
+        "import pathlib\nfrom tfrnn.runtime import durable\n"
         f"held = durable.Hold(pathlib.Path({str(tmp_path)!r}))\nprint(1, flush=True)\ninput()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True)
@@ -455,7 +455,7 @@ class TestDurable:
     def test_a_write_that_is_too_large_for_the_system_leaves_the_old_file(self, tmp_path):
         """The operating system's own error, in a process that may not make files of more than 1,000 bytes."""
         code = (
-            "import pathlib, resource, signal\nfrom tfrnn import durable\n"
+            "import pathlib, resource, signal\nfrom tfrnn.runtime import durable\n"
             "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
             f"path = pathlib.Path({str(tmp_path)!r}) / 'file'\ndurable.write(path, b'old')\n"
             "try:\n    durable.write(path, bytes(5000))\nexcept OSError as error:\n    print(error.strerror)"

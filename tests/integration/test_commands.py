@@ -305,7 +305,7 @@ def test_a_run_that_diverges_keeps_the_last_good_weights(tmp_path):
     import keras
 
     with mock.patch(
-        "tfrnn.training.step.make_optimizer", return_value=keras.optimizers.SGD(1e38)
+        "tfrnn.training.optimizers.make_optimizer", return_value=keras.optimizers.SGD(1e38)
     ):  # no flag goes so far
         status, out, err = run(train.main, *SMALL, "--clip_norm=0", f"--run_dir={tmp_path}/run")
     assert (status, out) == (2, "")
@@ -349,7 +349,7 @@ def test_help_and_wrong_flags_answer_before_tensorflow_loads():
     start = time.monotonic()
     out, err = command("tfrnn.train", "--hep").communicate(timeout=60)
     assert (out, err.count("\n")) == ("", 1)
-    code = "import sys, tfrnn.train as t, tfrnn.command_line as c\n"
+    code = "import sys, tfrnn.train as t, tfrnn.cli.program as c\n"
     code += "try: c.run(t.main)\nfinally: print('tensorflow' in sys.modules)"
     for flag in ("--help", "--units=x"):
         lines = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True).stdout.splitlines()

@@ -1,7 +1,7 @@
 """The first minutes at a terminal, as journey.txt has them: each command in turn, in an empty folder and an empty home.
 
 TFRNN_PYTHON names the interpreter of another environment, in which the package is installed with its console script.
-`python tests/test_journey.py` prints what is to be seen now.
+`python tests/integration/test_journey.py` prints what is to be seen now.
 """
 
 import os
@@ -38,7 +38,7 @@ def environment(home):
     if "TFRNN_PYTHON" in os.environ:
         assert (python.parent / "tfrnn").exists(), f"expected the console script tfrnn beside {python}"
     else:  # the code here, whatever is installed
-        there["PYTHONPATH"] = str(Path(__file__).parents[1])
+        there["PYTHONPATH"] = str(Path(__file__).parents[2])
         script = home / "bin" / "tfrnn"
         script.parent.mkdir()
         script.write_text(f"#!{python}\nfrom tfrnn.__main__ import main\nmain()\n")

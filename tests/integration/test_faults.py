@@ -1,6 +1,6 @@
 """Training that is killed, runs out of room, finds its files damaged or its corpus changed: the short form.
 
-The long form is `python tests/faults.py --kills=200 --operations`.
+The long form is `python tests/support/faults.py --kills=200 --operations`.
 """
 
 import errno

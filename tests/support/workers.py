@@ -4,7 +4,7 @@ import json
 import socket
 import sys
 
-from tests.entry_points import command
+from entry_points import command
 
 SECONDS = 120  # that a worker may take
 
@@ -50,7 +50,7 @@ def main():
     strategy = devices.multi_worker()
     import numpy as np
 
-    from tests.test_replicas import CELLS, trained, trainer_of  # which already computes
+    from tests.training.test_replicas import CELLS, trained, trainer_of  # which already computes
 
     found = {f"{cell}.{i}": x for cell in CELLS for i, x in enumerate(trained(trainer_of(strategy, cell)))}
     trainer = trainer_of(strategy)

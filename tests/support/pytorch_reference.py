@@ -1,6 +1,6 @@
 """What PyTorch's recurrent layers compute, recorded so that it can be checked where PyTorch is not installed.
 
-    python tests/pytorch_reference.py
+    python tests/support/pytorch_reference.py
 
 writes pytorch_reference.npz beside this file: for each case the state dict, the inputs [T, B, D], the initial state,
 the outputs, the last state, and the gradients of sum(outputs ** 2) with respect to inputs and initial state.

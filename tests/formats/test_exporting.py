@@ -22,7 +22,7 @@ from tfrnn.errors import UserError
 from tfrnn.formats import exporting
 from tfrnn.models.building import build_language_model
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "guide.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 STEPS = 30
 # One step after the other, in a process that cannot import the package; prints the logits of all steps.

@@ -1,6 +1,6 @@
 """Interrupts training in every way that is known, goes on, and compares with the run that was never interrupted.
 
-    python tests/faults.py --kills=200 --operations
+    python tests/support/faults.py --kills=200 --operations
 
 kills real training processes at random moments (SIGKILL, SIGTERM, SIGINT), over a mix of settings, and with
 --operations also at every operation on files that a run makes. It prints a line for each run and ends with status 1

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import big_corpus, replicas
 from benchmarks.cases import Case
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
