@@ -12,18 +12,18 @@ From a text to a model that continues it:
 >>> tfrnn.generate(model, vocabulary, "ab", length=6)
 'abcabcab'
 
-The examples below go without the imports, `import keras, tfrnn` and `import numpy as np`. A program that trains should
-call `set_threads` first. The names are loaded when they are first asked for, so that `import tfrnn` costs nothing.
+The examples in the docstrings assume `import keras, tfrnn` and `import numpy as np`. A program that trains should call
+`set_threads` first. Each public name is imported when it is first used, so that `import tfrnn` is fast.
 
-Letters for shapes, everywhere: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, L num_layers,
-N tokens of a text. Everything is time-major: a batch is [T, B].
+Letters in shapes: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, L num_layers, N tokens of a text.
+Everything is time-major: a batch is [T, B].
 """
 
 import ast
 import importlib
 
 __version__ = "0.1.0"
-with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as _stub:  # the names stand there, for type checkers too
+with open(f"{__path__[0]}/__init__.pyi", encoding="utf-8") as _stub:  # type checkers read the same list
     _MODULE_OF = {
         alias.name: line.module
         for line in ast.parse(_stub.read()).body
@@ -36,9 +36,9 @@ __all__ = list(_MODULE_OF)
 def __getattr__(name: str) -> object:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'tfrnn' has no attribute {name!r}")
-    found = vars(importlib.import_module(_MODULE_OF[name]))
-    # A module is no attribute of its package until it is imported.
-    value = found[name] if name in found else importlib.import_module(f"{_MODULE_OF[name]}.{name}")
+    attributes = vars(importlib.import_module(_MODULE_OF[name]))
+    # A submodule becomes an attribute of its package only when it is imported.
+    value = attributes[name] if name in attributes else importlib.import_module(f"{_MODULE_OF[name]}.{name}")
     globals()[name] = value
     return value
 

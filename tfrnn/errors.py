@@ -1,15 +1,15 @@
-"""What a user can get wrong: one line that says what was expected, what was received and what to do."""
+"""Errors and warnings for users: one line that says what was expected, what was received and what to do."""
 
 import difflib
 from collections.abc import Collection, Iterable
 
 
 class UserError(ValueError):
-    """A wrong setting, text or file; a command prints it as `tfrnn: error: ...` and exits with status 2."""
+    """A wrong setting, text or file. A command prints it as `tfrnn: error: ...` and exits with status 2."""
 
 
 class MissingFileError(UserError, FileNotFoundError):
-    """A text, corpus or run directory that is not there."""
+    """A text, corpus or run directory that does not exist."""
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -20,17 +20,26 @@ class DivergedError(UserError, ArithmeticError):
 
 
 class RunWarning(UserWarning):
-    """Something is wrong with a run that can be gone on with; a command prints it as `tfrnn: warning: ...`."""
+    """A problem with a run that does not stop it. A command prints it as `tfrnn: warning: ...`."""
 
 
-def in_words(names: Iterable[str]) -> str:
-    """a, b or c"""
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
+def join_with_or(words: Iterable[str]) -> str:
+    """Returns the words as an English list: `a`, `a or b`, `a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
-def did_you_mean(name: str, known: Collection[str], before: str = "") -> str:
-    """A question after the known name that is nearest or has these initials, with `before` before it; or nothing."""
-    by_initials = {"".join(part[:1] for part in other.split("_")): other for other in known if "_" in other}
-    near = [by_initials[name]] if name in by_initials else difflib.get_close_matches(name[:100], list(known), n=1)
-    return f" (did you mean {before}{near[0]}?)" if near else ""
+def did_you_mean(name: str, known_names: Collection[str], prefix: str = "") -> str:
+    """Returns ` (did you mean ...?)` with the known name closest to a wrong one, or an empty string if none is close.
+
+    A known name is also recognized by its initials, e.g. `learning_rate` by `lr`.
+
+    Args:
+      name: the name that was given.
+      known_names: the valid names.
+      prefix: what to show before the known name, such as `--` of a flag.
+    """
+    by_initials = {"".join(part[:1] for part in known.split("_")): known for known in known_names if "_" in known}
+    initials = [by_initials[name]] if name in by_initials else []
+    matches = initials or difflib.get_close_matches(name[:100], list(known_names), n=1)
+    return f" (did you mean {prefix}{matches[0]}?)" if matches else ""

@@ -248,14 +248,14 @@ def test_a_model_too_large_for_the_machine_is_refused_before_memory_is_taken(tra
     config["model"].update(units=2**14, num_layers=64, cell="lstm")  # 550 GB
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     tracemalloc.start()
-    with pytest.raises(UserError, match="GB at the least, and this machine has"):
+    with pytest.raises(UserError, match="GB, and this machine has"):
         load_run(tmp_path / "run")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 10**7
     with mock.patch.object(host, "memory_bytes", return_value=10**9):
         status, _, err = run(train.main, "--units=8000", f"--run_dir={tmp_path}/new")
-    assert (status, "GB at the least, and this machine has 1.0 GB; take less" in err) == (2, True)
+    assert (status, "GB, and this machine has 1.0 GB; choose smaller values" in err) == (2, True)
     assert not (tmp_path / "new").exists()
 
 

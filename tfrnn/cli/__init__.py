@@ -1,5 +1,5 @@
-"""The command line: flags made from settings, help pages, and one way to run a command.
+"""The command line: flags made from settings, help pages, messages and error handling.
 
-In come sections of settings and `sys.argv`; out come the values that were given, lines for the person at the terminal,
-and for a user's error one line on stderr with exit status 2. Nothing here imports TensorFlow.
+Input: sections of settings and `sys.argv`. Output: the values of the flags that were given, messages on stderr, and for
+a user's error one line on stderr and exit status 2. Nothing here imports TensorFlow.
 """

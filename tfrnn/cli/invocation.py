@@ -1,4 +1,4 @@
-"""How this program was called, so that a line that is shown can be pasted."""
+"""The command line that this program was started with, so that messages can show commands to paste."""
 
 import shlex
 import shutil
@@ -6,18 +6,24 @@ import sys
 from pathlib import Path
 
 
-def call(command: str = "", *arguments: str) -> str:
-    """A command as the user can paste it, in the form in which this program was called: by the console script, as the
-    shell finds it, or by the interpreter, as it was called."""
+def command_line(command: str = "", *arguments: str) -> str:
+    """Returns a command line to paste into a shell, in the form in which this program was started.
+
+    That is the console script `tfrnn`, by its name if the shell finds it and else by its path, or the interpreter.
+
+    Args:
+      command: the command, e.g. `train`; by default that which lists the commands.
+      *arguments: the arguments of the command, unquoted.
+    """
     script = Path(sys.argv[0])
     if script.stem != "tfrnn":
         return " ".join(map(_quoted, [sys.orig_argv[0], "-m", f"tfrnn.{command}".rstrip("."), *arguments]))
-    found = shutil.which("tfrnn")
-    by_name = found is not None and script.exists() and script.samefile(found)
+    on_path = shutil.which("tfrnn")
+    by_name = on_path is not None and script.exists() and script.samefile(on_path)
     return " ".join(map(_quoted, [script.stem if by_name else sys.argv[0], *filter(None, [command]), *arguments]))
 
 
 def _quoted(word: str) -> str:
-    """A word as a shell takes it; of a flag the value alone."""
+    """Returns a word quoted for a shell if need be; of a flag only the value is quoted."""
     name, equals, value = word.partition("=")
     return f"{name}={shlex.quote(value)}" if equals and shlex.quote(name) == name else shlex.quote(word)

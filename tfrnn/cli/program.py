@@ -1,4 +1,4 @@
-"""How a command runs: a user's error becomes one line on stderr and exit status 2."""
+"""Runs a command: handles errors, interruption, and standard streams that are closed or cannot be written."""
 
 import contextlib
 import io
@@ -13,16 +13,19 @@ from tfrnn.errors import RunWarning, UserError
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command: a user's error becomes one line on stderr and exit status 2."""
+    """Runs a command with `sys.argv`; a UserError becomes one line on stderr and exit status 2.
+
+    The exit status is 130 after Ctrl-C, 0 if the reader of stdout has gone, and 2 if stdout cannot be written.
+    """
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
-    # Bytes of another encoding are no reason to stop.
+    # Bytes in another encoding should not raise an error.
     for stream, errors in (
         (sys.stdin, "surrogateescape"),
         (sys.stdout, "backslashreplace"),
@@ -30,7 +33,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     ):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
-    with contextlib.redirect_stderr(_Stderr(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
+    with contextlib.redirect_stderr(_BestEffortStream(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
         warnings.simplefilter("always", RunWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
@@ -42,50 +45,50 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
         except KeyboardInterrupt:
             note("tfrnn: interrupted")
             sys.exit(130)
-        except BrokenPipeError:  # the reader of our results has gone, as `head` does
-            _to_nowhere(sys.stdout)
+        except BrokenPipeError:  # the reader of stdout has gone, e.g. `head`
+            _redirect_to_devnull(sys.stdout)
             sys.exit(0)
-        except OSError as error:  # standard output cannot be written, or the system is at its end
-            note(f"tfrnn: error: cannot go on: {one_line(error)}; put that right, and call it again")
-            _to_nowhere(sys.stdout)
+        except OSError as error:  # stdout cannot be written, or the system has run out of a resource
+            note(f"tfrnn: error: cannot continue: {one_line(error)}; correct that and run the command again")
+            _redirect_to_devnull(sys.stdout)
             sys.exit(2)
 
 
-class _Stderr:
-    """Standard error as messages need it: that one cannot be written, on a full disk say, must never end training."""
+class _BestEffortStream:
+    """A stream that ignores failures to write, e.g. on a full disk, so that a lost message never stops training."""
 
     def __init__(self, stream: Any):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        self._try(lambda: self._stream.write(text))
+        self._attempt(lambda: self._stream.write(text))
         return len(text)
 
     def flush(self) -> None:
-        self._try(self._stream.flush)
+        self._attempt(self._stream.flush)
 
-    def _try(self, call: Callable[[], Any]) -> None:
+    def _attempt(self, write: Callable[[], Any]) -> None:
         try:
-            call()
+            write()
         except OSError:
-            _to_nowhere(self._stream)  # else what it has buffered would fail once more at the end
+            _redirect_to_devnull(self._stream)  # else flushing its buffer at exit would fail again
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def _to_nowhere(stream: Any) -> None:
-    with contextlib.suppress(OSError, ValueError):  # ValueError: it is no file
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+def _redirect_to_devnull(stream: Any) -> None:
+    with contextlib.suppress(OSError, ValueError):  # ValueError: the stream is not a file
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, stream.fileno())
+        os.close(devnull)
 
 
-_show_others = warnings.showwarning
+_default_showwarning = warnings.showwarning
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
     if issubclass(category, RunWarning):
         note(f"tfrnn: warning: {one_line(message)}")
     else:
-        _show_others(message, category, *rest)
+        _default_showwarning(message, category, *rest)

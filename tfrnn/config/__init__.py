@@ -1,6 +1,6 @@
-"""Settings: each with its name, default, bounds and help, written once.
+"""Settings: the name, default, bounds and help of each, written once.
 
-In come values by name, from flags, from Python or from config.json; out come frozen sections that are known to be valid
-(`Config` has those of a training run), the presets of the book's sections, and how much memory a config takes. Flags,
-help and config.json are made from the same fields. Nothing here imports TensorFlow.
+Input: values by name, from flags, Python or config.json. Output: frozen, validated sections of settings (`Config` holds
+those of a training run), the presets of the book's sections, and the memory that a config needs. Flags, help pages and
+config.json are made from the same fields. Nothing here imports TensorFlow.
 """

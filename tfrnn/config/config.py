@@ -11,7 +11,7 @@ from tfrnn.errors import UserError, did_you_mean
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """All settings of a run, in four sections."""
+    """All settings of a training run, in four sections."""
 
     data: Data = dataclasses.field(default_factory=Data)
     model: Model = dataclasses.field(default_factory=Model)
@@ -19,37 +19,53 @@ class Config:
     run: Run = dataclasses.field(default_factory=Run)
 
     def replace(self, **settings: Any) -> "Config":
-        """A config with these settings changed, each given by its own name. Raises UserError on a wrong one."""
+        """Returns a config with these settings changed, each given by its name, whichever section it is in.
+
+        Raises:
+          UserError: a name is unknown, a value is out of bounds, or settings contradict each other.
+        """
         sections = {}
         for name, section in vars(self).items():
-            own = {f.name: settings.pop(f.name) for f in dataclasses.fields(section) if f.name in settings}
-            sections[name] = dataclasses.replace(section, **own)
+            changes = {f.name: settings.pop(f.name) for f in dataclasses.fields(section) if f.name in settings}
+            sections[name] = dataclasses.replace(section, **changes)
         if settings:
             raise UserError(f"unknown setting {', '.join(sorted(settings))}; the settings are {', '.join(self.flat())}")
         return Config(**sections)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its name."""
+        """Returns the values of all settings by name, without the sections."""
         return {name: value for section in vars(self).values() for name, value in vars(section).items()}
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """What config.json holds: sections of settings."""
+        """Returns the settings of each section as a dictionary: the content of config.json."""
         return {name: dict(vars(section)) for name, section in vars(self).items()}
 
     @classmethod
     def from_dict(cls, data: Any) -> "Config":
-        """The inverse of to_dict, for data from a file: nothing missing, nothing unknown, every value checked."""
+        """Returns the config with this content of config.json; the inverse of `to_dict`.
+
+        Raises:
+          UserError: a key is missing or unknown, or a value is wrong.
+        """
         sections = {}
-        expected = cls()
-        _check_keys("config", data, vars(expected))
-        for name, section in vars(expected).items():
+        default = cls()
+        _check_keys("config", data, vars(default))
+        for name, section in vars(default).items():
             _check_keys(f"config section {name}", data[name], vars(section))
             sections[name] = type(section)(**data[name])
         return cls(**sections)
 
     @classmethod
     def from_preset(cls, preset: str = DEFAULT_PRESET, **settings: Any) -> "Config":
-        """A preset's config, with these settings in place of its own."""
+        """Returns the config of a preset, changed by the given settings.
+
+        Args:
+          preset: one of the names in `PRESETS`.
+          **settings: settings by name; they override those of the preset.
+
+        Raises:
+          UserError: the preset or a setting is unknown, or a value is wrong.
+        """
         if preset not in PRESETS:
             raise UserError(
                 f"--preset must be one of {', '.join(PRESETS)}; got {preset!r}{did_you_mean(preset, PRESETS)}"
@@ -61,13 +77,14 @@ SECTIONS = (Data, Model, Training, Run)
 
 
 def may_change_on_resume(name: str) -> bool:
+    """Returns whether a run may be resumed with another value of this setting."""
     fields = (field for section in SECTIONS for field, _ in section.fields())
     return any(field.name == name and field.metadata.get("may_change") for field in fields)
 
 
-def _check_keys(what: str, data: Any, expected: Mapping[str, Any]) -> None:
+def _check_keys(name: str, data: Any, expected: Mapping[str, Any]) -> None:
     if not isinstance(data, dict):
-        raise UserError(f"{what} must be an object with {', '.join(expected)}; got {type(data).__name__}")
+        raise UserError(f"{name} must be an object with {', '.join(expected)}; got {type(data).__name__}")
     unknown, missing = sorted(set(data) - set(expected)), sorted(set(expected) - set(data))
     if unknown or missing:
-        raise UserError(f"{what} has unknown keys [{', '.join(unknown)}] and lacks [{', '.join(missing)}]")
+        raise UserError(f"{name} has unknown keys [{', '.join(unknown)}] and lacks [{', '.join(missing)}]")

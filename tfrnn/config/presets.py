@@ -1,12 +1,13 @@
-"""Named settings: those of the book's sections, and of forecasting."""
+"""Named groups of settings: the models of the book's sections, and the defaults for forecasting."""
 
 from typing import Any
 
-# Settings that differ from the defaults, which are those of rnn_concise (Dive into Deep Learning, 8.6).
+# Each preset lists the settings that differ from the defaults, which are those of rnn_concise (Dive into Deep Learning,
+# section 8.6).
 _SCRATCH_RNN = {"implementation": "scratch", "units": 512}
 _SCRATCH_GRU = {"implementation": "scratch", "cell": "gru"}
 _SCRATCH_LSTM = {"implementation": "scratch", "cell": "lstm"}
-# The lyrics are of the book's first edition, whose batches have no random offset.
+# The lyrics are from the book's first edition, whose batches have no random offset.
 _LYRICS = {"corpus": "jay_lyrics", "vocabulary": "training", "random_offset": False, "clip_norm": 0.01}
 _LYRICS_SCRATCH = {**_LYRICS, "implementation": "scratch", "learning_rate": 100.0}
 _LYRICS_ADAM = {**_LYRICS, "optimizer": "adam", "learning_rate": 0.01, "epochs": 160}
@@ -29,8 +30,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "jay_lstm_concise": {**_LYRICS_ADAM, "cell": "lstm"},
 }
 DEFAULT_PRESET = "rnn_concise"
-# What forecasting a series takes in place of the defaults, which are for texts.
-FORECAST: dict[str, Any] = {
+# The defaults for forecasting a series if they differ from those for texts.
+FORECAST_DEFAULTS: dict[str, Any] = {
     "cell": "gru",
     "units": 16,
     "optimizer": "adam",

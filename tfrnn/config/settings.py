@@ -1,6 +1,6 @@
-"""A setting: its default, bounds and help in one place. Sections of them are checked when they are made.
+"""A setting: its default, bounds and help in one place; and sections of settings, validated when they are made.
 
-Flags, notebook arguments and config.json are made from the fields of sections, see config.py.
+Flags, arguments in Python and config.json are made from the fields of sections, see config.py.
 """
 
 import dataclasses
@@ -14,22 +14,34 @@ TEXTS = tuple[str, ...]
 
 
 def setting(default: Any, help: str, **bounds: Any) -> Any:
-    """A field with its help and bounds: choices, pattern (and its form in words), minimum,
-    maximum, above, below; may_change on resume; rare, where few need it, so that --helpfull alone shows it."""
+    """Returns a dataclass field for a setting.
+
+    Args:
+      default: the default value.
+      help: what the setting does, as --help shows it.
+      **bounds: the valid values and how the setting is used, any of:
+        choices: the valid values.
+        pattern: a regular expression that a text must match.
+        form: the pattern in words, for error messages.
+        minimum, maximum: inclusive bounds.
+        above, below: exclusive bounds.
+        may_change: whether a run may be resumed with another value.
+        rare: whether the flag is shown only by --helpfull.
+    """
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
 
 
 class Section:
-    """A frozen dataclass of settings, each checked when the section is made."""
+    """The base class of frozen dataclasses of settings; making one raises UserError if a value is wrong."""
 
     def __post_init__(self) -> None:
         for field, kind in self.fields():
-            checked = _check(field, kind, getattr(self, field.name))
-            object.__setattr__(self, field.name, checked)  # frozen: 1 given for a float becomes 1.0
+            value = _validated(field, kind, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # the dataclass is frozen, and 1 given for a float becomes 1.0
 
     @classmethod
     def fields(cls) -> list[tuple[dataclasses.Field, Any]]:
-        """The fields and their types, in order; what flags are made from."""
+        """Returns the fields with their types, in order."""
         kinds = get_type_hints(cls)
         return [(field, kinds[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
@@ -38,30 +50,34 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "
 
 
 def parse(field: dataclasses.Field, kind: Any, text: str) -> Any:
-    """The value of a setting given as text. Raises UserError where the text is no such value."""
+    """Returns the value of a setting that is given as text, e.g. as a flag.
+
+    Raises:
+      UserError: the text is not a valid value of the setting.
+    """
     try:
         value = _BOOLEANS[text.lower()] if kind is bool else kind(text) if kind in (int, float) else text
     except (ValueError, KeyError):
         value = text
-    return _check(field, kind, value)
+    return _validated(field, kind, value)
 
 
-def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
-    """The value, of the field's type and within its bounds; a list becomes a tuple and an int a float if need be."""
+def _validated(field: dataclasses.Field, kind: Any, value: Any) -> Any:
+    """Returns a valid value as the field's type: a list becomes a tuple and an int a float. Else raises UserError."""
     bounds = field.metadata
     if kind is float and type(value) is int and abs(value) < 1e300:
         value = float(value)
     if kind == TEXTS and type(value) is list:
         value = tuple(value)
-    good = type(value) is (tuple if kind == TEXTS else kind)
-    if type(value) is tuple:
-        good = good and all(type(item) is str for item in value)
+    valid = type(value) is (tuple if kind == TEXTS else kind)
     if kind is float:
-        good = good and math.isfinite(value)
-    if type(value) in (str, tuple):
-        good = good and _is_unicode("".join(value)) if good else False
-    good = (
-        good
+        valid = valid and math.isfinite(value)
+    if kind == TEXTS:
+        valid = valid and all(type(item) is str for item in value)
+    if kind in (str, TEXTS):
+        valid = valid and _is_utf8("".join(value))
+    valid = (
+        valid
         and value in bounds.get("choices", (value,))
         and ("pattern" not in bounds or re.fullmatch(bounds["pattern"], value) is not None)
         and ("minimum" not in bounds or value >= bounds["minimum"])
@@ -69,14 +85,14 @@ def _check(field: dataclasses.Field, kind: Any, value: Any) -> Any:
         and ("above" not in bounds or value > bounds["above"])
         and ("below" not in bounds or value < bounds["below"])
     )
-    if not good:
-        meant = did_you_mean(value, bounds.get("choices", ())) if type(value) is str else ""
-        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}{meant}")
+    if not valid:
+        hint = did_you_mean(value, bounds.get("choices", ())) if type(value) is str else ""
+        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}{hint}")
     return value
 
 
-def _is_unicode(text: str) -> bool:
-    """Whether the text can be written as UTF-8: a file name of other bytes cannot."""
+def _is_utf8(text: str) -> bool:
+    """Returns whether the text can be encoded as UTF-8, which a file name of other bytes cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -85,6 +101,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _expected(field: dataclasses.Field, kind: Any) -> str:
+    """Returns the valid values of a field in words."""
     bounds = field.metadata
     if "choices" in bounds:
         return f"one of {', '.join(bounds['choices'])}"

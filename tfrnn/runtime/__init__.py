@@ -1,5 +1,5 @@
-"""The machine: cores, memory, devices, strategies, workers, and files that are whole or absent.
+"""The machine: cores, memory, devices, distribution strategies, workers, and crash-safe files.
 
-In come the settings of a run and the environment; out come a `tf.distribute` strategy, thread and chain counts, and
-writes that a crash cannot leave half done. Nothing here knows of texts or models.
+Input: the settings of a run and the environment. Output: a `tf.distribute` strategy, numbers of threads and chains, and
+files that are either complete or absent, even after a crash. Nothing here knows about texts or models.
 """

@@ -1,4 +1,4 @@
-"""Devices and the strategies of tf.distribute over them."""
+"""Devices, and the strategies of tf.distribute over them."""
 
 from typing import Any
 
@@ -6,7 +6,14 @@ from tfrnn.errors import UserError
 
 
 def device_name(device: str = "auto") -> str:
-    """`auto`, `cpu` or `gpu:N` as TensorFlow names it, such as /CPU:0. Raises UserError where it is not there."""
+    """Returns TensorFlow's name of a device, e.g. `/CPU:0`.
+
+    Args:
+      device: `cpu`, `gpu:N`, or `auto` for the first GPU if there is one.
+
+    Raises:
+      UserError: the device does not exist.
+    """
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
@@ -19,7 +26,7 @@ def device_name(device: str = "auto") -> str:
 
 
 def devices_of(strategy: Any) -> tuple[str, ...]:
-    """The devices on which this process runs replicas of a strategy; none of the default one, which names none."""
+    """Returns the devices on which this process runs replicas; none for the default strategy, which names none."""
     try:
         return strategy.extended.worker_devices
     except (AttributeError, RuntimeError):
@@ -27,27 +34,30 @@ def devices_of(strategy: Any) -> tuple[str, ...]:
 
 
 def one_device(device: str = "auto"):
-    """tf.distribute.OneDeviceStrategy on that device."""
+    """Returns a tf.distribute.OneDeviceStrategy on a device, which is given as for `device_name`."""
     import tensorflow as tf
 
     return tf.distribute.OneDeviceStrategy(device_name(device))
 
 
 def mirrored(device: str = "auto"):
-    """tf.distribute.MirroredStrategy on all GPUs, or, for `cpu` and where there are none, all devices of the CPU."""
+    """Returns a tf.distribute.MirroredStrategy on all GPUs; for `cpu` or without GPUs, on all logical CPU devices."""
     import tensorflow as tf
 
     if device != "cpu" and (gpus := tf.config.list_logical_devices("GPU")):
         return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus])
-    # By default CPU devices meet in collective operations, of which a process can have one set of devices only.
+    # Collective operations, the default between CPUs, allow only one set of devices in a process.
     cpus = [cpu.name for cpu in tf.config.list_logical_devices("CPU")]
     return tf.distribute.MirroredStrategy(cpus, tf.distribute.ReductionToOneDevice())
 
 
 def multi_worker(device: str = "auto"):
-    """tf.distribute.MultiWorkerMirroredStrategy over the workers of TF_CONFIG, each with all its GPUs, if it has some.
+    """Returns a tf.distribute.MultiWorkerMirroredStrategy over the workers of TF_CONFIG, when all have started.
 
-    Returns when all of them are there. Raises UserError where this worker's own address cannot be taken.
+    Each worker uses all its GPUs, or its CPU if it has none or `device` is `cpu`.
+
+    Raises:
+      UserError: this worker's address cannot be used.
     """
     import tensorflow as tf
 
@@ -55,8 +65,8 @@ def multi_worker(device: str = "auto"):
         tf.config.set_visible_devices([], "GPU")
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    except tf.errors.UnknownError as error:  # its server does not start
+    except tf.errors.UnknownError as error:  # its server cannot start
         raise UserError(
-            f"--strategy=multi_worker: expected an address of this machine that is free, for this worker in TF_CONFIG, "
-            f"but {error.message}; end who uses it, or take another port"
+            f"--strategy=multi_worker: expected a free address of this machine for this worker in TF_CONFIG, but "
+            f"{error.message}; end the program that uses it, or choose another port"
         ) from None

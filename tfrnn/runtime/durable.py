@@ -1,6 +1,6 @@
-"""Files that are complete or absent, and read without being led out of their folder; a folder held by one process.
+"""Crash-safe writing of files, safe reading of untrusted ones, and a lock on a folder.
 
-What is raised here is OSError; who knows what the file is for makes a message of it.
+Errors are OSError; callers, who know what the file is for, turn them into messages.
 """
 
 import contextlib
@@ -12,46 +12,51 @@ from typing import BinaryIO
 
 try:
     import fcntl
-except ImportError:  # Windows, where a folder is not held
+except ImportError:  # Windows, where folders are not locked
     fcntl = None  # type: ignore[assignment]
 
-NEW = ".new"  # behind the name of a file that is being written
+PARTIAL = ".new"  # suffix of the name of a file that is being written
 
 
 def write(path: Path, data: bytes | memoryview) -> None:
-    """Makes the file, or replaces it: under another name first, flushed to the disk, then renamed.
+    """Creates or replaces a file atomically: writes it under a temporary name, flushes it to the disk and renames it.
 
-    Killed at any moment it leaves the old file or the new one, and at most one more whose name ends with NEW.
+    A process that is killed meanwhile leaves the old file or the new one, and possibly a file whose name ends with
+    `PARTIAL`.
     """
-    new = path.with_name(path.name + NEW)
+    temporary = path.with_name(path.name + PARTIAL)
     try:
-        new.unlink(missing_ok=True)
-        with open(new, "xb") as file:  # a new file, so that no link is written through
+        temporary.unlink(missing_ok=True)
+        with open(temporary, "xb") as file:  # x: never through an existing link
             file.write(data)
             _flush(file)
-        os.replace(new, path)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            new.unlink()
+            temporary.unlink()
         raise
     _flush_folder(path.parent)
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds to the end of a file; a failure may leave a part of it there. Not yet flushed, see `flush`."""
+    """Appends to a file without flushing it to the disk, see `flush`; on failure a part may have been written."""
     with open(path, "ab") as file:
         file.write(data)
 
 
 def flush(path: Path) -> None:
-    """Returns when what has been written to the file is on the disk."""
+    """Flushes a file to the disk, so that its content survives a power failure."""
     with open(path, "r+b") as file:
         _flush(file)
 
 
 def open_file(path: Path, limit: int) -> BinaryIO:
-    """A file to read, if it is a regular one of at most `limit` bytes: no link, folder, pipe or device."""
-    # A pipe without a writer would be waited for; a link could lead anywhere.
+    """Opens a regular file of at most `limit` bytes for reading.
+
+    Raises:
+      OSError: it is a link, folder, pipe or device, it is larger than `limit` bytes, or it cannot be read.
+    """
+    # O_NOFOLLOW: a link could lead anywhere. O_NONBLOCK: opening a pipe would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         file = os.fdopen(os.open(path, flags), "rb")
@@ -71,24 +76,27 @@ def open_file(path: Path, limit: int) -> BinaryIO:
 
 
 def read(path: Path, limit: int) -> bytes:
-    """The content of such a file."""
+    """Returns the content of a regular file of at most `limit` bytes; raises OSError as `open_file` does."""
     with open_file(path, limit) as file:
         return file.read()
 
 
-class Hold:
-    """Holds a folder for this process, until `release` or the end of the process, however that comes.
+class FolderLock:
+    """An exclusive lock on a folder, held until `release` or the end of the process, however it ends.
+
+    Args:
+      folder: an existing folder.
 
     Attributes:
-      held: false where the system, or the folder's file system, cannot do that.
+      locked: False if the operating system or the folder's file system has no locks.
 
     Raises:
-      BlockingIOError: another process holds it.
+      BlockingIOError: another process has locked the folder.
     """
 
     def __init__(self, folder: Path):
         self._descriptor: int | None = None
-        self.held = False
+        self.locked = False
         if fcntl is None:
             return
         descriptor = os.open(folder, os.O_RDONLY)
@@ -97,12 +105,13 @@ class Hold:
         except BlockingIOError:
             os.close(descriptor)
             raise
-        except OSError:  # a file system that has no locks
+        except OSError:  # a file system without locks
             os.close(descriptor)
             return
-        self._descriptor, self.held = descriptor, True
+        self._descriptor, self.locked = descriptor, True
 
     def release(self) -> None:
+        """Unlocks the folder."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -114,7 +123,7 @@ def _flush(file: BinaryIO) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """What has been renamed or made there stays so after a power cut, where the system can do that."""
+    """Flushes a folder's entries to the disk, so that new and renamed files survive a power failure, if supported."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""The machine as it is before TensorFlow loads: cores, memory, the terminal, and an import without its log lines."""
+"""What is known before TensorFlow loads: cores, memory and the terminal; and importing TensorFlow quietly."""
 
 import contextlib
 import os
@@ -11,22 +11,22 @@ from tfrnn.errors import UserError
 
 @contextlib.contextmanager
 def without_native_stderr() -> Iterator[None]:
-    """Nothing that C++ code writes to file descriptor 2 is seen; Python's exceptions are."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    """Discards what is written to file descriptor 2 within this context, such as the log lines of C++ code."""
+    saved, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
-        os.close(nowhere)
+        os.close(devnull)
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow without what it writes about CUDA and CPU instructions.
+    """Imports TensorFlow without its log lines about CUDA and CPU instructions.
 
-    Part of that is written before its own log level is read, so the level alone does not help. A user who sets
-    TF_CPP_MIN_LOG_LEVEL sees it all.
+    TensorFlow writes some of them before it reads its log level, so the level alone does not suppress them. If the
+    environment variable TF_CPP_MIN_LOG_LEVEL is set, nothing is suppressed.
     """
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
@@ -41,35 +41,36 @@ def import_tensorflow_quietly() -> None:
             tf.config.list_physical_devices()
     finally:
         print(end=f"\r{' ' * len(waiting)}\r" if waiting else "", file=sys.stderr, flush=True)
-        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # a process that this one starts decides for itself
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # not inherited by child processes
 
 
 def num_cores() -> int:
-    """CPU cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int | None:
-    """What this process may use: the machine's memory, or what a container has of it; None where that is unknown."""
-    found = []
+    """Returns the memory of the machine or the limit of its container, whichever is smaller; None if unknown."""
+    limits = []
     with contextlib.suppress(ValueError, OSError, AttributeError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(ValueError, OSError):
-        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # or "max"
-    return min(found, default=None)
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))  # or "max"
+    return min(limits, default=None)
 
 
-def check_memory(needed: int, what: str) -> None:
-    """Raises UserError where `what` needs more bytes than there are."""
-    there = memory_bytes()
-    if there is not None and needed > there:
+def check_memory(needed_bytes: int, purpose: str) -> None:
+    """Raises UserError if the machine has less memory than `purpose`, the subject of the message, needs."""
+    available = memory_bytes()
+    if available is not None and needed_bytes > available:
         raise UserError(
-            f"{what} needs {needed / 1e9:,.1f} GB at the least, and this machine has {there / 1e9:,.1f} GB; take less"
+            f"{purpose} needs at least {needed_bytes / 1e9:,.1f} GB, and this machine has {available / 1e9:,.1f} GB; "
+            "choose smaller values"
         )
 
 
 def terminal_columns() -> int:
-    """The width of the terminal behind stderr; 80 where it does not say, for which tqdm would show nothing."""
+    """Returns the width of the terminal on stderr, or 80 if it is unknown (tqdm would then show no bar)."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Threads of TensorFlow, and chains: the slices of a batch that are computed side by side on them."""
+"""TensorFlow's threads, and chains: slices of a batch that are computed in parallel, each on a thread."""
 
 import warnings
 from typing import Any
@@ -8,21 +8,21 @@ from tfrnn.runtime.devices import devices_of
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.runtime.host import import_tensorflow_quietly, num_cores
 
-FEWEST_ROWS = 8  # of a chain's slice of a batch
-MOST_CHAINS = 8  # each is traced, and makes the graph larger
+MIN_ROWS_PER_CHAIN = 8
+MAX_CHAINS = 8  # each is traced, and makes the graph larger
 
 
 def set_threads(cpu_devices: int = 1) -> None:
-    """One thread for an operation, and as many operations side by side as there are cores.
+    """Lets TensorFlow run each operation on one thread, and as many operations in parallel as there are cores.
 
-    The products of a small recurrent layer are too small to be divided between threads; the chains that a batch is cut
-    into run side by side (`Trainer`'s chains). The commands call this; in a notebook it is to be called before anything
-    else of TensorFlow. Nothing is changed once TensorFlow has started its threads, with the first tensor.
+    The matrix products of a small recurrent layer are too small to be divided between threads. Instead a batch is cut
+    into chains, which run in parallel (see `Trainer`). The commands call this function; in a notebook call it before
+    using TensorFlow. It has no effect once TensorFlow has started its threads, with the first tensor.
 
     >>> tfrnn.set_threads()
 
     Args:
-      cpu_devices: so many logical devices are made of the CPU, each with these threads, to try strategies on.
+      cpu_devices: the number of logical devices to divide the CPU into, for trying distribution strategies.
     """
     import_tensorflow_quietly()
     import tensorflow as tf
@@ -37,42 +37,49 @@ def set_threads(cpu_devices: int = 1) -> None:
         pass
 
 
-_remarked = False
+_warned = False
 
 
-def remark_on_threads(strategy: Any = None) -> None:
-    """Warns once where training on a CPU has TensorFlow's own threads, nobody having set any."""
-    global _remarked
+def warn_of_default_threads(strategy: Any = None) -> None:
+    """Warns, once per process, if training on a CPU uses TensorFlow's default threads, which are slower."""
+    global _warned
     import tensorflow as tf
 
     threading = tf.config.threading
-    own = not (threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads())
-    if own and num_cores() > 1 and not jit_by_default(strategy) and not _remarked:
-        _remarked = True
+    chosen = threading.get_intra_op_parallelism_threads() or threading.get_inter_op_parallelism_threads()
+    if not chosen and num_cores() > 1 and not jit_by_default(strategy) and not _warned:
+        _warned = True
         warnings.warn(
-            "TensorFlow started with its own threads, with which small layers train at three quarters to nine "
-            "tenths of the speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
+            "TensorFlow started with its default threads, with which small layers train at 75 to 90 percent of the "
+            "speed; to avoid it, restart and call tfrnn.set_threads() before anything else of TensorFlow",
             stacklevel=3,
         )
 
 
 def num_chains(rows: int, strategy: Any = None) -> int:
-    """Into how many equal slices, computed side by side, a step should cut a replica's rows of a batch: on a GPU one.
+    """Returns the number of equal slices to cut a replica's rows of a batch into, for computing them in parallel.
 
-    On a CPU one for each core of the replica's, as far as that divides the rows into slices of FEWEST_ROWS at least.
-    Two chains on two cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four
-    gave no more than two beyond the noise, and take longer to trace.
+    On a GPU it is 1. On a CPU it is the largest divisor of the number of rows that is at most the replica's number of
+    cores and leaves at least MIN_ROWS_PER_CHAIN rows in each slice. On two cores two chains were 1.2 to 1.4 times as
+    fast as one, for each cell with 256 units and the RNN with 512; four were no faster than two, and take longer to
+    trace.
+
+    Args:
+      rows: the number of rows of a batch that the replica computes.
+      strategy: the strategy that the replica belongs to; by default a single replica.
     """
     if jit_by_default(strategy):
         return 1
     cores = num_cores() // max(1, len(devices_of(strategy)))
-    most = min(cores, rows // FEWEST_ROWS, MOST_CHAINS)
-    return max([chains for chains in range(1, most + 1) if rows % chains == 0], default=1)
+    limit = min(cores, rows // MIN_ROWS_PER_CHAIN, MAX_CHAINS)
+    return max([chains for chains in range(1, limit + 1) if rows % chains == 0], default=1)
 
 
 def check_chains(chains: int, batch_size: int, replicas: int = 1) -> None:
-    """Raises UserError where a batch cannot be cut into so many equal slices for each replica; 0 is num_chains' own
-    choice."""
+    """Raises UserError if a batch cannot be cut into `chains` equal slices for each replica.
+
+    0, which stands for the choice of `num_chains`, is always valid.
+    """
     if chains and batch_size % (replicas * chains):
         each = f" for each of {replicas} replicas" if replicas > 1 else ""
         raise UserError(
