@@ -1,4 +1,4 @@
-"""The commands, called as a user calls them."""
+"""Runs the commands as a user does: in this process or in a new one."""
 
 import contextlib
 import io
@@ -11,11 +11,20 @@ from unittest import mock
 
 from tfrnn.cli import program
 
-SMALL = ["--units=16", "--batch_size=4", "--num_steps=8", "--max_tokens=600", "--validation_tokens=200", "--epochs=3"]
+# Flags of a small training run, which takes a second or two, mostly for tracing.
+SMALL = [
+    "--units=16",
+    "--batch_size=4",
+    "--num_steps=5",
+    "--max_tokens=600",
+    "--validation_tokens=200",
+    "--epochs=3",
+    "--chains=1",
+]
 
 
 def run(main, *arguments):
-    """A command in this process: exit status, stdout, stderr."""
+    """Runs a command in this process; returns its exit status, stdout and stderr."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
         contextlib.redirect_stdout(out),
@@ -30,12 +39,12 @@ def run(main, *arguments):
 
 
 def quiet_environment():
-    """This process's, as a user's is: without what the tests' own import of TensorFlow may have set."""
+    """Returns this process's environment without what importing TensorFlow in the tests may have set."""
     return {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
 
 
 def command(*arguments, environment=None, **kwargs):
-    """A command in a process of its own, which SIGINT interrupts, though these tests may be a job that it does not."""
+    """Starts a module in a new process, which SIGINT interrupts even if the tests ignore it, as background jobs do."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=-1,
@@ -48,12 +57,15 @@ def command(*arguments, environment=None, **kwargs):
 
 
 def interruptible():
+    """Restores the default action of SIGINT, which background jobs ignore."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def metrics(run_dir):
+    """Returns the rows of metrics.jsonl."""
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
 def without_timings(rows):
+    """Returns rows of metrics without what differs between equal runs."""
     return [{k: v for k, v in row.items() if k not in ("tokens_per_sec", "seconds")} for row in rows]

@@ -1,16 +1,17 @@
-"""Several workers on this machine, each a process, on addresses of the loopback interface."""
+"""Starts several workers of a cluster on this machine, each in a process, with addresses of the loopback interface."""
 
 import json
+import os
 import socket
 import sys
 
 from entry_points import command
 
-SECONDS = 120  # that a worker may take
+SECONDS = 120  # to wait for a worker at most
 
 
 def free_ports(count):
-    """So many ports that nobody has at this moment."""
+    """Returns ports that are not in use now."""
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:
         s.bind(("127.0.0.1", 0))
@@ -20,28 +21,70 @@ def free_ports(count):
     return ports
 
 
-def configs(count, chief=False):
-    """TF_CONFIG of each of so many workers, with a task of type chief or without."""
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
+def loopback_addresses(count):
+    return [f"127.0.0.1:{port}" for port in free_ports(count)]
+
+
+def tf_configs(count, chief=False):
+    """Returns TF_CONFIG for each worker; with `chief` the first is a task of type chief."""
+    addresses = loopback_addresses(count)
     cluster = {"chief": addresses[:1], "worker": addresses[1:]} if chief else {"worker": addresses}
     tasks = [{"type": kind, "index": i} for kind, role in cluster.items() for i in range(len(role))]
     return [json.dumps({"cluster": cluster, "task": task}) for task in tasks]
 
 
-def start(count, *arguments, config=None, chief=False):
-    """Processes of `python -m tfrnn.train` as workers of one cluster."""
+def start_training(configs, *arguments):
+    """Starts `python -m tfrnn.train` once for each TF_CONFIG."""
     flags = ["tfrnn.train", "--strategy=multi_worker", "--worker_timeout=60", *arguments]
-    made = config or configs(count, chief)
-    return [command(*flags, environment={"TF_CONFIG": c}) for c in made]
+    return [command(*flags, environment={"TF_CONFIG": config}) for config in configs]
 
 
-def results(workers):
-    """Exit status, stdout and stderr of each, when all have ended."""
-    return [(w.returncode, *texts) for w in workers for texts in [w.communicate(timeout=SECONDS)]]
+def start_training_every_cell(configs, path):
+    """Starts `main` of this module once for each TF_CONFIG; the chief writes the arrays to `path`."""
+    search_path = os.pathsep.join(filter(None, sys.path))
+    return [
+        command("workers", str(path), environment={"TF_CONFIG": config, "PYTHONPATH": search_path})
+        for config in configs
+    ]
+
+
+def results(processes):
+    """Waits for the processes; returns the exit status, stdout and stderr of each."""
+    texts = [process.communicate(timeout=SECONDS) for process in processes]
+    return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
+
+
+def train_every_cell(strategy):
+    """Trains a small model with each cell, on sequential and on random batches.
+
+    Returns:
+      By name: losses of each epoch, and all arrays of the trainer's snapshot.
+    """
+    import keras
+    import numpy as np
+    from all_cells import CELLS
+
+    import tfrnn
+
+    ids = np.random.default_rng(0).integers(1, 9, 400)
+    validation = tfrnn.sequential_batches(ids[:150], 12, 3, random_offset=False)
+    arrays = {}
+    for cell, cell_class in CELLS.items():
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = tfrnn.LanguageModel(tfrnn.RNN(cell_class(7)), 9)
+            trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01), 0.5, strategy)
+        for make_batches in (tfrnn.sequential_batches, tfrnn.random_batches):
+            history = trainer.fit(make_batches(ids, 12, 3, seed=3), 2, validation).history
+            for measure in ("loss", "val_loss", "gradient_norm"):
+                arrays[f"{cell} {make_batches.__name__} {measure}"] = np.array(history[measure])
+        snapshot = trainer.snapshot().items()
+        arrays |= {f"{cell} {name}": array for name, array in snapshot if not name.startswith("best")}
+    return arrays
 
 
 def main():
-    """As one of them, trains a model with every cell; the chief writes what has come of it into the file named."""
+    """Trains every cell as one of several workers."""
     from tfrnn.runtime import cluster, devices, host, threads
 
     host.import_tensorflow_quietly()
@@ -50,13 +93,13 @@ def main():
     strategy = devices.multi_worker()
     import numpy as np
 
-    from tests.training.test_replicas import CELLS, trained, trainer_of  # which already computes
+    from tfrnn.training.replicas import Replicas
 
-    found = {f"{cell}.{i}": x for cell in CELLS for i, x in enumerate(trained(trainer_of(strategy, cell)))}
-    trainer = trainer_of(strategy)
-    if trainer.replicas.is_chief:
-        np.savez(sys.argv[1], **found)
-    trainer.replicas.agree([0])  # all end together
+    arrays = train_every_cell(strategy)
+    replicas = Replicas(strategy)
+    if replicas.is_chief:
+        np.savez(sys.argv[1], **arrays)
+    replicas.agree([0])  # a worker that ends first would stop the others
 
 
 if __name__ == "__main__":
