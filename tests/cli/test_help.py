@@ -1,11 +1,10 @@
-"""The help of the program and its commands, in lines that a terminal holds; and what is said where a name is wrong."""
+"""The help of the program and its commands, the command lines it shows, and errors about wrong names."""
 
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
-from unittest import mock
 
 import pytest
 from entry_points import run
@@ -14,7 +13,8 @@ import tfrnn
 from tfrnn import __main__
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation
-from tfrnn.errors import did_you_mean
+from tfrnn.errors import did_you_mean, join_with_or
+from tfrnn.runtime import host
 
 COMMANDS = __main__.commands()
 ROOT = Path(__file__).parents[2]
@@ -25,16 +25,16 @@ def called_as_python(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "tfrnn"])
 
 
-def shown(main, *arguments):
+def stdout_of(main, *arguments):
     status, out, err = run(main, *arguments)
     assert (status, err) == (0, "")
     return out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example_and_the_usual_flags_and_helpfull_has_all(command):
+def test_help_has_examples_and_the_usual_flags_and_helpfull_has_all_flags(command):
     module = COMMANDS[command]
-    usual, everything = shown(module.main, "--help"), shown(module.main, "--helpfull")
+    usual, everything = stdout_of(module.main, "--help"), stdout_of(module.main, "--helpfull")
     flags = module.make_flags()
     names = {name for name in flags.values if name not in ("help", "h", "helpfull")}
     in_help, in_full = (set(re.findall(r"^  --(\w+)", text, re.MULTILINE)) for text in (usual, everything))
@@ -51,44 +51,44 @@ def test_help_has_an_example_and_the_usual_flags_and_helpfull_has_all(command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("flag", ["--help", "--helpfull"])
-def test_no_line_is_wider_than_80_columns_where_the_width_is_unknown(command, flag):
-    lines = shown(COMMANDS[command].main, flag).splitlines()
+def test_no_line_is_wider_than_80_columns_if_the_width_is_unknown(command, flag):
+    lines = stdout_of(COMMANDS[command].main, flag).splitlines()
     assert 60 < max(map(len, lines)) <= 80
     assert [line for line in lines if line != line.rstrip()] == []
 
 
 @pytest.mark.parametrize(("columns", "widest"), [(10, 40), (50, 50), (90, 90), (500, 100)])
-def test_help_is_as_wide_as_the_terminal(columns, widest):
-    with mock.patch("tfrnn.runtime.host.terminal_columns", return_value=columns):
-        lines = shown(COMMANDS["train"].main, "--helpfull").splitlines()
+def test_help_is_as_wide_as_the_terminal(columns, widest, monkeypatch):
+    monkeypatch.setattr(host, "terminal_columns", lambda: columns)
+    lines = stdout_of(COMMANDS["train"].main, "--helpfull").splitlines()
     to_paste = [line for line in lines if "python -m" in line]
     assert widest - 15 < max(len(line) for line in lines if line not in to_paste) <= widest
 
 
-def test_help_shows_defaults_choices_and_how_to_switch_off():
-    train, forecast = (" ".join(shown(COMMANDS[name].main, "--helpfull").split()) for name in ("train", "forecast"))
+def test_help_shows_defaults_choices_and_how_to_switch_a_flag_off():
+    train, forecast = (" ".join(stdout_of(COMMANDS[name].main, "--helpfull").split()) for name in ("train", "forecast"))
     assert "--units=256 " in train
     assert "--units=16 " in forecast
     assert "--cell=rnn the recurrent cell: rnn, gru or lstm " in train
     assert "--norandom_offset switches it off" in train
     assert train.count("switches it off") == 1
-    assert len(shown(COMMANDS["train"].main, "--help").splitlines()) <= 50
+    assert len(stdout_of(COMMANDS["train"].main, "--help").splitlines()) <= 50
 
 
-def test_the_program_lists_its_commands_by_their_own_summaries():
-    overview = shown(__main__.choose)
-    assert overview == shown(__main__.choose, "--help") == shown(__main__.choose, "-h")
+def test_the_program_lists_its_commands_with_their_summaries():
+    overview = stdout_of(__main__.choose)
+    assert overview == stdout_of(__main__.choose, "--help") == stdout_of(__main__.choose, "-h")
     assert max(map(len, overview.splitlines())) <= 80
     words = " ".join(overview.split())
     for command, module in COMMANDS.items():
         assert f" {command} {module.__doc__.splitlines()[0]} " in words
     assert f"python -m tfrnn.train {COMMANDS['train'].EXAMPLES[0]}\n" in overview
-    assert shown(__main__.choose, "--version") == f"tfrnn {tfrnn.__version__}\n"
+    assert stdout_of(__main__.choose, "--version") == f"tfrnn {tfrnn.__version__}\n"
 
 
-def test_a_command_of_the_program_is_the_module_of_that_name():
-    for command, module in COMMANDS.items():
-        assert shown(__main__.choose, command, "--help") == shown(module.main, "--help")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_program_is_the_module_of_that_name(command):
+    assert stdout_of(__main__.choose, command, "--help") == stdout_of(COMMANDS[command].main, "--help")
 
 
 @pytest.mark.parametrize(
@@ -106,28 +106,35 @@ def test_a_command_of_the_program_is_the_module_of_that_name():
         ("train runs/first", "expected only flags, such as --name=value; got 'runs/first'"),
     ],
 )
-def test_a_wrong_word_is_one_line_with_the_nearest_right_one(arguments, expected):
+def test_a_wrong_word_is_a_one_line_error_with_the_closest_known_word(arguments, expected):
     status, out, err = run(__main__.choose, *arguments.split())
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert expected in err
 
 
-def test_nothing_is_proposed_where_nothing_is_near():
+@pytest.mark.parametrize(("words", "text"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])
+def test_words_are_joined_with_or(words, text):
+    assert join_with_or(words) == text
+
+
+def test_nothing_is_suggested_if_no_known_word_is_close():
     assert did_you_mean("xyz", ["train", "sample"]) == ""
     assert did_you_mean("b" * 10**6, ["batch_size"]) == ""
 
 
-def test_a_wrong_run_directory_is_told_with_those_that_are_near(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "expected"), [("runs/frist", "did you mean runs/first?"), ("runs", "such as runs/first?")]
+)
+def test_a_wrong_run_directory_is_refused_with_one_that_exists(given, expected, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "config.json").write_text("{}")
-    for given, expected in (("runs/frist", "did you mean runs/first?"), ("runs", "such as runs/first?")):
-        status, _, err = run(COMMANDS["sample"].main, f"--run_dir={given}")
-        assert (status, expected in err) == (2, True), err
+    status, _, err = run(COMMANDS["sample"].main, f"--run_dir={given}")
+    assert (status, expected in err) == (2, True), err
 
 
 @pytest.mark.parametrize(
-    ("script", "found", "expected"),
+    ("script", "on_path", "expected"),
     [
         ("/venv/bin/tfrnn", "/venv/bin/tfrnn", "tfrnn train"),
         ("/venv/bin/tfrnn", None, "/venv/bin/tfrnn train"),
@@ -136,25 +143,34 @@ def test_a_wrong_run_directory_is_told_with_those_that_are_near(tmp_path, monkey
         ("/src/tfrnn/__main__.py", None, "python -m tfrnn.train"),
     ],
 )
-def test_a_command_is_shown_in_the_form_in_which_it_was_called(script, found, expected, tmp_path, monkeypatch):
+def test_command_lines_have_the_form_in_which_the_program_was_called(script, on_path, expected, tmp_path, monkeypatch):
     for path in ("venv/bin/tfrnn", "bin/tfrnn", "other/bin/tfrnn"):
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text("")
     monkeypatch.chdir(tmp_path)
     at = lambda path: str(tmp_path) + path if path and path.startswith("/") else path  # noqa: E731
     monkeypatch.setattr(sys, "argv", [at(script)])
-    monkeypatch.setattr(invocation.shutil, "which", lambda name: at(found))
+    monkeypatch.setattr(invocation.shutil, "which", lambda name: at(on_path))
     given = {"run_dir": "a b", "stream": True, "random_offset": False, "prefix": ("x y", "z"), "epochs": 3}
-    call = invocation.command_line("train", *flags_lib.as_flags(given))
+    line = invocation.command_line("train", *flags_lib.as_flags(given))
     flags = "--run_dir='a b' --stream --norandom_offset --prefix='x y' --prefix=z --epochs=3"
-    assert call == f"{at(expected) if expected.startswith('/') else expected} {flags}"
-    assert shlex.split(call)[-6:] == flags_lib.as_flags(given)
-    assert invocation.command_line() == call.partition(" train")[0].partition(".train")[0]
+    assert line == f"{at(expected) if expected.startswith('/') else expected} {flags}"
+    assert shlex.split(line)[-6:] == flags_lib.as_flags(given)
+    assert invocation.command_line() == line.partition(" train")[0].partition(".train")[0]
 
 
-def test_the_program_and_its_help_are_quick():
-    code = "import sys; from tfrnn import __main__ as program\ntry: program.main()\n"
-    code += "finally: print({'tensorflow', 'keras'} & {*sys.modules})"
-    for arguments in ([], ["--version"], ["train", "--help"], ["trian"], ["forecast", "--helpfull"]):
-        process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT)
-        assert process.stdout.splitlines()[-1] == "set()", process.stderr
+def test_help_version_and_wrong_names_do_not_load_tensorflow():
+    code = """
+import sys
+from tfrnn import __main__ as program
+for arguments in ([], ["--version"], ["train", "--help"], ["trian"], ["forecast", "--helpfull"]):
+    sys.argv[1:] = arguments
+    try:
+        program.main()
+    except SystemExit:
+        pass
+    print("loaded by", arguments, {"tensorflow", "keras"} & {*sys.modules})
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    loaded = [line for line in process.stdout.splitlines() if line.startswith("loaded by")]
+    assert (len(loaded), [line for line in loaded if not line.endswith("set()")]) == (5, []), process.stderr

@@ -1,14 +1,14 @@
-"""What a user can get wrong, or a stranger can send: one line, exit status 2, nothing harmed.
+"""Wrong flags, texts and run directories, some of them hostile: a one-line error, status 2, nothing on disk changed.
 
-Each case goes through a command's entry point, with real files.
+Each case runs a command's entry point with real files.
 """
 
-import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import stat
 import zipfile
 
 import numpy as np
@@ -52,12 +52,13 @@ FILES = {
 
 
 def change_json(path, change):
+    """Replaces the content of a JSON file by what `change` returns, or else by what it has changed."""
     data = json.loads(path.read_text())
     path.write_text(json.dumps(change(data) or data))
 
 
 def rewrite(run_dir, change):
-    """Changes the arrays of every checkpoint, with a right checksum."""
+    """Changes the arrays of every checkpoint and writes them with a correct checksum."""
     for path in (run_dir / "checkpoints").iterdir():
         with checkpoints.Checkpoint(path, 2**30) as checkpoint:
             arrays = checkpoint.read(checkpoint.layouts)
@@ -77,8 +78,8 @@ def link(path, target):
     path.symlink_to(target)
 
 
-# What is done to a good run directory.
-RUNS = {
+# By name: how a valid run directory is spoilt.
+SPOILERS = {
     "no_config": lambda run: (run / "config.json").unlink(),
     "torn_config": lambda run: (run / "config.json").write_text('{"data": '),
     "list_config": lambda run: (run / "config.json").write_text("[1]"),
@@ -133,7 +134,8 @@ RUNS = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, small_run):
+    """A folder with texts, series and run directories, valid and spoilt."""
     folder = tmp_path_factory.mktemp("wrong")
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
@@ -151,20 +153,20 @@ def folder(tmp_path_factory):
     (folder / "mixed" / "deeper" / "picture.png").write_bytes(b"\x89PNG\0\0")
     (folder / "no_run").mkdir()
     (folder / "no_run" / "thesis.txt").write_text("all my work")
-    status, _, err = run(train.main, *SMALL, f"--run_dir={folder}/run")
-    assert status == 0, err
+    shutil.copytree(small_run, folder / "run")
     (folder / "unsaved").mkdir()
     for name in ("config.json", "vocabulary.json"):
         shutil.copy(folder / "run" / name, folder / "unsaved")
     (folder / "unsaved" / "checkpoints").mkdir()
     (folder / "only_link").mkdir()
     (folder / "only_link" / "checkpoints").symlink_to(folder / "no_run")
-    for name, spoil in RUNS.items():
+    for name, spoil in SPOILERS.items():
         shutil.copytree(folder / "run", folder / name)
         spoil(folder / name)
     return folder
 
 
+# By the flags of a command, in which {} is the folder: a part of the message, or several separated by |.
 TRAINING = {
     "--unit=3": "train has no flag --unit (did you mean --units?)",
     "--units=0": "--units must be a whole number at least 1 and at most 16384; got 0",
@@ -276,7 +278,7 @@ SAMPLING = {
     "--run_dir={}/run --num_samples=100000 --length=10000000": "at most",
     "--run_dir={}/run --wat": "sample has no flag --wat",
 }
-# Each of RUNS is refused, sampling from it and going on with it.
+# By name of a spoilt run directory, from which neither sampling nor training is possible.
 SPOILT = {
     "no_config": "config.json",
     "torn_config": "cannot be read",
@@ -319,7 +321,7 @@ SPOILT = {
     "double_weights": "expected float32",
     "fewer_weights": "lacks the arrays",
 }
-ONLY_SAMPLING = {  # going on with them, the changed setting or text is named
+ONLY_SAMPLING = {  # training with these names the setting or text that differs
     "large_config": "GB, and this machine has",
     "other_config": "made with other settings or tokens",
     "small_vocabulary": "made with other settings or tokens",
@@ -353,50 +355,62 @@ FORECASTING = {
     "--csv={}/numbers.csv --embedding_dim=3": "embedding_dim",
     "--units=0": "--units must be",
 }
-FLAGS_OF_RUN = " ".join(SMALL)
+CHANGED = {  # resuming a run with other settings
+    "--units=17": "was begun with --units=16, now it is 17",
+    "--seed=1": "--seed=0",
+    "--corpus={}/good": "--corpus=sample",
+}
+RESUME = " ".join(SMALL)
+
+
+def case(command, flags, message, prefix=""):
+    label = f"{command.__name__.removeprefix('tfrnn.')} {flags[:60].encode('ascii', 'replace').decode()}".rstrip()
+    return pytest.param(command.main, f"{prefix} {flags}", message, id=label)
+
+
 CASES = [
-    *((train.main, *item) for item in TRAINING.items()),
-    (train.main, f"{FLAGS_OF_RUN} --units=17 --run_dir={{}}/run", "was begun with --units=16, now it is 17"),
-    (train.main, f"{FLAGS_OF_RUN} --seed=1 --run_dir={{}}/run", "give --seed=0 to go on"),
-    (train.main, f"{FLAGS_OF_RUN} --corpus={{}}/good --run_dir={{}}/run", "--corpus=sample"),
-    *((sample.main, *item) for item in SAMPLING.items()),
-    *((sample.main, f"--run_dir={{}}/{name}", text) for name, text in {**SPOILT, **ONLY_SAMPLING}.items()),
-    *((train.main, f"{FLAGS_OF_RUN} --epochs=9 --run_dir={{}}/{name}", text) for name, text in SPOILT.items()),
-    *((forecast.main, *item) for item in FORECASTING.items()),
+    *(case(train, *item) for item in TRAINING.items()),
+    *(case(train, f"{flags} --run_dir={{}}/run", text, RESUME) for flags, text in CHANGED.items()),
+    *(case(sample, *item) for item in SAMPLING.items()),
+    *(case(sample, f"--run_dir={{}}/{name}", text) for name, text in {**SPOILT, **ONLY_SAMPLING}.items()),
+    *(case(train, f"--epochs=9 --run_dir={{}}/{name}", text, RESUME) for name, text in SPOILT.items()),
+    *(case(forecast, *item) for item in FORECASTING.items()),
 ]
 
 
 def state_of(folder):
-    """Every path below a folder with what it is and holds."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            found[path] = os.readlink(path)
-        elif path.is_file() and path.stat().st_size < 2**24:
-            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            found[path] = path.stat().st_mode
-    return found
+    """Returns what identifies the content of each file and link below a folder; a write changes its times."""
+    state = {}
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            status = os.lstat(path := os.path.join(parent, name))
+            times = () if stat.S_ISDIR(status.st_mode) else (status.st_mtime_ns, status.st_ctime_ns)
+            state[path] = (status.st_ino, status.st_mode, status.st_size, *times)
+    return state
 
 
-@pytest.mark.parametrize(
-    ("main", "flags", "message"),
-    CASES,
-    ids=lambda value: getattr(value, "__module__", str(value)[:60].encode("ascii", "replace").decode()),
-)
-def test_one_line_status_2_and_nothing_harmed(main, flags, message, folder, tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def last_state(folder):
+    """The state of the folder after the test before, as the only item of a list."""
+    return [state_of(folder)]
+
+
+@pytest.mark.parametrize(("main", "flags", "message"), CASES)
+def test_wrong_input_is_a_one_line_error_that_changes_nothing(
+    main, flags, message, folder, last_state, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
-    before = state_of(folder)
     flags = [flag.replace("{}", str(folder)) for flag in flags.split(" ") if flag]
     status, out, err = run(main, *flags)
     assert (status, out) == (2, "")
     assert re.fullmatch(r"tfrnn: error: [^\n]*\n", err)
     assert any(text.lower() in err.lower() for text in message.split("|"))
     assert len(err) < 1500
-    assert state_of(folder) == before
-    assert not list(tmp_path.iterdir())  # nothing was begun
+    before, last_state[0] = last_state[0], state_of(folder)
+    assert last_state[0] == before
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_there_are_many():
+def test_there_is_a_case_for_every_spoilt_run():
     assert len(CASES) >= 180
-    assert set(RUNS) == {*SPOILT, *ONLY_SAMPLING}
+    assert set(SPOILERS) == {*SPOILT, *ONLY_SAMPLING}
