@@ -13,11 +13,11 @@ from tfrnn.runtime import host, threads
 host.import_tensorflow_quietly()
 threads.set_threads(cpu_devices=4)  # for strategies of several replicas; all other tests use only the first device
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from a flag
-# Profiles of hypothesis: `quick` by default, `thorough` by `pytest --hypothesis-profile=thorough`. Neither has a deadline,
-# since the time of an example means nothing on a shared machine.
-settings.register_profile("quick", deadline=None, max_examples=50)
-settings.register_profile("thorough", deadline=None, max_examples=1000)
-settings.load_profile("quick")
+# Profiles of hypothesis: `short` is the default, `pytest --hypothesis-profile=long` tries more examples. Neither has a
+# deadline, since the time of an example means nothing on a shared machine.
+settings.register_profile("short", deadline=None, max_examples=50)
+settings.register_profile("long", deadline=None, max_examples=1000)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A run directory trained by the train command with the flags SMALL. Read it, or change a copy by shutil.copytree."""
+    """A run directory trained by the command with the flags SMALL. Tests read it, or change a copy (shutil.copytree)."""
     folder = tmp_path_factory.mktemp("small") / "run"
     status, _, err = run(train.main, *SMALL, f"--run_dir={folder}")
     assert status == 0, err
