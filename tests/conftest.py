@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory):
-    """A run directory trained by the command with the flags SMALL. Tests read it, or change a copy (shutil.copytree)."""
+    """A run directory trained by the command with the flags SMALL; tests read it, or change a copy by copytree."""
     folder = tmp_path_factory.mktemp("small") / "run"
     status, _, err = run(train.main, *SMALL, f"--run_dir={folder}")
     assert status == 0, err

@@ -23,8 +23,8 @@ from tfrnn.runtime.cluster import Cluster
 DOCS = Path(__file__).parents[2] / "docs"
 TWO = ["a:1", "b:2"]
 DEEP = [*SMALL, "--cell=gru", "--num_layers=2", "--dropout=0.3", "--optimizer=adam", "--learning_rate=0.01"]
-# Workers add up a batch's gradients in another order than one device. A sum of B T H = 320 terms rounds to eps * 320 =
-# 4e-5 of their size at most; training, which is clipped to a norm of 1, adds the differences of its steps up.
+# Workers add up a batch's gradients in another order than one device. A sum of B T H = 512 terms rounds to eps * 512 =
+# 6e-5 of their size at most; training, which is clipped to a norm of 1, adds the differences of its steps up.
 ROUNDING = {"rtol": 1e-3, "atol": 1e-4}
 
 

@@ -15,7 +15,7 @@ from tfrnn.cli import program
 SMALL = [
     "--units=16",
     "--batch_size=4",
-    "--num_steps=5",
+    "--num_steps=8",
     "--max_tokens=600",
     "--validation_tokens=200",
     "--epochs=3",
