@@ -1,6 +1,7 @@
 """The layers of the package: which packages may import which, and what loads without TensorFlow."""
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -25,13 +26,13 @@ LAYERS = [
     ["__main__"],
 ]
 LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
-# Narrower than the layers: pairs that could import each other, and must not.
-NEVER = [("layers", "config"), ("training", "formats"), ("training", "data.corpora"), ("inference", "data.corpora")]
-HEAVY = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"}
+# Pairs of packages that the layers would allow to import each other, and that must not.
+FORBIDDEN = [("layers", "config"), ("training", "formats"), ("training", "data.corpora"), ("inference", "data.corpora")]
+SLOW_TO_IMPORT = {"tensorflow", "keras", "tensorflow_datasets", "matplotlib"}
 
 
 def module_of(path):
-    """The dotted name of a file of the package, without `tfrnn.`; `` for tfrnn/__init__.py."""
+    """Returns the dotted name of a file of the package, without `tfrnn.`; empty for tfrnn/__init__.py."""
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").removesuffix(".")
 
 
@@ -39,8 +40,10 @@ FILES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 PACKAGES = sorted({name.split(".")[0] for name in FILES} - {""})
 
 
+@functools.cache
 def imports_of(name, at_import_only=False):
-    """The full names of the modules that a module imports; at_import_only leaves out those inside functions."""
+    """Returns the full names of the modules that a module imports; at_import_only omits imports inside functions."""
+    names = []
     tree = ast.parse(FILES[name].read_text())
     inside = {
         id(node)
@@ -52,16 +55,17 @@ def imports_of(name, at_import_only=False):
         if at_import_only and id(node) in inside:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: relative import"
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
-                yield full if full.removeprefix("tfrnn.") in FILES else node.module
+                names.append(full if full.removeprefix("tfrnn.") in FILES else node.module)
+    return names
 
 
 def own_imports_of(name, at_import_only=False):
-    """The modules of this package that a module imports, without `tfrnn.`."""
+    """Returns the modules of this package that a module imports, without `tfrnn.`."""
     own = (full for full in imports_of(name, at_import_only) if full.startswith("tfrnn."))
     return {full.removeprefix("tfrnn.") for full in own}
 
@@ -72,8 +76,8 @@ def packages_imported_by(package):
 
 
 def loads_tensorflow(name, seen=frozenset()):
-    """Whether importing a module imports TensorFlow, Keras or matplotlib, itself or by what it imports."""
-    if any(full.split(".")[0] in HEAVY for full in imports_of(name, at_import_only=True)):
+    """Returns whether importing a module imports a slow package, directly or indirectly."""
+    if any(full.split(".")[0] in SLOW_TO_IMPORT for full in imports_of(name, at_import_only=True)):
         return True
     parents = {name.rpartition(".")[0]} - {"", name}
     others = (own_imports_of(name, at_import_only=True) | parents) - seen - {name}
@@ -85,19 +89,19 @@ def test_every_package_has_a_layer():
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_imports_go_down_only(package):
+def test_a_package_imports_only_from_lower_layers(package):
     imported = packages_imported_by(package)
     print(f"{LAYER_OF[package]} {package}: {', '.join(sorted(imported))}")
     assert [other for other in imported if LAYER_OF[other] >= LAYER_OF[package]] == []
 
 
-@pytest.mark.parametrize(("package", "other"), NEVER)
-def test_packages_that_must_not_know_each_other(package, other):
+@pytest.mark.parametrize(("package", "other"), FORBIDDEN)
+def test_a_package_does_not_import_one_forbidden_to_it(package, other):
     names = [name for name in FILES if name.split(".")[0] == package]
     assert [(n, m) for n in names for m in own_imports_of(n) if f"{m}.".startswith(f"{other}.")] == []
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
+def test_no_circular_imports():
     done, circles = set(), []
 
     def visit(name, path):
@@ -114,29 +118,28 @@ def test_modules_do_not_import_each_other_in_a_circle():
 
 
 @pytest.mark.parametrize("package", [name for name in PACKAGES if (PACKAGE / name).is_dir()])
-def test_a_package_says_what_it_is_for_and_nothing_else(package):
+def test_the_init_of_a_package_has_a_docstring_and_no_code_of_its_own(package):
     tree = ast.parse((PACKAGE / package / "__init__.py").read_text())
     paragraphs = (ast.get_docstring(tree) or "").split("\n\n")
     assert len(paragraphs) >= 2
     code = [node for node in tree.body[1:] if not isinstance(node, (ast.ImportFrom, ast.Assign, ast.If))]
-    assert code == []  # at most names from its own modules
+    assert code == []  # it may import names from the modules of the package
 
 
-def test_what_flags_and_files_alone_tell_is_told_without_tensorflow():
-    """The lowest layers, the command line and the commands load no TensorFlow, as read and as run."""
+def test_commands_and_lower_layers_do_not_import_tensorflow():
+    """By their source and by importing them: wrong flags and files must be reported before TensorFlow loads."""
     light = [
         name for name in FILES if name.split(".")[0] in {"errors", "config", "plots", "cli", *COMMANDS, "__main__"}
     ]
     light += ["", "runtime.host", "runtime.durable", "runtime.cluster", "data.run_text", "data.corpora.catalogue"]
     assert [name for name in light if loads_tensorflow(name)] == []
     names = [f"tfrnn.{name}".rstrip(".") for name in FILES if not loads_tensorflow(name)]
-    code = (
-        f"import importlib, sys; [importlib.import_module(name) for name in {names}]; print({HEAVY} & {{*sys.modules}})"
-    )
+    code = f"import importlib, sys\nfor name in {names}: importlib.import_module(name)\n"
+    code += f"print({SLOW_TO_IMPORT} & {{*sys.modules}})"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
-def test_absl_flags_are_used_at_the_command_line_only():
+def test_only_cli_uses_absl():
     users = {name.split(".")[0] for name in FILES if any(full.startswith("absl") for full in imports_of(name))}
     assert users == {"cli"}
 
@@ -148,7 +151,7 @@ def test_every_public_name_exists_and_has_a_docstring():
         tfrnn.no_such_name  # noqa: B018
 
 
-def test_notebooks_use_public_names_only():
+def test_notebooks_use_only_public_names():
     used = []
     for path in sorted((ROOT / "colab").glob("*.ipynb")):
         cells = json.loads(path.read_text())["cells"]
