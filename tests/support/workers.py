@@ -7,7 +7,7 @@ import sys
 
 from entry_points import command
 
-SECONDS = 120  # to wait for a worker at most
+SECONDS = 300  # to wait for a worker at most, on a busy machine too
 
 
 def free_ports(count):
@@ -50,7 +50,11 @@ def start_training_every_cell(configs, path):
 
 def results(processes):
     """Waits for the processes; returns the exit status, stdout and stderr of each."""
-    texts = [process.communicate(timeout=SECONDS) for process in processes]
+    try:
+        texts = [process.communicate(timeout=SECONDS) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     return [(process.returncode, *text) for process, text in zip(processes, texts, strict=True)]
 
 

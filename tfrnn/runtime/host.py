@@ -41,7 +41,7 @@ def import_tensorflow_quietly() -> None:
             tf.config.list_physical_devices()
     finally:
         print(end=f"\r{' ' * len(waiting)}\r" if waiting else "", file=sys.stderr, flush=True)
-        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # not inherited by child processes
+        del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # child processes must not inherit it
 
 
 def num_cores() -> int:
