@@ -39,12 +39,15 @@ def recorded_file(builder: str) -> RecordedFile:
     return RecordedFile(*path_in_package(builder, "checksums.tsv").read_text().strip().split("\t"))
 
 
-def fetch_text(name: str, builder: str, answer_seconds: float = ANSWER_SECONDS) -> str:
+def fetch_text(
+    name: str, builder: str, cache_dir: str | os.PathLike | None = None, answer_seconds: float = ANSWER_SECONDS
+) -> str:
     """Returns the text of a named corpus.
 
     Args:
       name: the name of the corpus.
       builder: the package of its builder of TensorFlow Datasets.
+      cache_dir: the cache of TensorFlow Datasets; None: TFDS_DATA_DIR or ~/tensorflow_datasets.
       answer_seconds: how long to wait for a server that sends nothing.
     Raises:
       MissingFileError: the file is neither in TFRNN_DATA_DIR nor in the cache, and cannot be downloaded.
@@ -61,7 +64,8 @@ def fetch_text(name: str, builder: str, answer_seconds: float = ANSWER_SECONDS) 
             )
         return read_text(path)
     with _keep_stdout_and_log_clean():
-        return _fetch_with_tfds(name, builder, file, answer_seconds)
+        dataset_builder = importlib.import_module(f"{builder}.{name}_dataset_builder").Builder(data_dir=cache_dir)
+        return _read_with_tfds(name, dataset_builder, file, answer_seconds)
 
 
 @contextlib.contextmanager
@@ -77,10 +81,10 @@ def _keep_stdout_and_log_clean() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _fetch_with_tfds(name: str, builder: str, file: RecordedFile, answer_seconds: float) -> str:
+def _read_with_tfds(name: str, dataset_builder: Any, file: RecordedFile, answer_seconds: float) -> str:
+    """Returns the text from the cache of TensorFlow Datasets, after downloading it if it is not there."""
     import tensorflow_datasets as tfds  # slow to import, and not needed if the file is in TFRNN_DATA_DIR
 
-    dataset_builder = importlib.import_module(f"{builder}.{name}_dataset_builder").Builder()
     if not dataset_builder.is_prepared():
         try:
             _prepare(dataset_builder, file, answer_seconds)
