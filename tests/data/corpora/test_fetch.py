@@ -40,6 +40,19 @@ def use_proxy(monkeypatch, address):
 
 
 @pytest.fixture
+def unchanged_output(capsys):
+    """Fails the test if it prints on stdout or leaves another level of absl's log."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    yield
+    level_after = logger.level
+    logger.setLevel(level)
+    assert level_after == logging.INFO
+    assert capsys.readouterr().out == ""
+
+
+@pytest.fixture
 def serve(monkeypatch):
     """Serves a content for every URL, from a server on this machine."""
 
@@ -136,17 +149,15 @@ def test_a_damaged_copy_is_named_with_its_folder(tmp_path, monkeypatch):
         fetch.fetch_text("time_machine", BUILDERS["time_machine"], tmp_path)
 
 
-def test_a_download_is_verified_cached_and_leaves_stdout_and_the_log_level_alone(tmp_path, monkeypatch, serve, capsys):
+@pytest.mark.usefixtures("unchanged_output")
+def test_a_download_is_verified_and_cached(tmp_path, monkeypatch, serve):
     content = file_at_hand("time_machine").read_bytes()
     text = fetch.fetch_text("time_machine", BUILDERS["time_machine"])
     monkeypatch.setenv(fetch.DATA_DIR, "")
-    level = logging.getLogger("absl").level
     serve(content)
     assert fetch.fetch_text("time_machine", BUILDERS["time_machine"], tmp_path) == text
     serve(b"")  # no second download
     assert fetch.fetch_text("time_machine", BUILDERS["time_machine"], tmp_path) == text
-    assert logging.getLogger("absl").level == level
-    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("content", "reason"), [(b"other", "wrong checksum"), (b"", "404")], ids=["other", "none"])
@@ -158,9 +169,9 @@ def test_a_download_of_another_content_is_refused(content, reason, tmp_path, mon
 
 
 @each_fetched_corpus
-def test_without_a_network_one_line_names_the_ways_out(name, tmp_path, monkeypatch, capsys):
+@pytest.mark.usefixtures("unchanged_output")
+def test_without_a_network_one_line_names_the_ways_out(name, tmp_path, monkeypatch):
     monkeypatch.setenv(fetch.DATA_DIR, str(tmp_path))
-    level = logging.getLogger("absl").level
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # does not listen: connections are refused
         use_proxy(monkeypatch, unused.getsockname())
@@ -172,8 +183,6 @@ def test_without_a_network_one_line_names_the_ways_out(name, tmp_path, monkeypat
     assert "\n" not in message
     assert isinstance(raised.value, FileNotFoundError)
     assert isinstance(raised.value, ValueError)
-    assert logging.getLogger("absl").level == level
-    assert capsys.readouterr().out == ""
 
 
 def test_a_server_that_does_not_answer_is_given_up(tmp_path, monkeypatch):
