@@ -282,7 +282,7 @@ def sequential_batches(
 def random_batches(
     ids: np.ndarray | Sequence | StoredIds, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True
 ) -> Batches:
-    """Cuts a text into windows of T tokens that do not overlap, shuffled anew in each epoch.
+    """Cuts a text into windows of T tokens that do not overlap, in a new random order each epoch.
 
     Every row starts from a zero state. Each epoch skips an offset that is uniform in [0, T - 1]. Windows after the last
     full batch are left out of that epoch.
@@ -309,7 +309,7 @@ def random_batches(
 def labelled_batches(
     inputs: np.ndarray | Sequence, targets: np.ndarray | Sequence, batch_size: int = 1, seed: int = 0
 ) -> Batches:
-    """Makes batches of sequences of equal length that have a label for each step, shuffled anew in each epoch.
+    """Makes batches of sequences of equal length with a label for each step, in a new random order each epoch.
 
     Every row is one sequence and starts from a zero state. Sequences after the last full batch are left out of that
     epoch.

@@ -82,7 +82,7 @@ def _keep_stdout_and_log_clean() -> Iterator[None]:
 
 
 def _read_with_tfds(name: str, dataset_builder: Any, file: RecordedFile, answer_seconds: float) -> str:
-    """Returns the text from the cache of TensorFlow Datasets, after downloading it if it is not there."""
+    """Returns the text from the cache of TensorFlow Datasets; downloads it first if the cache does not have it."""
     import tensorflow_datasets as tfds  # slow to import, and not needed if the file is in TFRNN_DATA_DIR
 
     if not dataset_builder.is_prepared():

@@ -159,6 +159,8 @@ class _CharacterCounts:
 
 
 class _WordCounts:
+    """Counts words."""
+
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
 
