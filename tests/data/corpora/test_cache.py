@@ -181,7 +181,7 @@ def test_abandoned_files_are_removed_and_those_in_writing_are_kept(tmp_path):
     (folder,) = tmp_path.iterdir()
     for path in folder.iterdir():
         path.unlink()
-    in_writing, abandoned = folder / f"survey.json.1{durable.NEW}", folder / f"ids-x.bin.1{durable.NEW}"
+    in_writing, abandoned = folder / f"survey.json.1{durable.PARTIAL}", folder / f"ids-x.bin.1{durable.PARTIAL}"
     for path in (in_writing, abandoned):
         path.write_text("a part")
     os.utime(abandoned, (0, 0))
@@ -221,7 +221,7 @@ def test_two_processes_fill_the_cache_at_the_same_time(tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     files = names_in(tmp_path / "cache")
     assert len(files) == 2
-    assert not [name for name in files if name.endswith(durable.NEW)]
+    assert not [name for name in files if name.endswith(durable.PARTIAL)]
     _, ids = fill(tmp_path / "cache", UnreadableSource(), Files(tmp_path / "text").sha256())
     np.testing.assert_array_equal(np.asarray(ids), Vocabulary.from_text(text).encode(text))
 

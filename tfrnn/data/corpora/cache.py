@@ -100,7 +100,7 @@ class Cache:
     @staticmethod
     def _remove_abandoned_files(folder: Path) -> None:
         """Removes the half-written files of processes that were killed some time ago."""
-        for path in folder.glob(f"*{durable.NEW}"):
+        for path in folder.glob(f"*{durable.PARTIAL}"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS:
                     path.unlink()
@@ -116,7 +116,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned_files(path.parent)
             # Its name must be unique among all machines that share the folder.
-            descriptor, name = tempfile.mkstemp(durable.NEW, f"{path.name}.", path.parent)
+            descriptor, name = tempfile.mkstemp(durable.PARTIAL, f"{path.name}.", path.parent)
             temporary = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
