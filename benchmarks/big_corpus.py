@@ -1,8 +1,8 @@
-"""Texts larger than one would like to keep in memory: `python -m benchmarks.big_corpus`.
+"""Measures reading and training on large texts: `python -m benchmarks.big_corpus`.
 
-Makes texts of 100 MiB and 1 GiB of the package's story, its sentences in another order each time so that nothing is
-periodic, and measures the passes, their memory, training's memory, and how fast batches are read beside how fast
-training takes them. About four minutes, and 2.5 GB in --folder.
+The texts have 100 MiB and 1 GiB. They are made of the sentences of the package's story, shuffled in each repetition so
+that nothing is periodic. Measured are the speed and memory of the passes over a text, the memory of training, and the
+speed of reading batches compared with the speed of training. Takes about four minutes, and 2.5 GB in --folder.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SIZES = {"100 MiB": 100 * 2**20, "1 GiB": 2**30}
 
 
 def sentences(seed: int) -> Iterator[bytes]:
-    """The story's sentences, shuffled, without end."""
+    """Yields the story with its sentences shuffled, in another order each time, without end."""
     from tfrnn.data.corpora.catalogue import load_corpus
 
     text = load_corpus("sample", "raw")
@@ -34,58 +34,58 @@ def sentences(seed: int) -> Iterator[bytes]:
         yield b"".join(parts)
 
 
-def make(path: Path, size: int) -> None:
-    """A text file of so many bytes, unless it is there."""
+def make_text(path: Path, size: int) -> None:
+    """Writes a text file of `size` bytes, unless it exists."""
     if path.exists() and path.stat().st_size == size:
         return
     with path.open("wb") as file:
-        left = size
+        remaining = size
         for piece in sentences(0):
-            file.write(piece[:left])
-            left -= len(piece)
-            if left <= 0:
+            file.write(piece[:remaining])
+            remaining -= len(piece)
+            if remaining <= 0:
                 return
 
 
-def passes(corpus: str, cache: str) -> dict[str, Any]:
-    """The passes over a text, as `train` makes them, by a process of its own."""
+def measure_passes(corpus: str, cache: str) -> dict[str, Any]:
+    """Measures the passes over a text that `train` makes."""
     import tfrnn
     from tfrnn.data import run_text
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
     size = Path(corpus).stat().st_size
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     start = time.perf_counter()
-    read = run_text.Corpus(corpus, "raw", "char", cache)
-    found["survey"] = size / 1e6 / (time.perf_counter() - start)  # with the SHA-256 of the file
+    surveyed = run_text.SurveyedCorpus(corpus, "raw", "char", cache)
+    measured["survey"] = size / 1e6 / (time.perf_counter() - start)  # including the SHA-256 of the file
     start = time.perf_counter()
-    vocabulary = read.vocabulary(read.survey.num_tokens, 0)
-    read.ids(vocabulary, read.survey.num_tokens)
-    found["encoding"] = size / 1e6 / (time.perf_counter() - start)
-    found["peak_mb"] = peak_mb()
+    vocabulary = surveyed.vocabulary(surveyed.survey.num_tokens, 0)
+    surveyed.ids(vocabulary, surveyed.survey.num_tokens)
+    measured["encoding"] = size / 1e6 / (time.perf_counter() - start)
+    measured["peak_mb"] = peak_mb()
     start = time.perf_counter()
     run_text.read(config)
-    found["again_seconds"] = time.perf_counter() - start
-    return found
+    measured["again_seconds"] = time.perf_counter() - start
+    return measured
 
 
-def training(corpus: str, cache: str) -> dict[str, Any]:
-    """Memory after some seconds of training, and the speed of reading batches alone, by a process of its own."""
+def measure_training(corpus: str, cache: str) -> dict[str, Any]:
+    """Measures the speed of reading batches, and the speed and memory of 15 seconds of training."""
     import tfrnn
     from tfrnn import train
     from tfrnn.data import run_text
     from tfrnn.runtime import devices, host, threads
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
-    config, read = run_text.read(config)
+    config, text = run_text.read(config)
     host.import_tensorflow_quietly()
     threads.set_threads()
     import keras
     import tensorflow as tf
 
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     for sampling in ("sequential", "random"):
-        batches, _ = train.make_batches(config.replace(sampling=sampling), read)
+        batches, _ = train.make_batches(config.replace(sampling=sampling), text)
         iterator = iter(batches.from_position(0, 0))
 
         @tf.function(autograph=False)
@@ -99,30 +99,31 @@ def training(corpus: str, cache: str) -> dict[str, Any]:
         start, count = time.perf_counter(), 20_000
         read_many(iterator, tf.constant(count)).numpy()
         tokens = count * batches.batch_size * batches.num_steps
-        found[f"{sampling}_read"] = tokens / (time.perf_counter() - start)
+        measured[f"{sampling}_read"] = tokens / (time.perf_counter() - start)
 
-        class Stop(keras.callbacks.Callback):
+        class StopAtEnd(keras.callbacks.Callback):
             def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
                 self.speed = logs["tokens_per_sec"]
                 self.model.stop_training = time.perf_counter() > self.end
 
-        stop = Stop()
+        stop = StopAtEnd()
         stop.end = time.perf_counter() + 15
         strategy = devices.one_device()
         with strategy.scope():
-            model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(256)), len(read.vocabulary))
+            model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(256)), len(text.vocabulary))
             tfrnn.Trainer(model, keras.optimizers.SGD(1.0), 1.0, strategy).fit(batches, 1, callbacks=[stop])
-        found[f"{sampling}_train"] = stop.speed
-    found["peak_mb"] = peak_mb()
-    return found
+        measured[f"{sampling}_train"] = stop.speed
+    measured["peak_mb"] = peak_mb()
+    return measured
 
 
 def peak_mb() -> float:
+    """Returns the peak memory of this process in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def alone(part: str, corpus: Path, cache: Path) -> dict[str, Any]:
-    """A part in a process of its own, so that its peak memory is its own."""
+def run_in_process(part: str, corpus: Path, cache: Path) -> dict[str, Any]:
+    """Runs a part in a new process, so that its peak memory does not include another part's."""
     command = [sys.executable, "-m", "benchmarks.big_corpus", f"--part={part}", f"--corpus={corpus}"]
     done = subprocess.run([*command, f"--folder={cache}"], check=True, stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
@@ -131,15 +132,15 @@ def alone(part: str, corpus: Path, cache: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--folder", type=Path, default=Path("big_corpus"), help="for the texts and what is made of them"
+        "--folder", type=Path, default=Path("big_corpus"), help="where the texts and the cache are written"
     )
-    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    parser.add_argument("--json", type=Path, help="the file to write all measurements to")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--corpus", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        part = {"passes": passes, "training": training}[options.part]
-        print(json.dumps(part(options.corpus, str(options.folder))))
+        measure = {"passes": measure_passes, "training": measure_training}[options.part]
+        print(json.dumps(measure(options.corpus, str(options.folder))))
         return
     options.folder.mkdir(exist_ok=True)
     print(machine())
@@ -150,8 +151,8 @@ def main() -> None:
     result: dict[str, Any] = {"machine": machine()}
     for name, size in SIZES.items():
         corpus = options.folder / f"{size}.txt"
-        make(corpus, size)
-        p, t = (alone(part, corpus, options.folder / "cache") for part in ("passes", "training"))
+        make_text(corpus, size)
+        p, t = (run_in_process(part, corpus, options.folder / "cache") for part in ("passes", "training"))
         result[name] = {"passes": p, "training": t}
         print(
             f"| {name} | {p['survey']:.0f} | {p['encoding']:.0f} | {p['peak_mb']:.0f} | {p['again_seconds']:.1f} | "

@@ -18,7 +18,7 @@ from tfrnn.config.sections import Run
 from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
-from tfrnn.data.run_text import Corpus
+from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
@@ -161,13 +161,13 @@ def evaluate(
     print(result)
 
 
-def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> Corpus:
+def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> SurveyedCorpus:
     """The run's own corpus. Raises UserError where its text is not as it was trained on."""
     from tfrnn.runs.run_dir import RunDir
 
     data = config.data
     try:
-        corpus = Corpus(data.corpus, data.text_rule, data.tokens, cache_dir)  # the run's own may be a stranger's
+        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, cache_dir)  # the run may be another user's
     except MissingFileError as error:
         raise MissingFileError(
             f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
@@ -177,14 +177,14 @@ def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir
     return corpus
 
 
-def read(what: Read, config: Config, own: Corpus | None, memorised: bool, cache_dir: str) -> str:
+def read(what: Read, config: Config, own: SurveyedCorpus | None, memorised: bool, cache_dir: str) -> str:
     """The text to evaluate, cleaned as the run's was; with `memorised` there may be none held out."""
     data, named = config.data, what.named
     if what.text_file:
         if not Path(what.text_file).exists():
             raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
         named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
-    corpus = Corpus(named, data.text_rule, data.tokens, cache_dir) if named else own
+    corpus = SurveyedCorpus(named, data.text_rule, data.tokens, cache_dir) if named else own
     assert corpus
     if what.which == "all":
         return corpus.part(0, corpus.survey.num_tokens)
@@ -201,10 +201,10 @@ def read(what: Read, config: Config, own: Corpus | None, memorised: bool, cache_
     )
 
 
-def parts_of(corpus: Corpus, config: Config) -> dict[str, tuple[int, int]]:
+def parts_of(corpus: SurveyedCorpus, config: Config) -> dict[str, tuple[int, int]]:
     """Where the parts of its text begin and end, in tokens, as a run cuts its own."""
     data = config.data
-    end, held_out_end = run_text.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = run_text.split_bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
     return {"training": (0, end), "held_out": (end, held_out_end)}
 
 
@@ -262,7 +262,7 @@ def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Voc
 
 
 def _by_heart(
-    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: Corpus
+    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: SurveyedCorpus
 ) -> list[str]:
     from tfrnn.inference.generation import generate
     from tfrnn.inference.samplers import Sampler

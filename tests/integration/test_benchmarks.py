@@ -51,8 +51,8 @@ def test_replicas_and_their_sums():
 
 @pytest.mark.slow
 def test_a_large_text_is_made_and_read(tmp_path):
-    big_corpus.make(tmp_path / "text", 20 * 2**20)
+    big_corpus.make_text(tmp_path / "text", 20 * 2**20)
     assert (tmp_path / "text").stat().st_size == 20 * 2**20
-    found = big_corpus.alone("passes", tmp_path / "text", tmp_path / "cache")
+    found = big_corpus.run_in_process("passes", tmp_path / "text", tmp_path / "cache")
     assert min(found.values()) > 0
     assert list((tmp_path / "cache").rglob("*.bin"))

@@ -331,7 +331,7 @@ def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_pa
 
 def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):
     """What has been removed is still open; what has been cut is an error, and what was saved stays."""
-    monkeypatch.setattr(run_text, "LARGE", 100)
+    monkeypatch.setattr(run_text, "IN_MEMORY_LIMIT", 100)
     path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
     path.write_text("abcdefg hij" * 2000)
     flags = [f"--corpus={path}", "--max_tokens=0", f"--cache_dir={cache}", "--units=8", "--show_every=0"]

@@ -1,6 +1,6 @@
-"""The text of a run: surveyed, cut into what is trained on and what is held out, and encoded; however large it is.
+"""The text of a run: read and counted, split into a training and a held-out part, and encoded; of any size.
 
-Letters: N tokens.
+Letters: N the number of tokens.
 """
 
 import contextlib
@@ -19,66 +19,83 @@ from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.runtime import host
 
-LARGE = 2**24  # bytes of a text, or tokens of it, from which on nothing of it is kept in memory
+IN_MEMORY_LIMIT = 2**24  # a text of more bytes is surveyed once and cached; more ids than this stay in a file
 
 
 @dataclasses.dataclass(frozen=True)
 class Text:
-    """A corpus as a run reads it."""
+    """The text of a run as token ids.
+
+    Attributes:
+      vocabulary: the tokens and their ids.
+      training: the ids that are trained on, integers [N].
+      validation: the held-out ids after them, integers [N].
+      sha256: the SHA-256 of the whole cleaned text in UTF-8, in hex.
+      notes: sentences for the user about how the text was read.
+    """
 
     vocabulary: Vocabulary
-    training: np.ndarray | StoredIds  # ids, integers [N]
+    training: np.ndarray | StoredIds
     validation: np.ndarray | StoredIds
-    sha256: str  # of the whole cleaned text in UTF-8
-    remarks: tuple[str, ...] = ()  # for the user
+    sha256: str
+    notes: tuple[str, ...] = ()
 
 
-class Corpus:
-    """A corpus under a text rule, whose passes are remembered on the disk where it is large.
+class SurveyedCorpus:
+    """A corpus that is cleaned by a text rule, with a survey of its tokens.
 
-    Raises MissingFileError and UserError as corpora.open_corpus does.
+    The survey and the ids of a large corpus are cached on disk.
+
+    Args:
+      name: the name of a corpus or the path of a text, as for `catalogue.open_corpus`.
+      rule: a key of text_rules.TEXT_RULES, or `auto`.
+      tokens: `char` or `word`.
+      cache_dir: the folder of the cache; empty: `cache.default_cache_dir()`.
+    Raises:
+      MissingFileError: the file does not exist, or the corpus cannot be downloaded.
+      UserError: the text cannot be read.
     """
 
     def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = ""):
         self.name, self.tokens = name, tokens
         self.rule = catalogue.text_rule_of(name, rule)
         self._source = catalogue.open_corpus(name)
-        self._is_large = self._source.size > LARGE
+        self._is_large = self._source.size > IN_MEMORY_LIMIT
         self._cache = cache.Cache(cache_dir or cache.default_cache_dir())
         self._sha256 = ""
         if self._is_large:
-            with self._bar("reading") as on_bytes:
+            with self._progress_bar("reading") as on_bytes:
                 self._sha256 = self._source.sha256(on_bytes)
-            with self._bar("counting") as on_bytes:
+            with self._progress_bar("counting") as on_bytes:
                 self.survey = self._cache.survey(self._source, self._sha256, self.rule, tokens, on_bytes)
         else:
             self.survey = passes.survey(self._source, self.rule, tokens)
 
-    def vocabulary(self, num_tokens: int, most: int) -> Vocabulary:
-        """That of the first so many tokens, of `most` tokens at most (0: all)."""
+    def vocabulary(self, num_tokens: int, max_size: int) -> Vocabulary:
+        """Returns the vocabulary of the first `num_tokens` tokens, its `max_size` most frequent ones (0: all)."""
         if num_tokens >= self.survey.num_tokens:
-            return Vocabulary.from_counts(self.survey.counts, self.tokens, most)
+            return Vocabulary.from_counts(self.survey.counts, self.tokens, max_size)
         counts = passes.count_first(self._source, self.rule, self.tokens, num_tokens)
-        return Vocabulary.from_counts(counts, self.tokens, most)
+        return Vocabulary.from_counts(counts, self.tokens, max_size)
 
     def ids(self, vocabulary: Vocabulary, num_tokens: int) -> np.ndarray | StoredIds:
-        """The ids of the first so many tokens, 0 for one that the vocabulary lacks."""
-        if num_tokens > LARGE:
+        """Returns the ids of the first `num_tokens` tokens, with 0 for a token that is not in the vocabulary."""
+        if num_tokens > IN_MEMORY_LIMIT:
             self._sha256 = self._sha256 or self._source.sha256()
-            with self._bar("encoding") as on_bytes:
+            with self._progress_bar("encoding") as on_bytes:
                 return self._cache.ids(self._source, self._sha256, self.rule, vocabulary, num_tokens, on_bytes)
         return np.concatenate(list(passes.encode(self._source, self.rule, vocabulary, num_tokens)))
 
     def part(self, begin: int, end: int) -> str:
-        """The text of these tokens."""
+        """Returns the text of the tokens [begin, end)."""
         return passes.take(self._source, self.rule, self.tokens, begin, end)
 
     @contextlib.contextmanager
-    def _bar(self, what: str) -> Iterator[Callable[[int], object]]:
-        """A bar on the way through a large text, where stderr is a terminal."""
+    def _progress_bar(self, action: str) -> Iterator[Callable[[int], object]]:
+        """Shows the progress through a large text if stderr is a terminal."""
         hidden = not (self._is_large and sys.stderr.isatty())
         with tqdm(
-            desc=f"{what} {self.name}",
+            desc=f"{action} {self.name}",
             total=self._source.size,
             unit="B",
             unit_scale=True,
@@ -90,15 +107,15 @@ class Corpus:
             yield bar.update
 
 
-def bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[int, int]:
-    """What of a cleaned text is trained on, the tokens [0, end), and what is held out, [end, held_out_end).
+def split_bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[int, int]:
+    """Splits a cleaned text: the tokens [0, end) are trained on, and [end, held_out_end) are held out.
 
     Args:
-      num_tokens: of the whole text.
-      max_tokens: to train on so many; 0: on all but what is held out, at the end.
-      validation_tokens: to hold out so many, right behind those.
+      num_tokens: the number of tokens of the whole text.
+      max_tokens: the number of tokens to train on; 0: all but those held out, which are then the last.
+      validation_tokens: the number of tokens to hold out, right after those trained on.
     Returns:
-      end and held_out_end, where the text ends at the latest.
+      end and held_out_end, at most `num_tokens` each.
     Raises:
       UserError: nothing is left to train on.
     """
@@ -112,53 +129,57 @@ def bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[in
 
 
 def read(config: Config) -> tuple[Config, Text]:
-    """The run's text, and the config with what depends on the text filled in: its rule and its prefixes.
+    """Reads the text of a run.
 
+    Args:
+      config: the settings of the run.
+    Returns:
+      The config with its text rule and prefixes filled in, which depend on the text; and the text.
     Raises:
-      MissingFileError: there is no such corpus.
-      UserError: it cannot be read, or is too short for what is asked of it.
+      MissingFileError: the corpus does not exist or cannot be downloaded.
+      UserError: the text cannot be read, or is too short for the settings.
     """
     data = config.data
-    corpus = Corpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
+    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
     survey = corpus.survey
-    end, held_out_end = bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = split_bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
-            "--early_stopping and --schedule=plateau need a held-out text of two tokens at least; got "
+            "--early_stopping and --schedule=plateau need a held-out text of at least two tokens; got "
             f"{held_out_end - end}; give --validation_tokens, or less --max_tokens"
         )
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
     given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
     prefixes = text_rules.clean_prefixes(given, corpus.rule, data.tokens)
     if not config.run.prefix and data.max_vocabulary:
-        prefixes = tuple(_known(prefix, vocabulary) for prefix in prefixes)
+        prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
     for prefix in prefixes:
-        vocabulary.encode_prefix(prefix)  # an unknown character is an error, and now is the time to say so
+        vocabulary.encode_prefix(prefix)  # reports an unknown character before training begins
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]
-    remarks = []
-    for what, part in (("training", training), ("validation", validation)):
-        if unknown := _count_unknown(part, len(vocabulary)):
-            remarks.append(f"{unknown:,} of {len(part):,} {what} tokens are not in the vocabulary: read as {UNKNOWN}")
-    text = Text(vocabulary, training, validation, survey.sha256, tuple(remarks))
+    notes = []
+    for part, part_ids in (("training", training), ("validation", validation)):
+        if unknown := _count_unknown(part_ids, len(vocabulary)):
+            notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
+    text = Text(vocabulary, training, validation, survey.sha256, tuple(notes))
     return config.replace(text_rule=corpus.rule, prefix=prefixes), text
 
 
-def _known(prefix: str, vocabulary: Vocabulary) -> str:
-    """What the vocabulary knows of a prefix; its commonest token where that is nothing."""
+def _known_part(prefix: str, vocabulary: Vocabulary) -> str:
+    """Returns a prefix without its unknown tokens, or the most frequent token if all are unknown."""
     known = [t for t in text_rules.split(prefix, vocabulary.tokens) if vocabulary.id_of(t)]
     return text_rules.join(known or vocabulary.id_to_token[1:2], vocabulary.tokens)
 
 
 def _count_unknown(ids: np.ndarray | StoredIds, vocab_size: int) -> int:
-    """How many there are. Raises UserError where one is none of the vocabulary's, so that the file is damaged."""
+    """Returns the number of unknown tokens. Raises UserError if an id is too large: the file is damaged."""
     unknown = 0
-    for begin in range(0, len(ids), LARGE):
-        piece = np.asarray(ids[begin : begin + LARGE])
+    for begin in range(0, len(ids), IN_MEMORY_LIMIT):
+        piece = np.asarray(ids[begin : begin + IN_MEMORY_LIMIT])
         unknown += len(piece) - int(np.count_nonzero(piece))
         if isinstance(ids, StoredIds) and piece.max(initial=0) >= vocab_size:
             raise UserError(
-                f"{ids.path}: expected ids below {vocab_size}, got {piece.max()}; remove the file and start again, "
-                "and it is made anew"
+                f"{ids.path}: expected ids below {vocab_size}, got {piece.max()}; remove the file and start again "
+                "to rebuild it"
             )
     return unknown

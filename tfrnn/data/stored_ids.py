@@ -1,4 +1,4 @@
-"""Token ids that stay in a file."""
+"""Token ids that are kept in a file and read on demand."""
 
 import mmap
 import os
@@ -11,15 +11,17 @@ from tfrnn.errors import MissingFileError, UserError
 
 
 class StoredIds:
-    """Token ids in a file of nothing else, which is kept open; a slice of them reads nothing.
+    """Token ids in a file that contains nothing else; slicing them reads nothing.
+
+    The file is kept open, so that its ids stay readable if it is removed.
 
     Args:
       path: the file.
-      dtype: of an id there, in the byte order of this machine.
-      begin, end: which of the file's ids these are.
+      dtype: the type of an id in the file, in the byte order of this machine.
+      begin, end: the range of the file's ids that these are.
     Raises:
-      MissingFileError: there is no such file.
-      UserError: it cannot be opened, or is too short.
+      MissingFileError: the file does not exist.
+      UserError: the file cannot be opened, or is too short.
     """
 
     ndim = 1
@@ -34,7 +36,7 @@ class StoredIds:
             self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except FileNotFoundError:
             raise MissingFileError(
-                f"{self.path}: expected stored token ids, but the file is gone; start again, and it is made anew"
+                f"{self.path}: expected stored token ids, but the file does not exist; start again to rebuild it"
             ) from None
         except OSError as error:
             raise self._unreadable(error) from None
@@ -42,43 +44,49 @@ class StoredIds:
         expected, received = self.end * self.dtype.itemsize, os.fstat(self._descriptor).st_size
         if received < expected:
             raise UserError(
-                f"{self.path}: expected stored token ids of {expected:,} bytes at the least, got {received:,}; remove "
-                "the file and start again, and it is made anew"
+                f"{self.path}: expected stored token ids of at least {expected:,} bytes, got {received:,}; remove "
+                "the file and start again to rebuild it"
             )
 
     def __len__(self) -> int:
+        """The number of ids."""
         return self.end - self.begin
 
     @property
     def shape(self) -> tuple[int]:
+        """The shape of the ids as an array, [N]."""
         return (len(self),)
 
-    def __getitem__(self, where: slice) -> "StoredIds":
-        if not isinstance(where, slice) or where.step not in (None, 1):
-            raise TypeError(f"stored ids are sliced without a step; got {where!r}")
-        begin, end, _ = where.indices(len(self))
+    def __getitem__(self, key: slice) -> "StoredIds":
+        """A slice of the ids, without a step; it reads nothing."""
+        if not isinstance(key, slice) or key.step not in (None, 1):
+            raise TypeError(f"stored ids are sliced without a step; got {key!r}")
+        begin, end, _ = key.indices(len(self))
         return StoredIds(self.path, self.dtype, self.begin + begin, self.begin + max(begin, end))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All of them, in memory."""
+        """All ids, in memory."""
         if copy is False:
-            raise ValueError("stored ids are copied where they become an array")
-        if not len(self):  # what is empty cannot be mapped
+            raise ValueError("stored ids must be copied to become an array")
+        if not len(self):  # an empty file cannot be mapped
             return np.empty(0, dtype or self.dtype)
         try:
             with mmap.mmap(self._descriptor, self.end * self.dtype.itemsize, access=mmap.ACCESS_READ) as mapped:
                 return np.array(np.frombuffer(mapped, self.dtype)[self.begin :], dtype or self.dtype)
-        except (OSError, ValueError) as error:  # ValueError: it has become shorter
+        except (OSError, ValueError) as error:  # ValueError: the file has become shorter
             raise self._unreadable(error) from None
 
     def read(self, starts: Any, length: int) -> np.ndarray:
-        """`length` ids from each start, [..., length] in `dtype`.
+        """Reads windows of `length` ids.
 
-        They are read and not mapped: a page that is mapped, with those that the system maps around it, counts as this
-        process's memory, which then seems to grow with all that has ever been read.
+        The file is read and not mapped: mapped pages count as memory of this process, which would seem to grow with
+        everything that it has read.
 
         Args:
-          starts: int64 [...], from 0 to `len` - length.
+          starts: the position of the first id of each window, int64 [...], from 0 to len(self) - length.
+          length: the number of ids in a window.
+        Returns:
+          The ids, `dtype` [..., length].
         Raises:
           UserError: the file cannot be read.
           ValueError: a start is out of range.

@@ -2,11 +2,11 @@
 
 A rule turns a whole text into the text that a model reads:
 
-book    each line: every run of other characters than A-Z and a-z becomes one space, the ends are stripped,
-        all is lowered; the lines are joined with nothing between (Dive into Deep Learning, section 8.2)
-lines   the same, but with one space between lines
-spaces  every line end becomes a space, the rest is kept (the book's lyrics)
-raw     nothing is changed
+book    in each line, every run of characters other than A-Z and a-z becomes one space, the ends are stripped and
+        letters become lower case; the lines are joined with nothing between them (Dive into Deep Learning, section 8.2)
+lines   as book, but with one space between lines
+spaces  every line end becomes a space; the rest is unchanged (the book's lyrics)
+raw     unchanged
 """
 
 import re
@@ -17,17 +17,20 @@ import numpy as np
 
 from tfrnn.errors import UserError
 
-LONGEST_WORD = 2**20  # characters
+MAX_WORD_LENGTH = 2**20  # characters
 _LINE_END = re.compile("\r\n|\r|\n")
 _LOWERED = bytes(ord(chr(i).lower()) if chr(i) in string.ascii_letters else ord(" ") for i in range(256))
-# By one byte each: a letter lowered, \n for what makes the run vanish that holds it, a space for what else is there.
-_LINES_APART = _LOWERED
-_LINES_GLUED = bytes(ord("\n") if chr(i) in "\r\n" else byte for i, byte in enumerate(_LOWERED))
+# Tables that map a byte to a lower-case letter, to a space, or to \n, which makes the run that contains it vanish.
+_SPACE_BETWEEN_LINES = _LOWERED
+_NOTHING_BETWEEN_LINES = bytes(ord("\n") if chr(i) in "\r\n" else byte for i, byte in enumerate(_LOWERED))
 
 
-def _letters(pieces: Iterable[str], table: bytes) -> Iterator[str]:
-    """Every run of other characters as one space, or as nothing: at both ends, and where the table says so."""
-    held = b"\n"  # the run that may go on in the next piece, as one byte; that at the beginning vanishes
+def _keep_letters(pieces: Iterable[str], table: bytes) -> Iterator[str]:
+    """Replaces every run of characters other than letters by one space, or by nothing.
+
+    A run vanishes at both ends of the text, and if `table` maps one of its characters to a line end.
+    """
+    held = b"\n"  # the run at the end of the last piece, as one byte: it may continue in the next piece
     for piece in pieces:
         mapped = held + piece.encode("ascii", "replace").translate(table)
         body = mapped.rstrip(b" \n")
@@ -44,7 +47,7 @@ def _letters(pieces: Iterable[str], table: bytes) -> Iterator[str]:
             yield data[kept].tobytes().decode("ascii")
 
 
-def _spaces(pieces: Iterable[str]) -> Iterator[str]:
+def _replace_line_ends(pieces: Iterable[str]) -> Iterator[str]:
     held = ""  # \r, which may be the first half of a line end
     for piece in pieces:
         text = held + piece
@@ -54,26 +57,26 @@ def _spaces(pieces: Iterable[str]) -> Iterator[str]:
         yield " "
 
 
-# By name, each from pieces of a text to pieces of what is left of it.
+# Each rule maps the pieces of a text to the pieces of the cleaned text.
 TEXT_RULES: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
-    "book": lambda pieces: _letters(pieces, _LINES_GLUED),
-    "lines": lambda pieces: _letters(pieces, _LINES_APART),
-    "spaces": _spaces,
+    "book": lambda pieces: _keep_letters(pieces, _NOTHING_BETWEEN_LINES),
+    "lines": lambda pieces: _keep_letters(pieces, _SPACE_BETWEEN_LINES),
+    "spaces": _replace_line_ends,
     "raw": iter,
 }
 
 
-def _whole_words(pieces: Iterable[str]) -> Iterator[str]:
-    """The same text, with no cut inside a word. Raises UserError where a word is too long to be held."""
-    held = ""  # behind the last white space
+def _cut_between_words(pieces: Iterable[str]) -> Iterator[str]:
+    """Yields the same text in pieces that end between words. Raises UserError if a word is too long."""
+    held = ""  # the characters after the last white space
     for piece in pieces:
-        for begin in range(0, len(piece), LONGEST_WORD):
-            text = held + piece[begin : begin + LONGEST_WORD]
-            # A longer word does not fit into a part, so it was held, or a part of it.
-            if held and len(text.split(maxsplit=1)[0]) > LONGEST_WORD:
+        for begin in range(0, len(piece), MAX_WORD_LENGTH):
+            text = held + piece[begin : begin + MAX_WORD_LENGTH]
+            # A longer word exceeds one part, so that its beginning is in `held`.
+            if held and len(text.split(maxsplit=1)[0]) > MAX_WORD_LENGTH:
                 raise UserError(
-                    f"--tokens=word: expected words of at most {LONGEST_WORD:,} characters, got a longer one, which "
-                    f"begins with {text[:20]!r}; take --tokens=char"
+                    f"--tokens=word: expected words of at most {MAX_WORD_LENGTH:,} characters, got a longer one that "
+                    f"begins with {text[:20]!r}; use --tokens=char"
                 )
             held = "" if text[-1].isspace() else text.rsplit(maxsplit=1)[-1]
             yield text[: len(text) - len(held)]
@@ -81,52 +84,56 @@ def _whole_words(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def clean_pieces(pieces: Iterable[str], rule: str, tokens: str = "char") -> Iterator[str]:
-    """The text as the rule leaves it, piece by piece, whatever the pieces it comes in.
+    """Cleans a text piece by piece; the result does not depend on how the text is cut into pieces.
 
-    With words as tokens, `book` acts as `lines`: the book splits line by line, so no words are glued there. Then no
-    piece ends inside a word either, so that the tokens of the pieces are those of the whole.
+    If tokens are words, the rule `book` acts as `lines`, because the book splits each line into words before it joins
+    them. No piece then ends inside a word, so that the tokens of the pieces are the tokens of the whole text.
 
+    Args:
+      pieces: the text, in pieces of any length.
+      rule: a key of TEXT_RULES.
+      tokens: `char` or `word`.
     Raises:
-      UserError: with words as tokens, where one is longer than LONGEST_WORD.
+      UserError: tokens are words, and one is longer than MAX_WORD_LENGTH characters.
     """
     cleaned = TEXT_RULES["lines" if (rule, tokens) == ("book", "word") else rule](pieces)
-    return filter(None, _whole_words(cleaned) if tokens == "word" else cleaned)
+    return filter(None, _cut_between_words(cleaned) if tokens == "word" else cleaned)
 
 
 def clean(text: str, rule: str, tokens: str = "char") -> str:
-    """The whole text as the rule leaves it, see `clean_pieces`."""
+    """Cleans a whole text by a rule, a key of TEXT_RULES; see `clean_pieces`."""
     return "".join(clean_pieces([text], rule, tokens))
 
 
 def clean_lines(text: str) -> list[str]:
-    """Each line of a text by the rule `book`."""
+    """Returns the lines of a text, each cleaned by the rule `book`."""
     return [clean(line, "book") for line in _LINE_END.split(text)]
 
 
 def clean_prefix(prefix: str, rule: str, tokens: str = "char") -> str:
-    """As `clean`, but a trailing space is kept, since the next character depends on it."""
+    """Cleans a prefix as `clean` does, but keeps a space at its end, because the next character depends on it."""
     cleaned = clean(prefix, rule, tokens)
     ends_with_space = prefix[-1:].isspace() and cleaned and not cleaned[-1].isspace()
     return cleaned + " " if ends_with_space else cleaned
 
 
 def clean_prefixes(prefixes: Iterable[str], rule: str, tokens: str = "char") -> tuple[str, ...]:
-    """Each prefix cleaned. Raises UserError where nothing is left of one."""
+    """Cleans each prefix. Raises UserError if nothing is left of one."""
     cleaned = tuple(clean_prefix(prefix, rule, tokens) for prefix in prefixes)
     for prefix, left in zip(prefixes, cleaned, strict=True):
         if not left:
             raise UserError(
-                f"--prefix {prefix!r}: expected a text to go on from, but the text rule {rule!r} leaves nothing of it; "
+                f"--prefix {prefix!r}: expected a text to continue, but the text rule {rule!r} leaves nothing of it; "
                 "give one with letters"
             )
     return cleaned
 
 
 def split(text: str, tokens: str = "char") -> list[str]:
-    """The tokens of a cleaned text: its characters, or its words (what white space separates)."""
+    """Returns the tokens of a cleaned text: its characters, or its words, which white space separates."""
     return text.split() if tokens == "word" else list(text)
 
 
 def join(parts: Sequence[str], tokens: str = "char") -> str:
-    """The inverse of `split`, for words up to white space."""
+    """Joins tokens to a text: the inverse of `split`; words are joined by one space."""
     return (" " if tokens == "word" else "").join(parts)

@@ -1,6 +1,6 @@
-"""Corpora: a story in the package, texts that are fetched and verified once, and any files of the user's.
+"""Corpora: a story in the package, texts that are downloaded and verified once, and the user's own files.
 
-In comes a name or a path; out comes a `Source`, which is read piece by piece as often as need be, and what passes over
-it find: counts of its tokens, its ids, parts of it. What is learnt of a large text is kept in a cache. A folder here
-with a dataset builder is a corpus of TensorFlow Datasets.
+The input is a name or a path. The result is a `Source`, which is read in pieces as often as necessary, and what passes
+over it find: the counts of its tokens, their ids, parts of the text. The results for a large text are cached. A folder
+here that contains a dataset builder is a corpus of TensorFlow Datasets.
 """

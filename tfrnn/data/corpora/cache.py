@@ -1,4 +1,4 @@
-"""What has been learnt of a text, kept in files, so that it is read once and not by every run."""
+"""The cache of surveys and token ids of large texts, so that a text is read once and not in every run."""
 
 import contextlib
 import hashlib
@@ -18,47 +18,50 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.runtime import durable
 
-SURVEY = "survey.json"
-FORMAT = 1  # to be counted up where a rule, or what is written, becomes another
-LARGEST_SURVEY = 2**32  # bytes
-SECONDS_OF_REST = 24 * 3600.0  # after which nobody is writing to a file any more
+SURVEY_FILE = "survey.json"
+FORMAT_VERSION = 1  # to be increased if a text rule or the content of a file changes
+MAX_SURVEY_BYTES = 2**32
+ABANDONED_AFTER_SECONDS = 24 * 3600.0  # without a write, a half-written file belongs to a process that was killed
 
 
 def default_cache_dir() -> Path:
-    """Where the user's caches are: $XDG_CACHE_HOME/tfrnn, or ~/.cache/tfrnn."""
+    """Returns the folder of this package among the user's caches: $XDG_CACHE_HOME/tfrnn, or ~/.cache/tfrnn."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "tfrnn")
 
 
 class Cache:
-    """Surveys and token ids of texts, in a folder for each text, rule and kind of tokens.
+    """Surveys and token ids of texts, in one folder for each text, rule and kind of tokens.
 
-    A text is known by its source's SHA-256. What is there and whole is read, else it is made anew: under a name of this
-    process's own, flushed, then renamed, so that others may do the same at the same time, and none reads a half.
+    A text is identified by the SHA-256 of its source. A file that exists and is complete is read. Otherwise it is built
+    again, under a temporary name that no other process uses, flushed to the disk and then renamed: several processes
+    may build the same file at the same time, and none reads an incomplete one.
 
     Args:
-      folder: is made where it is not there.
+      folder: the folder of the cache; it is created if it does not exist.
     """
 
     def __init__(self, folder: str | os.PathLike):
         self.folder = Path(folder)
 
     def survey(self, source: Source, sha256: str, rule: str, tokens: str = "char", on_bytes: OnBytes = None) -> Survey:
-        """As passes.survey.
+        """Returns the survey of a text, from the cache or else by `passes.survey`.
 
         Args:
           source: the text.
-          sha256: of the source, in hex.
-          rule, tokens, on_bytes: as for passes.survey.
+          sha256: the SHA-256 of the source, in hex.
+          rule: a key of text_rules.TEXT_RULES.
+          tokens: `char` or `word`.
+          on_bytes: is called with the number of bytes of the source read since the last call.
         Raises:
-          UserError: as passes.survey, or the folder cannot be written.
+          UserError: the text cannot be read, nothing is left of it by the rule, or the folder cannot be written.
         """
-        path = self._path(sha256, rule, tokens, SURVEY)
-        found = _read_survey(path)
-        if found is None:
-            with self._written(path) as file:
-                found = passes.survey(source, rule, tokens, on_bytes)
-                file.write(json.dumps(found._asdict(), ensure_ascii=False).encode())
-        return found
+        path = self._path(sha256, rule, tokens, SURVEY_FILE)
+        survey = _read_survey(path)
+        if survey is None:
+            with self._create(path) as file:
+                survey = passes.survey(source, rule, tokens, on_bytes)
+                file.write(json.dumps(survey._asdict(), ensure_ascii=False).encode())
+        return survey
 
     def ids(
         self,
@@ -69,23 +72,25 @@ class Cache:
         num_tokens: int,
         on_bytes: OnBytes = None,
     ) -> StoredIds:
-        """The ids of the first tokens of the text, in `vocabulary.dtype`.
+        """Returns the ids of the first tokens of a text, from the cache or else by `passes.encode`.
 
         Args:
           source: the text.
-          sha256: of the source, in hex.
+          sha256: the SHA-256 of the source, in hex.
           rule: a key of text_rules.TEXT_RULES.
-          vocabulary: what is not in it becomes 0.
-          num_tokens: not more than the text has.
-          on_bytes: is told how many bytes of the source have been read.
+          vocabulary: maps tokens to ids; a token that is not in it becomes 0.
+          num_tokens: the number of tokens, at most as many as the text has.
+          on_bytes: is called with the number of bytes of the source read since the last call.
+        Returns:
+          The ids, `vocabulary.dtype` [num_tokens], in a file of the cache.
         Raises:
-          UserError: as passes.encode, the text has fewer tokens, or the folder cannot be written.
+          UserError: the text cannot be read or has fewer tokens, or the folder cannot be written.
         """
         name = f"ids-{hashlib.sha256(vocabulary.to_json().encode()).hexdigest()[:16]}-{num_tokens}.bin"
         path = self._path(sha256, rule, vocabulary.tokens, name)
         size = num_tokens * vocabulary.dtype.itemsize
         if not _has_size(path, size):
-            with self._written(path) as file:
+            with self._create(path) as file:
                 for ids in passes.encode(source, rule, vocabulary, num_tokens, on_bytes):
                     file.write(ids.data)
             if not _has_size(path, size):
@@ -93,34 +98,34 @@ class Cache:
         return StoredIds(path, vocabulary.dtype, 0, num_tokens)
 
     @staticmethod
-    def _remove_what_was_cut_off(folder: Path) -> None:
-        """What processes that were killed while they wrote have left there, some time ago."""
-        for left in folder.glob(f"*{durable.PARTIAL}"):
+    def _remove_abandoned_files(folder: Path) -> None:
+        """Removes the half-written files of processes that were killed some time ago."""
+        for path in folder.glob(f"*{durable.PARTIAL}"):
             with contextlib.suppress(OSError):
-                if time.time() - left.stat().st_mtime > SECONDS_OF_REST:
-                    left.unlink()
+                if time.time() - path.stat().st_mtime > ABANDONED_AFTER_SECONDS:
+                    path.unlink()
 
     def _path(self, sha256: str, rule: str, tokens: str, name: str) -> Path:
-        return self.folder / f"{sha256}-{rule}-{tokens}-{FORMAT}" / name
+        return self.folder / f"{sha256}-{rule}-{tokens}-{FORMAT_VERSION}" / name
 
     @contextlib.contextmanager
-    def _written(self, path: Path) -> Iterator[BinaryIO]:
-        """A file that takes its name when all is written, and is removed where something fails."""
-        new = None
+    def _create(self, path: Path) -> Iterator[BinaryIO]:
+        """Opens a file that gets its name when it is complete, and is removed if anything fails."""
+        temporary = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_what_was_cut_off(path.parent)
-            # A new file of a name that nobody else has, on no machine that shares the folder.
+            self._remove_abandoned_files(path.parent)
+            # Its name must be unique among all machines that share the folder.
             descriptor, name = tempfile.mkstemp(durable.PARTIAL, f"{path.name}.", path.parent)
-            new = Path(name)
+            temporary = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
-            durable.flush(new)
-            os.replace(new, path)
+            durable.flush(temporary)
+            os.replace(temporary, path)
         except BaseException as error:
-            if new:
+            if temporary:
                 with contextlib.suppress(OSError):
-                    new.unlink()
+                    temporary.unlink()
             if isinstance(error, OSError) and not isinstance(error, UserError):
                 reason = f"expected a folder that can be written, but {error.strerror}"
                 raise UserError(f"--cache_dir={self.folder}: {reason}; name another") from None
@@ -132,10 +137,11 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _read_survey(path: Path) -> Survey | None:
-    """What the file holds; None where there is none, or it is damaged."""
+    """Returns the survey in a file, or None if the file does not exist or is damaged."""
     try:
-        found = Survey(**json.loads(durable.read(path, LARGEST_SURVEY)))
-        whole = 0 < found.num_tokens == sum(found.counts.values()) and min(found.counts.values()) > 0
-        return found if whole and len(bytes.fromhex(found.sha256)) == 32 and isinstance(found.beginning, str) else None
+        survey = Survey(**json.loads(durable.read(path, MAX_SURVEY_BYTES)))
+        complete = 0 < survey.num_tokens == sum(survey.counts.values()) and min(survey.counts.values()) > 0
+        sha256_is_valid = len(bytes.fromhex(survey.sha256)) == 32
+        return survey if complete and sha256_is_valid and isinstance(survey.beginning, str) else None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None

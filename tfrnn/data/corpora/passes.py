@@ -1,4 +1,4 @@
-"""What is learnt of a text by reading it once from its beginning, however long it is."""
+"""Passes over a text of any length: each reads it once, in pieces, from its beginning."""
 
 import collections
 import hashlib
@@ -13,18 +13,18 @@ from tfrnn.data.corpora.sources import OnBytes, Source, check_size
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 
-BEGINNING = 1000  # tokens that a survey keeps
-COUNTED = 2**18  # characters at once, which stay in a processor's cache
+BEGINNING_TOKENS = 1000  # that a survey keeps of the text
+CHARACTERS_PER_COUNT = 2**18  # so that they stay in a processor's cache while they are counted
 
 
 class Survey(NamedTuple):
-    """What is known of a cleaned text.
+    """The counts of a cleaned text.
 
     Attributes:
-      counts: how often each token occurs, in order of first appearance.
-      num_tokens: of the text.
-      sha256: of the text in UTF-8, in hex.
-      beginning: its first BEGINNING tokens; words are joined by one space.
+      counts: the number of times each token occurs, in order of first appearance.
+      num_tokens: the number of tokens of the text.
+      sha256: the SHA-256 of the text in UTF-8, in hex.
+      beginning: the first BEGINNING_TOKENS tokens of the text; words are joined by one space.
     """
 
     counts: dict[str, int]
@@ -34,10 +34,15 @@ class Survey(NamedTuple):
 
 
 def cleaned(source: Source, rule: str, tokens: str, on_bytes: OnBytes = None) -> Iterator[str]:
-    """The source's text by the rule, in pieces.
+    """Yields the text of a source, cleaned by a rule, in pieces.
 
+    Args:
+      source: the text.
+      rule: a key of text_rules.TEXT_RULES.
+      tokens: `char` or `word`.
+      on_bytes: is called with the number of bytes read since the last call.
     Raises:
-      UserError: at the end, where only white space is left; and as the source and the rule do.
+      UserError: the text cannot be read or cleaned; or, at its end, only white space is left of it.
     """
     characters, blank = 0, True
 
@@ -53,20 +58,20 @@ def cleaned(source: Source, rule: str, tokens: str, on_bytes: OnBytes = None) ->
     if blank:
         raise UserError(
             f"corpus {source.name}: expected a text with letters, but the rule {rule!r} leaves nothing of its "
-            f"{characters} characters; take another text, or a text rule that keeps what it has, such as raw"
+            f"{characters} characters; take another text, or a text rule that keeps its characters, e.g. raw"
         )
 
 
 def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = None) -> Survey:
-    """Reads the whole text.
+    """Reads a whole text and counts its tokens.
 
     Args:
       source: the text.
       rule: a key of text_rules.TEXT_RULES.
       tokens: `char` or `word`.
-      on_bytes: is told how many bytes have been read.
+      on_bytes: is called with the number of bytes read since the last call.
     Raises:
-      UserError: as `cleaned`.
+      UserError: the text cannot be read or cleaned, or only white space is left of it.
     """
     counts, sha256 = _COUNTS[tokens](), hashlib.sha256()
     num_tokens = 0
@@ -74,31 +79,34 @@ def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = 
     for piece in cleaned(source, rule, tokens, on_bytes):
         sha256.update(piece.encode())
         part = piece.split() if tokens == "word" else piece
-        beginning.extend(part[: max(0, BEGINNING - num_tokens)])
+        beginning.extend(part[: max(0, BEGINNING_TOKENS - num_tokens)])
         num_tokens += len(part)
         counts.add(part)
-    return Survey(counts.found(), num_tokens, sha256.hexdigest(), text_rules.join(beginning, tokens))
+    return Survey(counts.by_token(), num_tokens, sha256.hexdigest(), text_rules.join(beginning, tokens))
 
 
 def count_first(source: Source, rule: str, tokens: str, num_tokens: int) -> dict[str, int]:
-    """The counts of the first tokens alone, as Survey has them; no more is read."""
+    """Counts the first `num_tokens` tokens of a text, in order of first appearance; reads no further."""
     counts = _COUNTS[tokens]()
     for part in _first(source, rule, tokens, num_tokens):
         counts.add(part)
-    return counts.found()
+    return counts.by_token()
 
 
 def encode(
     source: Source, rule: str, vocabulary: Vocabulary, num_tokens: int, on_bytes: OnBytes = None
 ) -> Iterator[np.ndarray]:
-    """The ids of the first tokens, 0 where one is unknown, piece by piece in `vocabulary.dtype`; no more is read."""
+    """Yields the ids of the first `num_tokens` tokens in arrays of `vocabulary.dtype`, 0 for an unknown token.
+
+    Reads no further.
+    """
     return map(vocabulary.ids, _first(source, rule, vocabulary.tokens, num_tokens, on_bytes))
 
 
 def take(source: Source, rule: str, tokens: str, begin: int, end: int) -> str:
-    """The text of the tokens [begin, end), as far as there are such; words are joined by one space.
+    """Returns the text of the tokens [begin, end), or as many of them as exist; words are joined by one space.
 
-    Raises UserError where that is too much to be read as a whole.
+    Raises UserError if it is too large to be read as a whole.
     """
     parts, position, size = [], 0, 0
     for part in _first(source, rule, tokens, end):
@@ -114,7 +122,7 @@ def take(source: Source, rule: str, tokens: str, begin: int, end: int) -> str:
 def _first(
     source: Source, rule: str, tokens: str, num_tokens: int, on_bytes: OnBytes = None
 ) -> Iterator[str | list[str]]:
-    """The first tokens of the text, piece by piece: characters as a string, words as a list."""
+    """Yields the first `num_tokens` tokens of a text in pieces: characters as a string, words as a list."""
     left = num_tokens
     if left <= 0:
         return
@@ -127,8 +135,10 @@ def _first(
 
 
 class _CharacterCounts:
+    """Counts characters by code point."""
+
     def __init__(self) -> None:
-        self._counts = np.zeros(sys.maxunicode + 1, np.int64)  # by code point
+        self._counts = np.zeros(sys.maxunicode + 1, np.int64)
         self._order: list[int] = []
 
     def add(self, characters: str) -> None:
@@ -136,26 +146,28 @@ class _CharacterCounts:
             codes = np.frombuffer(characters.encode(), np.uint8)
         else:
             codes = np.frombuffer(characters.encode("utf-32-le"), np.uint32)
-        for begin in range(0, len(codes), COUNTED):
-            part = codes[begin : begin + COUNTED]
+        for begin in range(0, len(codes), CHARACTERS_PER_COUNT):
+            part = codes[begin : begin + CHARACTERS_PER_COUNT]
             counts = np.bincount(part)
             before = self._counts[: len(counts)]
             if ((counts > 0) & (before == 0)).any():
                 self._order += dict.fromkeys(part[before[part] == 0].tolist())
             before += counts
 
-    def found(self) -> dict[str, int]:
+    def by_token(self) -> dict[str, int]:
         return {chr(code): int(self._counts[code]) for code in self._order}
 
 
 class _WordCounts:
+    """Counts words."""
+
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
 
     def add(self, words: Sequence[str]) -> None:
         self._counts.update(words)
 
-    def found(self) -> dict[str, int]:
+    def by_token(self) -> dict[str, int]:
         return dict(self._counts)
 
 

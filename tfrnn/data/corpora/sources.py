@@ -1,4 +1,4 @@
-"""What a text is read from, again and again, piece by piece."""
+"""Sources: texts that can be read any number of times, in pieces."""
 
 import hashlib
 import os
@@ -7,31 +7,31 @@ from typing import Protocol
 
 from tfrnn.errors import UserError
 
-LARGEST = 2**33  # bytes of a text that is read as a whole
+MAX_TEXT_BYTES = 2**33  # of a text that is read as a whole
 
-OnBytes = Callable[[int], object] | None  # is told how many bytes have been read since it was told last
+OnBytes = Callable[[int], object] | None  # is called with the number of bytes read since the last call
 
 
 class Source(Protocol):
-    """A text that can be read again and again.
+    """A text that can be read any number of times.
 
     Attributes:
-      name: as the user gave it.
-      size: bytes that are read for all of it.
+      name: the name or path that the user gave.
+      size: the number of bytes that are read for the whole text.
     """
 
     name: str
     size: int
 
     def sha256(self, on_bytes: OnBytes = None) -> str:
-        """Of its bytes, in hex."""
+        """Returns the SHA-256 of the bytes, in hex; `on_bytes` is called with the number of bytes read."""
 
     def pieces(self, on_bytes: OnBytes = None) -> Iterator[str]:
-        """The text in pieces of any length."""
+        """Yields the text in pieces of any length; `on_bytes` is called with the number of bytes read."""
 
 
 class InMemory:
-    """A text that has been read, as a Source; its bytes are those of UTF-8."""
+    """A Source of a text that is in memory; its bytes are the text in UTF-8."""
 
     def __init__(self, name: str, text: str):
         self.name, self._text = name, text
@@ -49,23 +49,24 @@ class InMemory:
 
 
 def check_size(path: str | os.PathLike, size: int) -> None:
-    """Raises UserError where so many bytes are too many to be read as a whole."""
-    if size > LARGEST:
-        raise UserError(f"{path}: expected a text of at most {LARGEST:,} bytes, got {size:,}; take a part of it")
+    """Raises UserError if a text of `size` bytes is too large to be read as a whole."""
+    if size > MAX_TEXT_BYTES:
+        raise UserError(f"{path}: expected a text of at most {MAX_TEXT_BYTES:,} bytes, got {size:,}; take a part of it")
 
 
 def does_not_fit(path: str | os.PathLike) -> UserError:
+    """Returns the error for a text that does not fit into memory."""
     return UserError(f"{path}: expected a text that fits into memory; take a part of it")
 
 
 def joined(source: Source, pieces: Iterable[str]) -> str:
-    """The pieces of a source as one text. Raises UserError where it is too large for that."""
+    """Joins the pieces of a source to one text. Raises UserError if it is too large."""
     check_size(source.name, source.size)
     parts, size = [], 0
     try:
         for piece in pieces:
             size += len(piece)
-            check_size(source.name, size)  # a small archive may hold much
+            check_size(source.name, size)  # a small archive may contain a large text
             parts.append(piece)
         return "".join(parts)
     except MemoryError:

@@ -1,4 +1,4 @@
-"""A TFDS builder of one text, which the packages beside this file make their own."""
+"""The base class of the builders of TensorFlow Datasets for one text."""
 
 import tensorflow_datasets as tfds
 
@@ -6,7 +6,7 @@ from tfrnn.data.corpora.files import read_text
 
 
 class TextBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """One split `train` of one example, `{"text": ...}`: the file that checksums.tsv beside the subclass names."""
+    """Builds one split `train` of one example, `{"text": ...}`, from the file in the subclass's checksums.tsv."""
 
     VERSION = tfds.core.Version("1.0.0")
 

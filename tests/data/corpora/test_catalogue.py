@@ -1,0 +1,64 @@
+"""Corpora by name or path, their rules and their prefixes."""
+
+import hashlib
+
+import pytest
+
+import tfrnn
+from tfrnn.data.corpora import catalogue, passes
+from tfrnn.errors import MissingFileError, UserError
+
+
+def test_the_story_in_the_package():
+    text = tfrnn.load_corpus("sample")
+    assert len(text) > 16_000
+    assert set(text) == set("abcdefghijklmnopqrstuvwxyz ")
+    assert "public domain" not in text
+    passages = [text[i : i + 40] for i in range(len(text) - 39)]
+    assert len(set(passages)) == len(passages)  # nothing is repeated
+    assert [prefix for prefix in catalogue.CORPORA["sample"].prefixes if prefix not in text[:10_000]] == []
+
+
+def test_a_named_corpus_is_a_source():
+    source, read = catalogue.open_corpus("sample"), []
+    text = "".join(source.pieces(read.append))
+    assert source.sha256() == hashlib.sha256(text.encode()).hexdigest()
+    assert read == [source.size]
+    survey = passes.survey(source, "book")
+    assert catalogue.prefixes_of("sample", survey.beginning, survey.counts) == catalogue.CORPORA["sample"].prefixes
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning", "known", "tokens", "prefixes"),
+    [
+        ("jay_lyrics", "wo yao dai ni", "woyaodin ", "char", ("wo yao dai n",)),
+        ("time_machine", "the time machine by wells", {"the"}, "word", ("the time machine",)),
+        ("a/file", "abc" * 10, "abc", "char", ("abcabcabcabc",)),
+        ("a/file", "To be or not", {"To"}, "word", ("To be or",)),
+    ],
+    ids=["named_corpus_by_another_rule", "named_corpus_in_words", "file", "file_in_words"],
+)
+def test_default_prefixes_are_the_beginning_of_the_text(name, beginning, known, tokens, prefixes):
+    assert catalogue.prefixes_of(name, beginning, known, tokens) == prefixes
+
+
+@pytest.mark.parametrize("load", [tfrnn.load_corpus, catalogue.open_corpus])
+def test_a_missing_file_is_named_with_the_known_corpora(load):
+    with pytest.raises(MissingFileError, match=r"sample, time_machine.*'no_such_file'"):
+        load("no_such_file")
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match="directory"):
+        tfrnn.load_corpus(str(tmp_path))
+
+
+def test_a_rule_that_leaves_nothing_is_refused(tmp_path):
+    (tmp_path / "digits").write_text("1 2 3")
+    with pytest.raises(UserError, match="leaves nothing"):
+        tfrnn.load_corpus(str(tmp_path / "digits"), "book")
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(UserError, match="text_rule"):
+        tfrnn.load_corpus("sample", "shout")

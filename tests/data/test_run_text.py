@@ -1,0 +1,21 @@
+"""The text of a run: how it is split. Reading it from the settings of a run is tested by the commands."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrnn.data import run_text
+from tfrnn.errors import UserError
+
+
+@given(num_tokens=st.integers(1, 50), max_tokens=st.integers(0, 60), validation_tokens=st.integers(0, 60))
+def test_split_bounds_are_those_of_slices(num_tokens, max_tokens, validation_tokens):
+    text = list(range(num_tokens))
+    expected_end = max_tokens or num_tokens - validation_tokens
+    if expected_end <= 0:
+        with pytest.raises(UserError, match=f"leaves nothing to train on of the text's {num_tokens} tokens"):
+            run_text.split_bounds(num_tokens, max_tokens, validation_tokens)
+        return
+    end, held_out_end = run_text.split_bounds(num_tokens, max_tokens, validation_tokens)
+    assert (text[:end], text[end:held_out_end]) == (text[:expected_end], text[expected_end:][:validation_tokens])
+    assert 0 < end <= held_out_end <= num_tokens

@@ -1,0 +1,63 @@
+"""The vocabulary: order, encoding and decoding, JSON."""
+
+import numpy as np
+import pytest
+
+from tfrnn.data import text_rules
+from tfrnn.data.vocabulary import Vocabulary
+from tfrnn.errors import UserError
+
+
+def test_tokens_are_ordered_by_frequency_then_first_appearance():
+    assert Vocabulary.from_text("bab cc a").id_to_token == ["<unk>", "b", "a", " ", "c"]
+    assert Vocabulary.from_text("to be or not to be", "word").id_to_token[1:] == ["to", "be", "or", "not"]
+
+
+def test_max_tokens_keeps_the_most_frequent():
+    counts = {"b": 2, "<unk>": 9, "a": 3, "c": 2}
+    assert Vocabulary.from_counts(counts, "word").id_to_token == ["<unk>", "a", "b", "c"]
+    assert Vocabulary.from_counts(counts, "word", 2).id_to_token == ["<unk>", "a", "b"]
+    assert Vocabulary.from_text("c b b a a", "word", 1).id_to_token == ["<unk>", "b"]
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "int32")]
+)
+def test_ids_have_the_smallest_dtype(size, dtype):
+    vocabulary = Vocabulary.from_counts({chr(0x4E00 + i): 1 for i in range(size - 1)})
+    assert vocabulary.dtype == dtype
+    assert vocabulary.ids(vocabulary.id_to_token[-1])[-1] == size - 1 or size == 1
+    assert vocabulary.encode(vocabulary.id_to_token[-1], "unk").dtype == np.int32
+
+
+@pytest.mark.parametrize("tokens", ["char", "word"])
+def test_decode_inverts_encode_after_a_round_trip_through_json(tokens):
+    text = "so 日本 much\u0301 to say"
+    vocabulary = Vocabulary.from_text(text, tokens)
+    restored = Vocabulary.from_json(vocabulary.to_json(), tokens)
+    assert restored.id_to_token == vocabulary.id_to_token
+    ids = restored.encode(text)
+    assert ids.dtype == np.int32
+    assert restored.decode(ids) == text
+    assert len(vocabulary) == len(set(text_rules.split(text, tokens))) + 1
+
+
+def test_unknown_characters_are_named_marked_or_skipped():
+    vocabulary = Vocabulary.from_text("abc")
+    with pytest.raises(UserError, match="unknown characters 'é', '日' in 'aé日é'"):
+        vocabulary.encode("aé日é")
+    np.testing.assert_array_equal(vocabulary.encode("aéb", unknown="unk"), [1, 0, 2])
+    np.testing.assert_array_equal(vocabulary.encode("aéb", unknown="skip"), [1, 2])
+    assert vocabulary.unknown("éaé日") == ["é", "日"]
+    assert (vocabulary.id_of("b"), vocabulary.id_of("é")) == (2, 0)
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(UserError, match="error, skip, unk"):
+        Vocabulary.from_text("abc").encode("abc", unknown="ignore")
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", "[", '["a"]', '["<unk>", "a", "a"]', "[]", '["<unk>", "ab"]'])
+def test_json_of_anything_else_is_refused(text):
+    with pytest.raises(UserError, match="vocabulary"):
+        Vocabulary.from_json(text)
