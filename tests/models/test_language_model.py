@@ -92,7 +92,7 @@ def test_tied_weights_are_one_matrix():
 def test_a_model_with_tied_weights_learns():
     model = tfrnn.LanguageModel(tfrnn.RNN(RNNCell(8)), V, embedding_dim=8, tie_weights=True)
     trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.1))
-    losses = trainer.fit(tfrnn.sequential_batches(np.arange(100) % V, 2, 5), 10).history["loss"]
+    losses = trainer.fit(tfrnn.sequential_batches(np.arange(100) % V, 2, T), 10).history["loss"]
     assert losses[-1] < 0.5 * losses[0]
 
 
