@@ -79,7 +79,9 @@ def test_simple_rnn_and_its_gradients_agree_with_numpy(num_steps, compiled):
     assert_equal_up_to_rounding(gradients, backward(np.cos(expected), np.cos(expected[-1])), roundings)
 
 
-@pytest.mark.parametrize(("kind", "compiled"), combinations(KINDS, [False, True], quick=[(k, False) for k in KINDS]))
+@pytest.mark.parametrize(
+    ("kind", "compiled"), combinations(KINDS, [False, True], quick=[*((k, False) for k in KINDS), ("lstm", True)])
+)
 def test_cell_computes_its_equations(kind, compiled):
     cell = with_random_weights(SCRATCH_AND_KERAS[kind][0](H), D)
     weights = cell.get_weights()

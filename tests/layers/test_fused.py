@@ -79,7 +79,7 @@ def test_outputs_and_gradients_are_those_of_the_cells_own_steps(name, length, co
         ],
     ),
 )
-def test_cells_without_bias_are_equal_to_their_own_steps(name, inputs, short_blocks):
+def test_cells_without_bias_equal_their_own_steps(name, inputs, short_blocks):
     cell = CELL_FORMS[name](H)
     options = {"use_bias": False} if "use_bias" in cell.get_config() else {}
     layer = with_random_weights(RNN([CELL_FORMS[name](H, **options), cell]), D)
