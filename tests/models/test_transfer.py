@@ -1,6 +1,5 @@
-"""Weights carried over: ours and Keras's, the GRU's two forms, PyTorch's."""
+"""Transfer of weights: between tfrnn's cells and Keras's, between the two forms of the GRU, and with PyTorch."""
 
-import functools
 import importlib.util
 
 import keras
@@ -8,7 +7,9 @@ import numpy as np
 import pytest
 import pytorch_reference
 import tensorflow as tf
-from absl.testing import parameterized
+from all_cells import SCRATCH_AND_KERAS, combinations
+from layer_results import normal, outputs_and_gradients, random_state, with_random_weights
+from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
 from tfrnn import to_pytorch, transfer_weights
 from tfrnn.errors import UserError
@@ -16,199 +17,287 @@ from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
 from tfrnn.layers.rnn import RNN
 
-T, B, D, H = 5, 2, 3, 4
-KerasGRU = keras.layers.GRUCell
-PAIRS = {
-    "rnn": (RNNCell, keras.layers.SimpleRNNCell),
-    "gru": (GRUCell, functools.partial(KerasGRU, reset_after=False)),
-    "gru_reset_after": (functools.partial(GRUCell, reset_after=True), KerasGRU),
-    "lstm": (LSTMCell, keras.layers.LSTMCell),
-}
+T, B, D, H = (getattr(pytorch_reference, name) for name in "TBDH")
+KerasGRUCell = keras.layers.GRUCell
+KINDS = list(SCRATCH_AND_KERAS)
+ORIGINS = ["scratch", "keras"]
+# The second layer of a bidirectional RNN reads 2 * H values.
+ROUNDINGS = recurrence_roundings(T, 2 * H, H, B, num_layers=2)
 
 
-def with_random_weights(layer, size=D):
-    layer.build((None, None, size))
-    rng = np.random.default_rng(0)
-    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
-    return layer
+def assert_compute_the_same(source, target):
+    x, state = normal(T, B, D), random_state(source, B)
+    results = [outputs_and_gradients(layer, layer.trainable_variables, x, state) for layer in (source, target)]
+    assert_equal_up_to_rounding(*results, ROUNDINGS)
 
 
-def computed(layer, inputs=None, state=None):
-    """Outputs, last state, and gradients of sum(outputs ** 2) by inputs, state and weights."""
-    inputs = tf.constant(np.random.default_rng(1).normal(size=[T, B, D]).astype("f") if inputs is None else inputs)
-    state = layer.initial_state(B) if state is None else tf.nest.map_structure(tf.constant, state)
+@pytest.mark.parametrize(
+    ("kind", "origin", "num_layers"),
+    combinations(
+        KINDS,
+        ORIGINS,
+        [1, 2],
+        quick=[(kind, origin, 1 + (i + j) % 2) for i, kind in enumerate(KINDS) for j, origin in enumerate(ORIGINS)],
+    ),
+)
+def test_scratch_and_keras_layers_compute_the_same_after_a_transfer(kind, origin, num_layers):
+    source_cell, target_cell = SCRATCH_AND_KERAS[kind] if origin == "scratch" else SCRATCH_AND_KERAS[kind][::-1]
+    source = with_random_weights(RNN([source_cell(H) for _ in range(num_layers)]), D)
+    target = RNN([target_cell(H) for _ in range(num_layers)])
+    transfer_weights(source, target)
+    assert_compute_the_same(source, target)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_a_single_cell_are_transferred(kind):
+    scratch, keras_cell = SCRATCH_AND_KERAS[kind]
+    source, target = with_random_weights(scratch(H), D), keras_cell(H)
+    transfer_weights(source, target)
+    for expected, actual in zip(source.get_weights(), target.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_both_directions_are_transferred(kind):
+    scratch, keras_cell = SCRATCH_AND_KERAS[kind]
+    source = with_random_weights(Bidirectional([scratch(H), scratch(H)]), D)
+    target = Bidirectional([keras_cell(H), keras_cell(H)])
+    transfer_weights(source, target)
+    x, state = normal(T, B, D), random_state(source, B)
+    assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
+
+
+@pytest.mark.parametrize(
+    ("origin", "target_origin", "reset_after"),
+    combinations(
+        ORIGINS,
+        ORIGINS,
+        [False, True],
+        quick=[("scratch", "keras", False), ("keras", "scratch", True), ("scratch", "scratch", True)],
+    ),
+)
+def test_the_two_forms_of_the_gru_compute_the_same_if_the_candidates_kernel_is_diagonal(
+    origin, target_origin, reset_after
+):
+    classes = {"scratch": GRUCell, "keras": KerasGRUCell}
+    source = with_random_weights(RNN(classes[origin](H, reset_after=reset_after)), D)
+    z, r, candidate = np.split(source.cell.get_weights()[1], 3, 1)
+    source.cell.recurrent_kernel.assign(np.concatenate([z, r, np.diag(np.diag(candidate))], 1))
+    if reset_after:
+        bias = source.cell.get_weights()[2]
+        bias[1, 2 * H :] = 0
+        source.cell.bias.assign(bias)
+    target = RNN(classes[target_origin](H, reset_after=not reset_after))
+    transfer_weights(source, target)
+    x, state = normal(T, B, D), random_state(source, B)
+    assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
+
+
+@pytest.mark.parametrize("reset_after", [False, True])
+def test_the_two_forms_of_the_gru_are_refused_if_they_differ_and_the_target_is_unchanged(reset_after):
+    source = with_random_weights(GRUCell(H, reset_after=reset_after), D)
+    target = with_random_weights(GRUCell(H, reset_after=not reset_after), D)
+    before = target.get_weights()
+    message = f"reset_after={reset_after}, as the source; got {not reset_after}.*diagonal"
+    with pytest.raises(UserError, match=message):
+        transfer_weights(source, target)
+    for expected, actual in zip(before, target.get_weights(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_state_bias_of_the_candidate_is_not_dropped():
+    source = with_random_weights(GRUCell(1, reset_after=True), D)  # with one unit every kernel is diagonal
+    with pytest.raises(UserError, match="bias b is zero"):
+        transfer_weights(source, GRUCell(1))
+
+
+def test_a_source_without_biases_becomes_zero_biases():
+    source = with_random_weights(RNN(keras.layers.LSTMCell(H, use_bias=False)), D)
+    target = RNN(LSTMCell(H))
+    transfer_weights(source, target)
+    x, state = normal(T, B, D), random_state(source, B)
+    assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
+
+
+def test_a_target_without_biases_is_refused_if_the_source_has_some():
+    with pytest.raises(UserError, match="use_bias=True"):
+        transfer_weights(with_random_weights(LSTMCell(H), D), keras.layers.LSTMCell(H, use_bias=False))
+
+
+@pytest.mark.parametrize(
+    ("make_source", "make_target", "message"),
+    [
+        pytest.param(RNNCell, GRUCell, "rnn cell of 4 units; got gru of 4", id="kind"),
+        pytest.param(RNNCell, lambda h: RNNCell(h + 1), "got rnn of 5", id="units"),
+        pytest.param(
+            RNNCell, lambda h: RNNCell(h, activation="relu"), "activations of the source.*relu", id="activation"
+        ),
+        pytest.param(
+            RNNCell, lambda h: KerasGRUCell(h, recurrent_activation="relu"), "rnn cell", id="kind_and_activation"
+        ),
+        pytest.param(
+            GRUCell,
+            lambda h: KerasGRUCell(h, recurrent_activation="hard_sigmoid", reset_after=False),
+            "hard_sigmoid",
+            id="recurrent_activation",
+        ),
+        pytest.param(RNNCell, lambda h: RNN([RNNCell(h), RNNCell(h)]), "got .*1 of 1 and 2 of 1", id="num_layers"),
+        pytest.param(RNNCell, lambda h: Bidirectional(RNNCell(h)), "got .*1 of 1 and 1 of 2", id="directions"),
+        pytest.param(RNNCell, keras.layers.Dense, "expected one of tfrnn.RNNCell", id="not_a_cell"),
+    ],
+)
+def test_a_target_that_cannot_compute_the_same_is_refused(make_source, make_target, message):
+    source = with_random_weights(make_source(H), D)
+    with pytest.raises(UserError, match=message):
+        transfer_weights(source, make_target(H))
+
+
+def test_a_source_without_weights_is_refused():
+    with pytest.raises(UserError, match="is not built"):
+        transfer_weights(RNNCell(H), RNNCell(H))
+
+
+def test_a_target_built_for_other_inputs_is_refused():
+    with pytest.raises(UserError, match="target of 3 inputs; got one built for 5"):
+        transfer_weights(with_random_weights(RNNCell(H), 3), with_random_weights(RNNCell(H), 5))
+
+
+CASES = list(pytorch_reference.CASES)
+# Every case, with scratch and Keras cells in turn.
+ALTERNATING = [(case, ORIGINS[i % 2]) for i, case in enumerate(CASES)]
+
+
+def recorded(case):
+    """Returns the recorded arrays of a case, and those of them that are the state dict."""
+    arrays = pytorch_reference.recorded(case)
+    return arrays, {name.removeprefix("net."): a for name, a in arrays.items() if name.startswith("net.")}
+
+
+def layer_for(case, origin):
+    """Returns a layer of the kind and size of a case, with tfrnn's or Keras's cells."""
+    kind, num_layers, bidirectional = pytorch_reference.CASES[case]
+    cell = SCRATCH_AND_KERAS["gru_reset_after" if kind == "GRU" else kind.lower()][ORIGINS.index(origin)]
+    return (Bidirectional if bidirectional else RNN)([cell(H) for _ in range(num_layers)])
+
+
+def state_by_layer(case, arrays, name):
+    """Converts PyTorch's state, [layers * directions, B, H] for each tensor of a cell, to a tuple per layer."""
+    kind, num_layers, bidirectional = pytorch_reference.CASES[case]
+    tensors = [arrays[f"{name}_{i}"] for i in range(2 if kind == "LSTM" else 1)]
+    directions = 2 if bidirectional else 1
+    cells = [tuple(tensor[i] for tensor in tensors) for i in range(num_layers * directions)]
+    return tuple(sum(cells[i : i + directions], ()) for i in range(0, len(cells), directions))
+
+
+@pytest.mark.parametrize(("case", "origin"), combinations(CASES, ORIGINS, quick=ALTERNATING))
+def test_outputs_and_gradients_are_those_of_pytorch(case, origin):
+    arrays, state_dict = recorded(case)
+    layer = layer_for(case, origin)
+    transfer_weights(state_dict, layer)
+    inputs, state = (
+        tf.constant(arrays["inputs"]),
+        tf.nest.map_structure(tf.constant, state_by_layer(case, arrays, "state")),
+    )
     with tf.GradientTape() as tape:
         tape.watch([inputs, state])
-        outputs, last = layer(inputs, state)
+        outputs, last_state = layer(inputs, state)
         loss = tf.reduce_sum(outputs**2)
-    return outputs, last, tape.gradient(loss, [inputs, state, layer.trainable_variables])
-
-
-class TransferTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(name=list(PAIRS), ours_first=[True, False], layers=[1, 2])
-    def test_between_ours_and_keras_both_ways(self, name, ours_first, layers):
-        first, second = PAIRS[name] if ours_first else PAIRS[name][::-1]
-        source = with_random_weights(RNN([first(H) for _ in range(layers)]))
-        target = RNN([second(H) for _ in range(layers)])
-        transfer_weights(source, target)
-        self.assertAllClose(computed(source), computed(target), 1e-5, 1e-5)
-        cell = second(H)
-        transfer_weights(source.cells[0], cell)
-        self.assertAllEqual(cell.get_weights()[1], source.cells[0].get_weights()[1])
-
-    @parameterized.product(name=list(PAIRS))
-    def test_both_directions(self, name):
-        ours, theirs = PAIRS[name]
-        source, target = with_random_weights(Bidirectional([ours(H), ours(H)])), Bidirectional([theirs(H), theirs(H)])
-        transfer_weights(source, target)
-        self.assertAllClose(computed(source)[:2], computed(target)[:2], 1e-5, 1e-5)
-
-    @parameterized.product(first=[GRUCell, KerasGRU], second=[GRUCell, KerasGRU], after=[False, True])
-    def test_the_two_forms_of_the_gru_where_they_are_the_same(self, first, second, after):
-        source = with_random_weights(RNN(first(H, reset_after=after)))
-        *others, candidate = np.split(source.cell.get_weights()[1], 3, 1)
-        source.cell.recurrent_kernel.assign(np.concatenate([*others, np.diag(np.diag(candidate))], 1))
-        if after:
-            bias = source.cell.get_weights()[2]
-            bias[1, 2 * H :] = 0
-            source.cell.bias.assign(bias)
-        target = RNN(second(H, reset_after=not after))
-        transfer_weights(source, target)
-        self.assertAllClose(computed(source)[:2], computed(target)[:2], 1e-5, 1e-5)
-
-    @parameterized.parameters(False, True)
-    def test_the_two_forms_are_refused_where_they_differ(self, after):
-        source = with_random_weights(GRUCell(H, reset_after=after))
-        target = with_random_weights(GRUCell(H, reset_after=not after))
-        before = target.get_weights()
-        with self.assertRaisesRegex(UserError, f"reset_after={after}, as the source; got {not after}.*diagonal"):
-            transfer_weights(source, target)
-        self.assertAllEqual(before[1], target.get_weights()[1])
-
-    def test_a_bias_of_the_states_candidate_is_not_lost(self):
-        source = with_random_weights(GRUCell(1, reset_after=True))  # one unit: any kernel is diagonal
-        with self.assertRaisesRegex(UserError, "bias b zero"):
-            transfer_weights(source, GRUCell(1))
-
-    def test_without_biases(self):
-        source = with_random_weights(RNN(keras.layers.LSTMCell(H, use_bias=False)))
-        target = RNN(LSTMCell(H))
-        transfer_weights(source, target)
-        self.assertAllClose(computed(source)[0], computed(target)[0], 1e-5, 1e-5)
-        with self.assertRaisesRegex(UserError, "use_bias=True"):
-            transfer_weights(with_random_weights(LSTMCell(H)), keras.layers.LSTMCell(H, use_bias=False))
-
-    @parameterized.parameters(
-        (RNNCell(H), GRUCell(H), "rnn cell of 4 units; got gru of 4"),
-        (RNNCell(H), RNNCell(H + 1), "got rnn of 5"),
-        (RNNCell(H), RNNCell(H, activation="relu"), "activations of the source.*relu"),
-        (RNNCell(H), KerasGRU(H, recurrent_activation="relu"), "rnn cell"),
-        (GRUCell(H), KerasGRU(H, recurrent_activation="hard_sigmoid", reset_after=False), "hard_sigmoid"),
-        (RNNCell(H), RNN([RNNCell(H), RNNCell(H)]), "got 1 of 1 and 2 of 1"),
-        (RNNCell(H), Bidirectional(RNNCell(H)), "got 1 of 1 and 1 of 2"),
-        (RNNCell(H), keras.layers.Dense(H), "expected one of tfrnn.RNNCell"),
+    actual = (outputs, last_state, *tape.gradient(loss, [inputs, state]))
+    expected = (
+        arrays["outputs"],
+        state_by_layer(case, arrays, "last"),
+        arrays["inputs_gradient"],
+        state_by_layer(case, arrays, "state_gradient"),
     )
-    def test_what_cannot_compute_the_same_is_refused(self, source, target, message):
-        if not source.built:
-            source.build((None, D))
-        with self.assertRaisesRegex(UserError, message):
-            transfer_weights(source, target)
-
-    def test_a_source_without_weights_and_a_target_of_other_inputs(self):
-        with self.assertRaisesRegex(UserError, "is not built"):
-            transfer_weights(RNNCell(H), RNNCell(H))
-        with self.assertRaisesRegex(UserError, "target of 3 inputs; got one built for 5"):
-            transfer_weights(with_random_weights(RNNCell(H)), with_random_weights(RNNCell(H), 5))
+    assert_equal_up_to_rounding(actual, expected, ROUNDINGS)
 
 
-class PyTorchTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(case=list(pytorch_reference.CASES), scratch=[True, False])
-    def test_computes_what_pytorch_does(self, case, scratch):
-        kind, layers, both = pytorch_reference.CASES[case]
-        arrays = pytorch_reference.recorded(case)
-        cell = PAIRS["gru_reset_after" if kind == "GRU" else kind.lower()][0 if scratch else 1]
-        layer = (Bidirectional if both else RNN)([cell(H) for _ in range(layers)])
-        transfer_weights({n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}, layer)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra `bench`)")
+def test_the_recorded_arrays_are_what_pytorch_computes(case):
+    assert_equal_up_to_rounding(pytorch_reference.recorded(case), pytorch_reference.compute(case), ROUNDINGS)
 
-        def ours(name):
-            """PyTorch's state, [layers * directions, B, H] for each tensor of a cell, as an entry per layer."""
-            tensors = [arrays[f"{name}_{i}"] for i in range(2 if kind == "LSTM" else 1)]
-            directions = 2 if both else 1
-            cells = [tuple(tensor[i] for tensor in tensors) for i in range(layers * directions)]
-            return tuple(sum(cells[i : i + directions], ()) for i in range(0, len(cells), directions))
 
-        outputs, last, (d_inputs, d_state, _) = computed(layer, arrays["inputs"], ours("state"))
-        self.assertAllClose(outputs, arrays["outputs"], 1e-5, 1e-5)
-        self.assertAllClose(last, ours("last"), 1e-5, 1e-5)
-        self.assertAllClose(d_inputs, arrays["inputs_gradient"], 1e-5, 1e-5)
-        self.assertAllClose(d_state, ours("state_gradient"), 1e-5, 1e-5)
+def test_two_layers_of_pytorch_are_not_taken_for_two_directions():
+    _, state_dict = recorded("GRU_2")
+    with pytest.raises(UserError, match=r"got .*2 of 1 and 1 of 2"):
+        transfer_weights(state_dict, Bidirectional(KerasGRUCell(H)))
 
-    @parameterized.parameters(list(pytorch_reference.CASES))
-    @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="PyTorch is not installed (extra `bench`)")
-    def test_the_recorded_arrays_are_pytorchs(self, case):
-        self.assertAllClose(pytorch_reference.recorded(case), pytorch_reference.compute(case), 1e-5, 1e-5)
 
-    def test_both_directions_are_not_two_layers(self):
-        arrays = pytorch_reference.recorded("GRU_2")
-        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
-        with self.assertRaisesRegex(UserError, "got 2 of 1 and 1 of 2"):
-            transfer_weights(state_dict, Bidirectional(keras.layers.GRUCell(H)))
+def test_the_activation_of_a_pytorch_rnn_is_assumed_to_be_the_targets():
+    arrays, state_dict = recorded("RNN_1")
+    layer = RNN(keras.layers.SimpleRNNCell(H, activation="relu"))
+    transfer_weights(state_dict, layer)
+    h, expected = arrays["state_0"][0], []
+    for x in arrays["inputs"]:
+        inputs_part = x @ state_dict["weight_ih_l0"].T + state_dict["bias_ih_l0"]
+        h = np.maximum(0, inputs_part + h @ state_dict["weight_hh_l0"].T + state_dict["bias_hh_l0"])
+        expected.append(h)
+    outputs, _ = layer(arrays["inputs"], ((arrays["state_0"][0],),))
+    assert_equal_up_to_rounding(outputs, np.stack(expected), ROUNDINGS)
 
-    def test_the_non_linearity_of_a_simple_rnn_is_the_targets(self):
-        arrays = pytorch_reference.recorded("RNN_1")
-        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
-        relu = RNN(keras.layers.SimpleRNNCell(H, activation="relu"))
-        transfer_weights(state_dict, relu)
-        h = arrays["state_0"][0]
-        for x, output in zip(arrays["inputs"], computed(relu, arrays["inputs"], ((h,),))[0], strict=True):
-            w_x, w_h = state_dict["weight_ih_l0"], state_dict["weight_hh_l0"]
-            h = np.maximum(0, x @ w_x.T + state_dict["bias_ih_l0"] + h @ w_h.T + state_dict["bias_hh_l0"])
-            self.assertAllClose(output, h, 1e-5, 1e-5)
 
-    def test_a_layer_inside_a_larger_net(self):
-        arrays = pytorch_reference.recorded("LSTM_1")
-        state_dict = {n.replace("net.", "encoder."): a for n, a in arrays.items() if n.startswith("net.")}
-        layer = RNN(LSTMCell(H))
-        transfer_weights({**state_dict, "out.weight": np.ones([1, H])}, layer)
-        self.assertAllClose(computed(layer, arrays["inputs"], ((arrays["state_0"][0], arrays["state_1"][0]),))[0],
-                            arrays["outputs"], 1e-5, 1e-5)  # fmt: skip
+def test_a_layer_is_found_in_the_state_dict_of_a_larger_net():
+    arrays, state_dict = recorded("LSTM_1")
+    layer = RNN(LSTMCell(H))
+    larger_net = {f"encoder.{name}": array for name, array in state_dict.items()}
+    transfer_weights({**larger_net, "out.weight": np.ones([1, H])}, layer)
+    outputs, _ = layer(arrays["inputs"], state_by_layer("LSTM_1", arrays, "state"))
+    assert_equal_up_to_rounding(outputs, arrays["outputs"], ROUNDINGS)
 
-    @parameterized.parameters(
-        ({}, "got nothing"),
-        ({"weight_hh_l0": np.ones([2 * H, H]), "weight_ih_l0": np.ones([2 * H, D])}, "3H or 4H rows"),
-        ({"weight_hh_l0": np.ones([H, H])}, "weight_ih_l0"),
-        ({"weight_hh_l0": np.ones([4 * H, 2]), "weight_ih_l0": np.ones([4 * H, D]), "weight_hr_l0": 0}, "proj_size"),
-        ({"a.weight_hh_l0": np.ones([H, H]), "b.weight_hh_l0": np.ones([H, H])}, "of one nn.RNN"),
-    )
-    def test_another_state_dict_is_refused(self, state_dict, message):
-        with self.assertRaisesRegex(UserError, message):
-            transfer_weights(state_dict, RNNCell(H))
 
-    @parameterized.product(case=list(pytorch_reference.CASES), scratch=[True, False])
-    def test_weights_go_back_to_pytorch_as_they_came(self, case, scratch):
-        kind, layers, both = pytorch_reference.CASES[case]
-        arrays = pytorch_reference.recorded(case)
-        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
-        cell = PAIRS["gru_reset_after" if kind == "GRU" else kind.lower()][0 if scratch else 1]
-        layer = (Bidirectional if both else RNN)([cell(H) for _ in range(layers)])
-        transfer_weights(state_dict, layer)
-        back = to_pytorch(layer)
-        self.assertEqual(set(back), set(state_dict))
-        for name, array in state_dict.items():
-            if "bias" not in name or kind == "GRU":
-                self.assertAllEqual(back[name], array)
-        for name in (name for name in back if "bias_ih" in name):  # two biases that are only ever added
+@pytest.mark.parametrize(
+    ("state_dict", "message"),
+    [
+        pytest.param({}, "got nothing", id="empty"),
+        pytest.param(
+            {"weight_hh_l0": np.ones([2 * H, H]), "weight_ih_l0": np.ones([2 * H, D])}, "3H or 4H rows", id="rows"
+        ),
+        pytest.param({"weight_hh_l0": np.ones([H, H])}, "weight_ih_l0", id="without_weight_ih"),
+        pytest.param(
+            {"weight_hh_l0": np.ones([4 * H, 2]), "weight_ih_l0": np.ones([4 * H, D]), "weight_hr_l0": 0},
+            "proj_size",
+            id="projected_state",
+        ),
+        pytest.param(
+            {"a.weight_hh_l0": np.ones([H, H]), "b.weight_hh_l0": np.ones([H, H])}, "of one nn.RNN", id="two_layers"
+        ),
+    ],
+)
+def test_a_state_dict_of_something_else_is_refused(state_dict, message):
+    with pytest.raises(UserError, match=message):
+        transfer_weights(state_dict, RNNCell(H))
+
+
+@pytest.mark.parametrize(("case", "origin"), combinations(CASES, ORIGINS, quick=ALTERNATING))
+def test_weights_from_pytorch_return_to_pytorch_unchanged(case, origin):
+    _, state_dict = recorded(case)
+    layer = layer_for(case, origin)
+    transfer_weights(state_dict, layer)
+    returned = to_pytorch(layer)
+    assert set(returned) == set(state_dict)
+    for name, array in state_dict.items():
+        if "bias" not in name or case.startswith("GRU"):
+            np.testing.assert_array_equal(returned[name], array)
+        elif "bias_ih" in name:  # only the sum of the two biases has a meaning, and only it is kept
             other = name.replace("_ih", "_hh")
-            self.assertAllClose(back[name] + back[other], state_dict[name] + state_dict[other])
+            np.testing.assert_array_equal(returned[name] + returned[other], array + state_dict[other])
 
-    def test_what_pytorch_does_not_compute_does_not_go_there(self):
-        with self.assertRaisesRegex(UserError, "reset_after=True, as PyTorch's"):
-            to_pytorch(with_random_weights(RNN(GRUCell(H))))
-        with self.assertRaisesRegex(UserError, "tanh and sigmoid.*relu"):
-            to_pytorch(with_random_weights(RNN(RNNCell(H, activation="relu"))))
 
-    def test_pytorchs_gru_does_not_fit_the_books(self):
-        arrays = pytorch_reference.recorded("GRU_1")
-        state_dict = {n.removeprefix("net."): a for n, a in arrays.items() if n.startswith("net.")}
-        with self.assertRaisesRegex(UserError, "reset_after=True"):
-            transfer_weights(state_dict, GRUCell(H))
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (GRUCell(H), "reset_after=True, as PyTorch's"),
+        (RNNCell(H, activation="relu"), "tanh and sigmoid.*relu"),
+    ],
+    ids=["gru_without_reset_after", "activation"],
+)
+def test_what_pytorch_cannot_compute_is_refused(cell, message):
+    with pytest.raises(UserError, match=message):
+        to_pytorch(with_random_weights(RNN(cell), D))
+
+
+def test_pytorch_gru_does_not_fit_the_gru_of_the_book():
+    _, state_dict = recorded("GRU_1")
+    with pytest.raises(UserError, match="reset_after=True"):
+        transfer_weights(state_dict, GRUCell(H))

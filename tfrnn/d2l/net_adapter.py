@@ -47,7 +47,7 @@ class TimeMajorNet:
     def trainable_variables(self) -> list:
         return self._net.trainable_variables
 
-    def weights_read_once(self) -> contextlib.AbstractContextManager:
+    def cached_weights(self) -> contextlib.AbstractContextManager:
         return contextlib.nullcontext()
 
     def initial_state(self, batch_size: int) -> tuple:

@@ -84,7 +84,7 @@ def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, widt
 
     first = tf.constant([0.0] + [-np.inf] * (width - 1), tf.float64)  # all beams begin as the same one
     repeated = tf.nest.map_structure(lambda tensor: tf.repeat(tensor, width, 0), (logits, state))
-    with model.weights_read_once():
+    with model.cached_weights():
         arrays = [tf.TensorArray(tf.int32, length, element_shape=[width]) for _ in range(2)]
         _, _, _, scores, tokens, parents = tf.while_loop(lambda i, *_: i < length, body, (0, *repeated, first, *arrays))
     return scores, tokens.stack(), parents.stack()

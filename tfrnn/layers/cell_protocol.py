@@ -1,30 +1,36 @@
-"""What Keras's cell protocol lets a cell say of itself in several ways, in one way."""
+"""Reads what cells declare by Keras's cell protocol, which leaves several forms open, in one form."""
 
 from typing import Any
 
 import keras
 
 
-def checked_cells(cell: Any) -> list:
-    """A list of cells. Raises ValueError where there is none or what is given is none."""
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        cell = cell.cells
-    cells = list(cell) if isinstance(cell, (list, tuple)) else [cell]
-    for one in cells:
-        if not callable(one) or not hasattr(one, "state_size"):
-            raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {one!r}")
+def validate_cells(cells: Any) -> list:
+    """Returns the cells of a layer as a list, given a cell, a list of cells or keras.layers.StackedRNNCells.
+
+    Raises ValueError if there is no cell, or if one of them does not follow Keras's cell protocol.
+    """
+    if isinstance(cells, keras.layers.StackedRNNCells):
+        cells = cells.cells
+    cells = list(cells) if isinstance(cells, (list, tuple)) else [cells]
+    for cell in cells:
+        if not callable(cell) or not hasattr(cell, "state_size"):
+            raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {cell!r}")
     if not cells:
         raise ValueError("RNN needs at least one cell; got an empty list")
     return cells
 
 
-def state_sizes(cell: Any) -> tuple[int, ...]:
-    return as_tuple(cell.state_size)
+def get_state_sizes(cell: Any) -> tuple[int, ...]:
+    """Returns the size of each tensor in the state of a cell."""
+    return ensure_tuple(cell.state_size)
 
 
-def output_size_of(cell: Any) -> int:
-    return getattr(cell, "output_size", None) or state_sizes(cell)[0]
+def get_output_size(cell: Any) -> int:
+    """Returns the size of a cell's output: its output_size, or the first size of its state if it declares none."""
+    return getattr(cell, "output_size", None) or get_state_sizes(cell)[0]
 
 
-def as_tuple(value: Any) -> tuple:
+def ensure_tuple(value: Any) -> tuple:
+    """Returns a list or tuple as a tuple, and any other value as a tuple of one."""
     return tuple(value) if isinstance(value, (list, tuple)) else (value,)

@@ -1,11 +1,11 @@
 """Recurrent cells from scratch, one screen each: the equations of Dive into Deep Learning, in their order.
 
-A cell is one time step by Keras's cell protocol: `cell(inputs, states) -> (output, states)`, with `units`,
-`state_size`, `output_size` and `get_initial_state(batch_size)`; so it runs under `tfrnn.RNN` and under
-`keras.layers.RNN`, beside Keras's own cells. Weights have Keras's names and layout.
+A cell computes one time step and follows Keras's cell protocol: `cell(inputs, states) -> (output, states)`, with
+`units`, `state_size`, `output_size` and `get_initial_state(batch_size)`. It therefore runs in `tfrnn.RNN` and in
+`keras.layers.RNN`, as Keras's cells do. The weights have Keras's names and layout.
 
 Letters: B batch_size, D inputs' size, H units; X [B, D] inputs, H [B, H] hidden state, C [B, H] memory cell.
-W_x* stand side by side in `kernel` [D, gates * H], W_h* in `recurrent_kernel` [H, gates * H].
+The matrices W_x* are columns of `kernel` [D, gates * H], and W_h* are columns of `recurrent_kernel` [H, gates * H].
 """
 
 from typing import Any
@@ -17,10 +17,10 @@ SCRATCH_INITIALIZER = {"class_name": "RandomNormal", "config": {"mean": 0.0, "st
 
 
 class _Cell(keras.layers.Layer):
-    """What the cells share: the weights [D, gates * H], [H, gates * H], [gates * H], and their description."""
+    """The base class of the cells: makes the weights [D, gates * H], [H, gates * H] and [gates * H]."""
 
-    gates: int  # kernels side by side
-    num_states = 1  # tensors in the state
+    gates: int  # the number of matrices in each kernel
+    num_states = 1  # the number of tensors in the state
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class _Cell(keras.layers.Layer):
         return self.bias_initializer(shape, dtype)
 
     def get_initial_state(self, batch_size: int | None = None) -> list:
-        """Zeros, a list of [B, H]."""
+        """Returns the state before the first step: zeros, a list of tensors [B, H]."""
         return [ops.zeros((batch_size, self.units), self.compute_dtype) for _ in range(self.num_states)]
 
     def get_config(self) -> dict[str, Any]:
@@ -83,14 +83,16 @@ class RNNCell(_Cell):
     >>> output.shape, h.shape
     (TensorShape([2, 8]), TensorShape([2, 8]))
 
-    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
-    The same as keras.layers.SimpleRNNCell, with other initial weights.
+    Call: takes inputs [B, D] and states, a list of one tensor [B, H]; returns the output [B, H] and the new states.
+    It computes what keras.layers.SimpleRNNCell does, but starts with other weights.
 
     Args:
       units: H.
-      activation: in place of tanh.
-      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's, a normal distribution of
-        standard deviation 0.01, and zeros.
+      activation: the activation of H', by default tanh.
+      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's: a normal distribution with
+        standard deviation 0.01 for the kernels, and zeros for the bias.
+    Raises:
+      ValueError: if units is not a whole number of at least 1.
     """
 
     gates = 1
@@ -103,7 +105,7 @@ class RNNCell(_Cell):
 
 @keras.saving.register_keras_serializable("tfrnn")
 class GRUCell(_Cell):
-    """The gated recurrent unit (section 9.1), with the reset gate before the product:
+    """The gated recurrent unit (section 9.1), which applies the reset gate before the product with W_hh:
 
         Z = sigmoid(X W_xz + H W_hz + b_z)
         R = sigmoid(X W_xr + H W_hr + b_r)
@@ -115,13 +117,20 @@ class GRUCell(_Cell):
     >>> cell.kernel.shape, cell.recurrent_kernel.shape, cell.bias.shape
     (TensorShape([3, 24]), TensorShape([8, 24]), TensorShape([24]))
 
-    Call: inputs [B, D] and states, a list of one [B, H]; gives the output [B, H] and the new states.
-    The same as keras.layers.GRUCell by the same reset_after, with other initial weights; columns in the order z, r, c.
+    Call: takes inputs [B, D] and states, a list of one tensor [B, H]; returns the output [B, H] and the new states.
+    It computes what keras.layers.GRUCell with the same reset_after does, but starts with other weights. The columns of
+    the kernels are in the order z, r, c.
 
     Args:
-      units, activation, kernel_initializer, recurrent_initializer, bias_initializer: as RNNCell.
-      reset_after: whether the reset gate acts after the product, as in PyTorch and by default in Keras:
-        `C = tanh(X W_xh + b_h + R * (H W_hh + b_hh))`. Then `bias` is [2, 3H]: that of the inputs, that of the state.
+      units: H.
+      activation: the activation of C, by default tanh.
+      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's: a normal distribution with
+        standard deviation 0.01 for the kernels, and zeros for the bias.
+      reset_after: whether to apply the reset gate after the product, as PyTorch does, and Keras by default:
+        `C = tanh(X W_xh + b_h + R * (H W_hh + b_hh))`. Then `bias` is [2, 3H]: first the bias that is added to the
+        product with the inputs, then the one that is added to the product with the state.
+    Raises:
+      ValueError: if units is not a whole number of at least 1.
     """
 
     gates = 3
@@ -170,14 +179,19 @@ class LSTMCell(_Cell):
     >>> output.shape, c.shape
     (TensorShape([2, 8]), TensorShape([2, 8]))
 
-    Call: inputs [B, D] and states, a list of hidden state and memory cell, [B, H] each; gives the output [B, H] and
-    the new states. The same as keras.layers.LSTMCell, with other initial weights; columns in the order i, f, g, o.
+    Call: takes inputs [B, D] and states, a list of hidden state and memory cell, [B, H] each; returns the output [B, H]
+    and the new states. It computes what keras.layers.LSTMCell does, but starts with other weights. The columns of the
+    kernels are in the order i, f, g, o.
 
     Args:
-      units, activation, kernel_initializer, recurrent_initializer, bias_initializer: as RNNCell; the activation is that
-        of G and of C'.
-      unit_forget_bias: whether the forget gate's bias is one at first, as by default in Keras (Jozefowicz et al.,
-        2015), and not zero as in the book.
+      units: H.
+      activation: the activation of G and of C', by default tanh.
+      kernel_initializer, recurrent_initializer, bias_initializer: by default the book's: a normal distribution with
+        standard deviation 0.01 for the kernels, and zeros for the bias.
+      unit_forget_bias: whether the bias of the forget gate starts as ones, as by default in Keras (Jozefowicz et al.,
+        2015); otherwise it starts as zeros, as in the book.
+    Raises:
+      ValueError: if units is not a whole number of at least 1.
     """
 
     gates = 4

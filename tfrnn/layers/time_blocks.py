@@ -1,6 +1,6 @@
-"""Many time steps as a loop in the graph over blocks of steps, so that neither its size nor the time to trace it grows.
+"""Runs long sequences as a loop in the graph over blocks of steps, so that the size of the graph does not grow with T.
 
-Letters: T steps, t of a block, B batch_size, H units.
+Letters: T num_steps, t steps of a block, B batch_size, H units.
 """
 
 from collections.abc import Callable
@@ -8,123 +8,171 @@ from typing import Any
 
 import tensorflow as tf
 
-LONGEST_UNROLLED = 64  # steps; a longer sequence is a loop in the graph, over blocks of
-BLOCK = 32  # steps
+LONGEST_UNROLLED = 64  # steps; longer sequences run as a loop over blocks
+BLOCK = 32  # steps of a block
 
 
-def over_blocks(block: Callable, blocks: Callable, inputs: tf.Tensor, state: tuple) -> tuple[tf.Tensor, tuple]:
-    """Applies `block`, (inputs [t, ...], state) -> (outputs [t, B, H], state), to inputs [T, ...].
+def unroll_or_loop(
+    run_block: Callable, run_blocks: Callable, inputs: tf.Tensor, state: tuple
+) -> tuple[tf.Tensor, tuple]:
+    """Runs a short sequence as one block, unrolled, and a long one as a loop over blocks of BLOCK steps.
 
-    Many steps go through `blocks`, (inputs, count, size, state) -> the same, in a loop, so that neither the size of the
-    graph nor the time to trace it grows with T; where T is unknown, each block is one step.
+    Neither the size of the graph nor the time to trace it grows with T. If T is unknown, each block is one step.
+
+    Args:
+      run_block: (inputs [t, ...], state) -> (outputs [t, B, H], state), for the steps of one block, unrolled.
+      run_blocks: (inputs [num_blocks * t, ...], num_blocks, t, state) -> (outputs, state), for a loop over blocks.
+      inputs: [T, ...].
+      state: before the first step, tensors [B, H].
+    Returns:
+      The outputs [T, B, H], and the state after the last step.
     """
     num_steps = inputs.shape[0]
     if num_steps is not None and 1 <= num_steps <= LONGEST_UNROLLED:
-        return block(inputs, state)
+        return run_block(inputs, state)
     if num_steps is None:
-        return blocks(inputs, tf.shape(inputs)[0], 1, state)
-    whole = num_steps // BLOCK * BLOCK
-    outputs, state = blocks(inputs[:whole], num_steps // BLOCK, BLOCK, state)
-    if whole == num_steps:
+        return run_blocks(inputs, tf.shape(inputs)[0], 1, state)
+    steps_in_blocks = num_steps // BLOCK * BLOCK
+    outputs, state = run_blocks(inputs[:steps_in_blocks], num_steps // BLOCK, BLOCK, state)
+    if steps_in_blocks == num_steps:
         return outputs, state
-    last, state = block(inputs[whole:], state)
-    return tf.concat([outputs, last], 0), state
+    last_outputs, state = run_block(inputs[steps_in_blocks:], state)
+    return tf.concat([outputs, last_outputs], 0), state
 
 
-def loop_over_blocks(
-    block: Callable, inputs: tf.Tensor, state: tuple, count: Any, size: int, output_size: int
+def autodiff_loop(
+    run_block: Callable, inputs: tf.Tensor, state: tuple, num_blocks: Any, block_steps: int, output_size: int
 ) -> tuple[tf.Tensor, tuple]:
-    """`block`, (inputs, state) -> (outputs, state), over `count` blocks of `size` steps, its gradient by autodiff."""
+    """Runs `run_block`, (inputs, state) -> (outputs, state), over all blocks; autodiff keeps what its gradient needs.
 
-    def one(parts: list, state: tuple) -> tuple[list, tuple]:
-        outputs, state = block(parts[0], state)
+    Args:
+      run_block: for one block, as in unroll_or_loop.
+      inputs: [num_blocks * block_steps, B, ...].
+      state: before the first step, tensors [B, H].
+      num_blocks: an integer or a scalar tensor.
+      block_steps: the number of steps of a block.
+      output_size: the size of an output.
+    Returns:
+      The outputs [num_blocks * block_steps, B, output_size], and the state after the last step.
+    """
+
+    def body(block_inputs: list, state: tuple) -> tuple[list, tuple]:
+        outputs, state = run_block(block_inputs[0], state)
         return [outputs], state
 
-    shape = [size, inputs.shape[1], output_size]
-    (outputs,), state = loop(one, in_blocks([inputs], count, size), count, state, [shape])
+    shape = [block_steps, inputs.shape[1], output_size]
+    blocks = split_into_blocks([inputs], num_blocks, block_steps)
+    (outputs,), state = loop_over_blocks(body, blocks, num_blocks, state, [shape])
     return outputs, state
 
 
-def in_blocks(x: list, count: Any, size: int) -> list[tf.TensorArray]:
-    """Tensors [count * size, ...] as arrays of blocks [size, ...]; of slices, each gradient would be as large as x."""
+def split_into_blocks(tensors: list, num_blocks: Any, block_steps: int) -> list[tf.TensorArray]:
+    """Converts tensors [num_blocks * block_steps, ...] to TensorArrays of `num_blocks` blocks [block_steps, ...].
+
+    Slices of the tensors would do, but the gradient of each slice is as large as the whole tensor.
+    """
     arrays = []
-    for p in x:
-        array = tf.TensorArray(p.dtype, count, element_shape=[size, *p.shape[1:]])
-        arrays.append(array.unstack(tf.reshape(p, tf.concat([[count, size], tf.shape(p)[1:]], 0))))
+    for tensor in tensors:
+        array = tf.TensorArray(tensor.dtype, num_blocks, element_shape=[block_steps, *tensor.shape[1:]])
+        shape = tf.concat([[num_blocks, block_steps], tf.shape(tensor)[1:]], 0)
+        arrays.append(array.unstack(tf.reshape(tensor, shape)))
     return arrays
 
 
-def loop(
-    block: Callable, arrays: list[tf.TensorArray], count: Any, state: tuple, shapes: list, backwards: bool = False
+def loop_over_blocks(
+    body: Callable, arrays: list[tf.TensorArray], num_blocks: Any, state: tuple, shapes: list, reverse: bool = False
 ) -> tuple[list[tf.Tensor], tuple]:
-    """Applies `block`, (parts, state) -> (outputs, state), to the arrays' entries in turn, `backwards` the last first.
+    """Applies `body` to each block in turn, in a while loop of the graph.
 
-    `shapes` are those of a block's outputs. Gives the outputs of all blocks one behind the other, in the arrays' order,
-    and the last state.
+    Args:
+      body: (the block of each array, state) -> (outputs, state).
+      arrays: each has `num_blocks` blocks, as from split_into_blocks.
+      num_blocks: an integer or a scalar tensor.
+      state: before the first application of `body`.
+      shapes: the shape of each output of `body`, for one block.
+      reverse: whether the last block is the first to be processed.
+    Returns:
+      Each output of `body` for all blocks, concatenated in the order of the arrays, and the last state.
     """
-    results = [tf.TensorArray(state[0].dtype, count, element_shape=shape) for shape in shapes]
+    results = [tf.TensorArray(state[0].dtype, num_blocks, element_shape=shape) for shape in shapes]
 
-    def body(i: tf.Tensor, state: tuple, results: list) -> tuple:
-        at = count - 1 - i if backwards else i
-        outputs, new_state = block([array.read(at) for array in arrays], state)
-        for new, old in zip(new_state, state, strict=True):
-            new.set_shape(old.shape)
-        return i + 1, new_state, [r.write(at, output) for r, output in zip(results, outputs, strict=True)]
+    def loop_body(i: tf.Tensor, state: tuple, results: list) -> tuple:
+        index = num_blocks - 1 - i if reverse else i
+        outputs, new_state = body([array.read(index) for array in arrays], state)
+        for after, before in zip(new_state, state, strict=True):
+            after.set_shape(before.shape)
+        return i + 1, new_state, [r.write(index, output) for r, output in zip(results, outputs, strict=True)]
 
-    # The number of iterations is said apart for XLA.
+    # XLA needs maximum_iterations to differentiate a loop.
     _, state, results = tf.while_loop(
-        lambda i, *_: i < count, body, (0, tuple(state), results), maximum_iterations=count
+        lambda i, *_: i < num_blocks, loop_body, (0, tuple(state), results), maximum_iterations=num_blocks
     )  # fmt: skip
     stacks = [r.stack() for r in results]
     return [tf.reshape(s, tf.concat([[-1], tf.shape(s)[2:]], 0)) for s in stacks], state
 
 
-def run_again_going_back(
-    block: Callable, inputs: tf.Tensor, weights: list, state: tuple, count: Any, size: int
+def checkpointed_loop(
+    run_block: Callable, inputs: tf.Tensor, weights: list, state: tuple, num_blocks: Any, block_steps: int
 ) -> tuple[tf.Tensor, tuple]:
-    """`block`, (inputs, state, weights) -> (outputs, state), over `count` blocks of `size` steps in a loop.
+    """Runs `run_block`, (inputs, state, weights) -> (outputs, state), over all blocks with gradient checkpointing.
 
-    On the way back each block is run again from the state before it, so that the states between blocks are all that is
-    kept of the way there (Chen et al., 2016).
+    The forward pass keeps only the states between blocks. The backward pass runs each block again from the state
+    before it (rematerialization; Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost").
+
+    Args:
+      run_block: for one block; it must take the weights as an argument, so that their gradients are found.
+      inputs: [num_blocks * block_steps, B, ...].
+      weights: a nested structure of tensors.
+      state: before the first step, tensors [B, H].
+      num_blocks: an integer or a scalar tensor.
+      block_steps: the number of steps of a block.
+    Returns:
+      The outputs [num_blocks * block_steps, B, H], and the state after the last step.
     """
-    num = len(tf.nest.flatten(weights))
+    num_weights = len(tf.nest.flatten(weights))
 
     @tf.custom_gradient
-    def run_blocks(inputs: tf.Tensor, *arguments: tf.Tensor) -> tuple:
-        flat_weights, state = list(arguments[:num]), arguments[num:]
+    def run_blocks(inputs: tf.Tensor, *weights_and_state: tf.Tensor) -> tuple:
+        flat_weights, state = list(weights_and_state[:num_weights]), weights_and_state[num_weights:]
 
-        def with_weights(inputs: tf.Tensor, state: tuple, flat_weights: list) -> tuple[tf.Tensor, tuple]:
-            return block(inputs, state, tf.nest.pack_sequence_as(weights, flat_weights))
+        def run_with_weights(inputs: tf.Tensor, state: tuple, flat_weights: list) -> tuple[tf.Tensor, tuple]:
+            return run_block(inputs, state, tf.nest.pack_sequence_as(weights, flat_weights))
 
-        def forward(parts: list, state: tuple) -> tuple[list, tuple]:
-            outputs, new_state = with_weights(parts[0], state, flat_weights)
-            return [outputs, *(before[None] for before in state)], new_state
+        def forward(block: list, state: tuple) -> tuple[list, tuple]:
+            outputs, new_state = run_with_weights(block[0], state, flat_weights)
+            return [outputs, *(tensor[None] for tensor in state)], new_state
 
-        shapes = [[size, *state[0].shape], *([1, *before.shape] for before in state)]
-        (outputs, *befores), new_state = loop(forward, in_blocks([inputs], count, size), count, state, shapes)
+        input_blocks = split_into_blocks([inputs], num_blocks, block_steps)
+        shapes = [[block_steps, *state[0].shape], *([1, *tensor.shape] for tensor in state)]
+        (outputs, *checkpoints), new_state = loop_over_blocks(forward, input_blocks, num_blocks, state, shapes)
 
         def gradient(d_outputs: tf.Tensor, *d_state: tf.Tensor) -> tuple:
-            of_inputs = [] if inputs.dtype.is_integer else [inputs]
+            differentiable_inputs = [] if inputs.dtype.is_integer else [inputs]
+            num_inputs = len(differentiable_inputs)
 
-            def backward(parts: list, d: tuple) -> tuple[list, tuple]:
-                inputs, d_outputs, *befores = parts
-                sources = [inputs][: len(of_inputs)] + flat_weights + [before[0] for before in befores]
+            def backward(block: list, d_weights_and_state: tuple) -> tuple[list, tuple]:
+                inputs, d_outputs, *checkpoint = block
+                d_weights, d_state = d_weights_and_state[:num_weights], d_weights_and_state[num_weights:]
+                sources = [inputs][:num_inputs] + flat_weights + [tensor[0] for tensor in checkpoint]
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(sources)
-                    state = tuple(sources[len(of_inputs) + num :])
-                    outputs, new_state = with_weights(inputs, state, flat_weights)
-                more = tape.gradient(
-                    [outputs, *new_state], sources, [d_outputs, *d[num:]], tf.UnconnectedGradients.ZERO
+                    state = tuple(sources[num_inputs + num_weights :])
+                    outputs, new_state = run_with_weights(inputs, state, flat_weights)
+                d_sources = tape.gradient(
+                    [outputs, *new_state], sources, [d_outputs, *d_state], tf.UnconnectedGradients.ZERO
                 )
-                d_inputs, more = more[: len(of_inputs)], more[len(of_inputs) :]
-                d_weights = [total + one for total, one in zip(d[:num], more[:num], strict=True)]
-                return d_inputs, (*d_weights, *more[num:])
+                d_inputs, d_sources = d_sources[:num_inputs], d_sources[num_inputs:]
+                d_weights = tuple(total + part for total, part in zip(d_weights, d_sources[:num_weights], strict=True))
+                return d_inputs, (*d_weights, *d_sources[num_weights:])
 
-            arrays = in_blocks([inputs, d_outputs], count, size) + in_blocks(befores, count, 1)
-            nothing = [tf.zeros_like(weight) for weight in flat_weights]
-            shapes = [[size, *part.shape[1:]] for part in of_inputs]
-            d_inputs, d = loop(backward, arrays, count, (*nothing, *d_state), shapes, backwards=True)
-            return *(d_inputs or [None]), *d
+            arrays = split_into_blocks([inputs, d_outputs], num_blocks, block_steps)
+            arrays += split_into_blocks(checkpoints, num_blocks, 1)
+            zeros = [tf.zeros_like(weight) for weight in flat_weights]
+            shapes = [[block_steps, *tensor.shape[1:]] for tensor in differentiable_inputs]
+            d_inputs, d_weights_and_state = loop_over_blocks(
+                backward, arrays, num_blocks, (*zeros, *d_state), shapes, reverse=True
+            )
+            return *(d_inputs or [None]), *d_weights_and_state
 
         return (outputs, *new_state), gradient
 

@@ -1,4 +1,4 @@
-"""The models that a config describes."""
+"""Builds the models that a config describes."""
 
 import keras
 
@@ -9,18 +9,22 @@ from tfrnn.models.language_model import LanguageModel
 
 
 def build_rnn(settings: sections.Model, initialized: bool = True) -> RNN:
-    """The recurrent layers that a config describes; with zeros for weights where they need no initial values."""
+    """Builds the recurrent layers that a config describes.
+
+    Without `initialized` the kernels start as zeros, which is faster; use it if the weights will be loaded.
+    """
     module = cells if settings.implementation == "scratch" else keras.layers
     cell_class = getattr(module, sections.CELLS[settings.cell][settings.implementation])
-    # An orthogonal matrix of thousands of rows takes minutes.
+    # To make an orthogonal matrix of thousands of rows takes minutes.
     zeros = {} if initialized else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
     return RNN([cell_class(settings.units, **zeros) for _ in range(settings.num_layers)], dropout=settings.dropout)
 
 
 def build_language_model(settings: sections.Model, vocab_size: int, initialized: bool = True) -> LanguageModel:
-    """The model that a config describes; with zeros for the cells' weights where they will be loaded.
+    """Builds the language model that a config describes.
 
-    Raises UserError where its weights cannot be tied.
+    Without `initialized` the cells' kernels start as zeros, which is faster; use it if the weights will be loaded.
+    Raises ValueError if the weights are to be tied and their sizes differ.
     """
     scratch = settings.implementation == "scratch"
     return LanguageModel(

@@ -1,4 +1,4 @@
-"""SequenceLabeller: tokens in, logits of a label for each of them out.
+"""SequenceLabeller: a model that predicts a label for each token.
 
 Letters: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units.
 """
@@ -15,7 +15,7 @@ from tfrnn.models.recurrent_model import RecurrentModel
 
 @keras.saving.register_keras_serializable("tfrnn")
 class SequenceLabeller(RecurrentModel):
-    """One-hot vectors or an embedding, an RNN, and a dense layer to the logits of a label for each token.
+    """One-hot vectors or an embedding, an RNN, and a dense layer that returns logits of the labels for each token.
 
     >>> rnn = tfrnn.Bidirectional(tfrnn.GRUCell(8))
     >>> model = tfrnn.SequenceLabeller(rnn, vocab_size=28, num_labels=3)
@@ -23,20 +23,21 @@ class SequenceLabeller(RecurrentModel):
     >>> logits.shape
     TensorShape([5, 2, 3])
 
-    Call: inputs, int32 [T, B], and a state (by default zeros); gives logits [T, B, num_labels] and the state after the
-    last step.
+    Call: takes inputs, int32 [T, B], and a state (by default zeros); returns logits [T, B, num_labels] and the state
+    after the last step.
 
     Args:
       rnn: a time-major RNN that returns sequences and its state; it may be bidirectional.
       vocab_size: V.
-      num_labels: kinds of labels.
+      num_labels: the number of different labels.
       embedding_dim: E; 0 for one-hot vectors.
-      dropout: share of the RNN's outputs dropped in training.
-      output_initializer: of the dense layer's kernel.
-      tie_weights: whether the embedding's matrix is also the kernel of the output, without a bias (Press and Wolf,
-        2017). Then num_labels must be V, and E the RNN's output size.
+      dropout: the fraction of the RNN's outputs that is dropped in training.
+      output_initializer: the initializer of the dense layer's kernel.
+      tie_weights: whether the embedding matrix is also the kernel of the output layer, which then has no bias (Press
+        and Wolf, 2017). Then num_labels must equal V, and E must equal the RNN's output size.
     Raises:
-      ValueError: tied weights of different sizes; the RNN is not time-major, or gives no sequences or no state.
+      ValueError: if the weights are to be tied and their sizes differ, or if the RNN is not time-major or does not
+        return sequences and state.
     """
 
     def __init__(
@@ -54,8 +55,8 @@ class SequenceLabeller(RecurrentModel):
         if tie_weights and (embedding_dim, num_labels) != (rnn.output_size, vocab_size):
             raise ValueError(
                 "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's "
-                f"output size, and a label per token; got {embedding_dim} and {rnn.output_size}, {num_labels} labels "
-                f"for {vocab_size} tokens"
+                f"output size, and num_labels equal to vocab_size; got {embedding_dim} and {rnn.output_size}, "
+                f"{num_labels} and {vocab_size}"
             )
         self.vocab_size = vocab_size
         self.num_labels = num_labels
@@ -66,7 +67,7 @@ class SequenceLabeller(RecurrentModel):
         self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes the weights, whose shapes do not depend on the inputs'."""
+        """Makes the weights; their shapes do not depend on `input_shape`."""
         if self.embedding:
             self.embedding.build((None, None))
         self.rnn.build((None, None, self.embedding_dim or self.vocab_size))
@@ -76,27 +77,29 @@ class SequenceLabeller(RecurrentModel):
 
     @property
     def named_weights(self) -> dict[str, Any]:
-        """Its weights in their order, by readable names: rnn.0.kernel, ..., embedding.embeddings, dense.kernel, ..."""
+        """The weights by readable names, in order: rnn.0.kernel, ..., embedding.embeddings, dense.kernel, ..."""
         layers: list[tuple[str, Any]] = []
-        for i, of_layer in enumerate(self.rnn.cells_of_layers):
-            directions = (f"rnn.{i}",) if len(of_layer) == 1 else (f"rnn.{i}.forward", f"rnn.{i}.backward")
-            layers += zip(directions, of_layer, strict=True)
+        for i, cells in enumerate(self.rnn.cells_by_layer):
+            names = (f"rnn.{i}",) if len(cells) == 1 else (f"rnn.{i}.forward", f"rnn.{i}.backward")
+            layers += zip(names, cells, strict=True)
         layers += [(name, layer) for name, layer in (("embedding", self.embedding), ("dense", self.dense)) if layer]
         named: dict[str, Any] = {}
         for name, layer in layers:
             for weight in layer.weights:
-                full = f"{name}.{weight.name}"
-                named[full if full not in named else f"{full}_{len(named)}"] = weight  # cells of more than one layer
+                full_name = f"{name}.{weight.name}"
+                if full_name in named:  # a cell made of several layers
+                    full_name = f"{full_name}_{len(named)}"
+                named[full_name] = weight
         return named
 
-    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
+    def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if len(inputs.shape) != 2:
-            raise ValueError(f"inputs must be token ids of shape [T, B]; got shape {tuple(inputs.shape)}")
+            raise ValueError(f"inputs must be token ids with shape [T, B]; got shape {tuple(inputs.shape)}")
         if self.embedding:
             return self.embedding(inputs)  # [T, B, E]
         return inputs
 
-    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
+    def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
         if self.dense:
             return self.dense(outputs)
         return keras.ops.matmul(outputs, keras.ops.transpose(self.embedding.embeddings))
@@ -113,12 +116,16 @@ class SequenceLabeller(RecurrentModel):
 
 
 def summary(model: SequenceLabeller) -> list[str]:
-    """A table of the model as lines: its layers, the shapes of their weights, and how many parameters these are."""
+    """Returns the lines of a table of the model: its layers, the shapes of their weights, the numbers of parameters."""
     rows: dict[str, list] = {}
     for name, weight in model.named_weights.items():
-        layer, kind = name.rsplit(".", 1)
-        rows.setdefault(layer, []).append((f"{kind} {'x'.join(map(str, weight.shape))}", math.prod(weight.shape)))
-    table = [(layer, ", ".join(kind for kind, _ in of), sum(size for _, size in of)) for layer, of in rows.items()]
+        layer, weight_name = name.rsplit(".", 1)
+        shape = "x".join(map(str, weight.shape))
+        rows.setdefault(layer, []).append((f"{weight_name} {shape}", math.prod(weight.shape)))
+    table = [
+        (layer, ", ".join(text for text, _ in weights), sum(size for _, size in weights))
+        for layer, weights in rows.items()
+    ]
     table.append(("in all", "", sum(size for *_, size in table)))
     widths = [max(len(f"{row[i]:,}" if i == 2 else row[i]) for row in table) for i in range(3)]
-    return [f"{layer:<{widths[0]}}  {kinds:<{widths[1]}}  {size:>{widths[2]},}" for layer, kinds, size in table]
+    return [f"{layer:<{widths[0]}}  {weights:<{widths[1]}}  {size:>{widths[2]},}" for layer, weights, size in table]

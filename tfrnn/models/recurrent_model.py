@@ -1,4 +1,4 @@
-"""What the models share: inputs become vectors, an RNN reads them, a dense layer reads its outputs.
+"""RecurrentModel: the base class of the models.
 
 Letters: T num_steps, B batch_size, H units.
 """
@@ -15,10 +15,16 @@ from tfrnn.layers.state import State
 
 
 class RecurrentModel(keras.Model):
-    """What the models share: inputs become vectors, an RNN reads them, a dense layer reads its outputs.
+    """The base class of the models: an RNN that reads the inputs, and a head that turns its outputs into the model's.
 
-    The state goes in with a call and comes out of it. The gradient goes no further back than the call's first step
-    (truncated backpropagation through time).
+    The state is an argument and a result of a call. Gradients do not flow to the steps before a call (truncated
+    backpropagation through time).
+
+    Args:
+      rnn: a time-major RNN that returns sequences and its state.
+      dropout: the fraction of the RNN's outputs that is dropped in training.
+    Raises:
+      ValueError: if `rnn` is not a tfrnn.RNN, is not time-major, or does not return sequences and state.
     """
 
     def __init__(self, rnn: RNN, dropout: float = 0.0, **kwargs: Any):
@@ -27,33 +33,33 @@ class RecurrentModel(keras.Model):
             raise ValueError(f"a model needs a tfrnn.RNN, which runs any cell of Keras; got {rnn!r}")
         if not (rnn.time_major and rnn.return_sequences and rnn.return_state):
             raise ValueError(
-                "a model needs an RNN with time_major, return_sequences and return_state all true; got "
+                "a model needs an RNN with time_major, return_sequences and return_state all True; got "
                 f"{rnn.time_major}, {rnn.return_sequences}, {rnn.return_state}"
             )
         self.rnn = rnn
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
 
     def initial_state(self, batch_size: int) -> State:
-        """The state before the first step, of B rows."""
+        """Returns the state before the first step for `batch_size` rows: zeros, or what the cells define."""
         return self.rnn.initial_state(batch_size)
 
-    def weights_read_once(self) -> contextlib.AbstractContextManager:
-        """As RNN.weights_read_once."""
-        return self.rnn.weights_read_once()
+    def cached_weights(self) -> contextlib.AbstractContextManager:
+        """Returns a context in which the RNN's weights are read once for all calls: see RNN.cached_weights."""
+        return self.rnn.cached_weights()
 
     def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
-        outputs, state = self.rnn(self._vectors(inputs), state, training=training)  # [T, B, H]
+        outputs, state = self.rnn(self._prepare_inputs(inputs), state, training=training)  # [T, B, H]
         if self.dropout:
             outputs = self.dropout(outputs, training=training)
-        return self._head(outputs), state
+        return self._apply_head(outputs), state
 
     @abc.abstractmethod
-    def _vectors(self, inputs: tf.Tensor) -> tf.Tensor:
-        """The inputs as the RNN reads them, [T, B, ...]."""
+    def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Checks the inputs, and returns them as the RNN reads them: [T, B, D], or token ids [T, B]."""
 
     @abc.abstractmethod
-    def _head(self, outputs: tf.Tensor) -> tf.Tensor:
-        """What the model gives from the RNN's outputs [T, B, H]."""
+    def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Returns the model's outputs, given the RNN's outputs [T, B, H]."""
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,7 +1,7 @@
-"""Weights from one cell to another: ours and Keras's both ways, the GRU's two forms, and from PyTorch.
+"""Copies weights between the cells of tfrnn, Keras and PyTorch, and between the two forms of the GRU.
 
-Letters: D inputs' size, H units. Kernels are [D, gates * H] and [H, gates * H], columns in Keras's order: z, r, c for
-the GRU; i, f, g, o for the LSTM.
+Letters: D inputs' size, H units. Kernels are [D, gates * H] and [H, gates * H], with their columns in Keras's order:
+z, r, c for the GRU; i, f, g, o for the LSTM.
 """
 
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from tfrnn.errors import UserError
 from tfrnn.layers import cells
 from tfrnn.layers.rnn import RNN
 
-KINDS = {
+CLASSES_BY_KIND = {
     kind: (getattr(cells, names["scratch"]), getattr(keras.layers, names["keras"]))
     for kind, names in sections.CELLS.items()
 }
-# Where each block of our columns stands among PyTorch's: r, z, n for its GRU; i, f, g, o for its LSTM.
+# For each block of columns in Keras's order, its index in PyTorch's: r, z, n for the GRU; i, f, g, o for the LSTM.
 PYTORCH_ORDER = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 1, 2, 3)}
 
 
 class _Weights(NamedTuple):
-    """A cell's weights, and what else its function depends on."""
+    """The weights of a cell, and the options that change what it computes."""
 
     kind: str
     kernel: np.ndarray  # [D, gates * H]
@@ -32,11 +32,11 @@ class _Weights(NamedTuple):
     bias: np.ndarray  # [gates * H]
     state_bias: np.ndarray  # [gates * H], added to the product with the state
     reset_after: bool  # for a GRU
-    activations: tuple[str, str] | None  # None: not known
+    activations: tuple[str, str] | None  # None if they are unknown
 
 
 def transfer_weights(source: Any, target: Any) -> None:
-    """Gives `target` the weights of `source`, so that both compute the same.
+    """Copies the weights of `source` to `target`, so that both compute the same.
 
     >>> source, target = tfrnn.RNN(keras.layers.LSTMCell(8)), tfrnn.RNN(tfrnn.LSTMCell(8))
     >>> inputs = np.ones([5, 2, 3], "float32")  # T = 5, B = 2, D = 3
@@ -46,56 +46,58 @@ def transfer_weights(source: Any, target: Any) -> None:
     True
 
     Args:
-      source: a built cell (ours or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
+      source: a built cell (tfrnn's or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
         nn.GRU or nn.LSTM with its tensors as numpy arrays,
         `{name: tensor.numpy() for name, tensor in net.state_dict().items()}`.
-        That of an nn.RNN does not tell its non-linearity: it is taken for the target's.
-      target: a cell or an RNN of as many layers; it is built if it is not yet.
+        The state dict of an nn.RNN does not tell its activation, which is assumed to be the target's.
+      target: a cell, or an RNN with the same number of layers; it is built if it has no weights yet.
     Raises:
-      UserError: the two are of different kinds or sizes, or the target cannot compute what the source does.
+      UserError: if the kinds or sizes of the two differ, or the target cannot compute what the source does. The target
+        is then unchanged.
     """
     if isinstance(source, Mapping):
         sources = _from_pytorch(source)
     else:
-        sources = [[read_weights(cell) for cell in cells_of_layer] for cells_of_layer in _cells(source)]
-    targets = _cells(target)
-    shapes = [[len(layer) for layer in layers] for layers in (sources, targets)]
-    if shapes[0] != shapes[1]:
-        found = [f"{len(shape)} of {max(shape)}" for shape in shapes]
+        sources = [[read_weights(cell) for cell in layer_cells] for layer_cells in _cells_by_layer(source)]
+    targets = _cells_by_layer(target)
+    directions = [[len(layer) for layer in layers] for layers in (sources, targets)]  # per layer, of source and target
+    if directions[0] != directions[1]:
+        source_size, target_size = (f"{len(counts)} of {max(counts)}" for counts in directions)
         raise UserError(
-            f"expected as many layers of as many directions in source and target; got {found[0]} and {found[1]}"
+            "expected the same number of layers and of directions in source and target; got layers and directions "
+            f"{source_size} and {target_size}"
         )
     pairs = [pair for layers in zip(sources, targets, strict=True) for pair in zip(*layers, strict=True)]
     for weights, cell in pairs:
-        _check_fit(weights, cell)  # before the first is changed
+        _check_fit(weights, cell)  # all of them before the first is changed
     for weights, cell in pairs:
-        _write(weights, cell)
+        _assign_weights(weights, cell)
 
 
 def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
-    """The weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM of the same sizes, as arrays.
+    """Returns the weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM, in numpy arrays.
 
-    There, `net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})` reads them. A row there
-    is a column here, and the blocks of rows are in PyTorch's order.
+    In PyTorch, `net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})` loads them into a
+    net of the same sizes. The arrays are the transposed kernels, with their blocks of rows in PyTorch's order.
 
     >>> rnn = tfrnn.RNN(tfrnn.LSTMCell(8))
-    >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # which builds it
+    >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # builds the layer
     >>> arrays = tfrnn.to_pytorch(rnn)
     >>> arrays["weight_ih_l0"].shape, sorted(arrays)
     ((32, 3), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
 
     Raises:
-      UserError: PyTorch's layers do not compute the same: a GRU with the reset gate before the product, or activations
-        other than tanh and sigmoid; or it is not built.
+      UserError: if the RNN is not built, or PyTorch's layers cannot compute what it does: a GRU without reset_after, or
+        activations other than tanh and sigmoid.
     """
     arrays = {}
-    for layer, cells_of_layer in enumerate(_cells(rnn)):
-        for direction, cell in zip(("", "_reverse"), cells_of_layer, strict=False):
+    for layer, layer_cells in enumerate(_cells_by_layer(rnn)):
+        for direction, cell in zip(("", "_reverse"), layer_cells, strict=False):
             weights = read_weights(cell)
             if weights.kind == "gru" and not weights.reset_after:
                 raise UserError(
-                    "expected a GRU with reset_after=True, as PyTorch's is; got one with the reset gate before the "
-                    "product, whose weights PyTorch's GRU cannot use"
+                    "expected a GRU with reset_after=True, as PyTorch's is; got one with reset_after=False, whose "
+                    "weights PyTorch's GRU cannot use"
                 )
             if weights.activations != ("tanh", "sigmoid"):
                 raise UserError(f"expected the activations tanh and sigmoid, as PyTorch's; got {weights.activations}")
@@ -106,22 +108,25 @@ def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
             )
             for name, columns in blocks:
                 parts = np.split(columns.T, sizes.GATES[weights.kind])
-                in_their_order = [parts[i] for i in np.argsort(PYTORCH_ORDER[weights.kind])]
-                arrays[f"{name}_l{layer}{direction}"] = np.concatenate(in_their_order)
+                pytorch_parts = [parts[i] for i in np.argsort(PYTORCH_ORDER[weights.kind])]
+                arrays[f"{name}_l{layer}{direction}"] = np.concatenate(pytorch_parts)
     return arrays
 
 
-def _cells(layer: Any) -> list[tuple]:
-    """The cells of each layer, one for each direction."""
-    return layer.cells_of_layers if isinstance(layer, RNN) else [(layer,)]
+def _cells_by_layer(layer: Any) -> list[tuple]:
+    """Returns the cells of each layer of an RNN, one per direction; a single cell counts as one layer."""
+    return layer.cells_by_layer if isinstance(layer, RNN) else [(layer,)]
 
 
 def _kind(cell: Any) -> str:
-    for kind, classes in KINDS.items():
+    for kind, classes in CLASSES_BY_KIND.items():
         if type(cell) in classes:  # a subclass may compute something else
             return kind
-    known = ", ".join(f"tfrnn.{ours.__name__}, keras.layers.{theirs.__name__}" for ours, theirs in KINDS.values())
-    raise UserError(f"expected one of {known}, an RNN of them or a PyTorch state dict; got {cell!r}")
+    names = [
+        f"tfrnn.{scratch.__name__}, keras.layers.{keras_cell.__name__}"
+        for scratch, keras_cell in CLASSES_BY_KIND.values()
+    ]
+    raise UserError(f"expected one of {', '.join(names)}, an RNN of them or a PyTorch state dict; got {cell!r}")
 
 
 def _activations(cell: Any) -> tuple[str, str]:
@@ -134,10 +139,10 @@ def _activations(cell: Any) -> tuple[str, str]:
 
 
 def read_weights(cell: Any) -> _Weights:
-    """The weights of a built cell, ours or Keras's, in the form that all kinds share."""
+    """Returns the weights of a built cell, tfrnn's or Keras's, in the form that all kinds of cells share."""
     kind = _kind(cell)
     if not cell.built:
-        raise UserError(f"expected a source with weights; {cell!r} is not built: call it once, or its RNN")
+        raise UserError(f"expected a source with weights; got {cell!r}, which is not built; call it, or its RNN, once")
     kernel, recurrent_kernel = (_array(weight) for weight in (cell.kernel, cell.recurrent_kernel))
     bias = np.zeros(kernel.shape[1], kernel.dtype) if cell.bias is None else _array(cell.bias)
     bias, state_bias = bias if bias.ndim == 2 else (bias, np.zeros_like(bias))
@@ -155,8 +160,8 @@ def _from_pytorch(state_dict: Mapping[str, Any]) -> list[list[_Weights]]:
         )
     prefix = prefixes.pop()
     layers = [[f"l{layer}", f"l{layer}_reverse"] for layer in range(len(arrays))]
-    there = [[suffix for suffix in layer if f"{prefix}weight_hh_{suffix}" in arrays] for layer in layers]
-    return [[_from_pytorch_cell(arrays, prefix, suffix) for suffix in layer] for layer in there if layer]
+    present = [[suffix for suffix in layer if f"{prefix}weight_hh_{suffix}" in arrays] for layer in layers]
+    return [[_from_pytorch_cell(arrays, prefix, suffix) for suffix in layer] for layer in present if layer]
 
 
 def _from_pytorch_cell(arrays: Mapping[str, np.ndarray], prefix: str, suffix: str) -> _Weights:
@@ -164,24 +169,28 @@ def _from_pytorch_cell(arrays: Mapping[str, np.ndarray], prefix: str, suffix: st
         return arrays.get(f"{prefix}{name}_{suffix}")
 
     if array("weight_hr") is not None:
-        raise UserError("expected an nn.LSTM without proj_size; no cell here projects its state")
+        raise UserError(
+            "expected an nn.LSTM without proj_size; got one with weight_hr, which no cell of tfrnn or Keras can use"
+        )
     w_x, w_h = array("weight_ih"), array("weight_hh")
     if w_x is None or w_h is None or w_x.ndim != 2 or w_h.ndim != 2 or w_x.shape[0] != w_h.shape[0]:
-        raise UserError(f"expected weight_ih_{suffix} and weight_hh_{suffix} with equally many rows in the state dict")
+        raise UserError(
+            f"expected weight_ih_{suffix} and weight_hh_{suffix} with the same number of rows in the state dict"
+        )
     kind = {gates: kind for kind, gates in sizes.GATES.items()}.get(w_h.shape[0] / w_h.shape[1])
     if kind is None:
         raise UserError(f"expected weight_hh_{suffix} of H, 3H or 4H rows and H columns; got shape {w_h.shape}")
 
-    def in_our_order(rows: np.ndarray) -> np.ndarray:
+    def reorder_blocks(rows: np.ndarray) -> np.ndarray:
         blocks = np.split(rows, sizes.GATES[kind])
         return np.concatenate([blocks[i] for i in PYTORCH_ORDER[kind]])
 
     bias, state_bias = (
-        in_our_order(np.zeros(len(w_h), w_h.dtype) if b is None else b) for b in (array("bias_ih"), array("bias_hh"))
+        reorder_blocks(np.zeros(len(w_h), w_h.dtype) if b is None else b) for b in (array("bias_ih"), array("bias_hh"))
     )
-    if kind != "gru":  # two biases that are only ever added
+    if kind != "gru":  # its two biases are only used in their sum
         bias, state_bias = bias + state_bias, np.zeros_like(bias)
-    kernels = in_our_order(w_x).T, in_our_order(w_h).T
+    kernels = reorder_blocks(w_x).T, reorder_blocks(w_h).T
     activations = None if kind == "rnn" else ("tanh", "sigmoid")
     return _Weights(kind, *kernels, bias, state_bias, kind == "gru", activations)
 
@@ -199,7 +208,7 @@ def _check_fit(weights: _Weights, cell: Any) -> None:
     biased = getattr(cell, "use_bias", True)
     if not biased and (weights.bias.any() or weights.state_bias.any()):
         raise UserError(
-            "expected a target with biases, as those of the source are not zero; use one with use_bias=True"
+            "expected a target with biases, since those of the source are not zero; got one without; use use_bias=True"
         )
     if kind == "gru" and weights.reset_after != cell.reset_after:
         *_, candidate = np.split(weights.recurrent_kernel, 3, 1)
@@ -207,19 +216,21 @@ def _check_fit(weights: _Weights, cell: Any) -> None:
         if not diagonal or np.split(weights.state_bias, 3)[2].any():
             raise UserError(
                 f"expected a target GRU with reset_after={weights.reset_after}, as the source; got "
-                f"{cell.reset_after}. (R * H) W and R * (H W + b) are the same only where the candidate's recurrent "
-                "kernel W is diagonal and its bias b zero"
+                f"{cell.reset_after}. (R * H) W and R * (H W + b) are the same only if the candidate's recurrent "
+                "kernel W is diagonal and its bias b is zero"
             )
 
 
-def _write(weights: _Weights, cell: Any) -> None:
+def _assign_weights(weights: _Weights, cell: Any) -> None:
     if not cell.built:
         cell.build((None, len(weights.kernel)))
     cell.kernel.assign(weights.kernel)
     cell.recurrent_kernel.assign(weights.recurrent_kernel)
     if cell.bias is not None:
-        two = len(cell.bias.shape) == 2
-        cell.bias.assign(np.stack([weights.bias, weights.state_bias]) if two else weights.bias + weights.state_bias)
+        two_biases = len(cell.bias.shape) == 2
+        cell.bias.assign(
+            np.stack([weights.bias, weights.state_bias]) if two_biases else weights.bias + weights.state_bias
+        )
 
 
 def _array(weight: Any) -> np.ndarray:

@@ -75,7 +75,7 @@ def gradients(
     before = [shifted(variable, variable.value, 1) for variable in changeable]
     # A variable that changes on the way is a value too: it is assigned with the weights, or not at all.
     with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
-        with tf.GradientTape() as tape, _weights_read_once(model):
+        with tf.GradientTape() as tape, _cached_weights(model):
             for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
                 outputs, new_state = model(part.inputs, part_state, training=True)
                 losses.append(loss_fn(outputs, part.targets))
@@ -175,7 +175,7 @@ def generators(model: Any) -> list[Any]:
 def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:
     """Forward alone, over the rows of one replica; chains as in `gradients`."""
     losses, states = [], []
-    with _weights_read_once(model):
+    with _cached_weights(model):
         for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
             outputs, new_state = model(part.inputs, part_state, training=False)
             losses.append(loss_fn(outputs, part.targets))
@@ -239,9 +239,9 @@ def _reset(model: Any, state: State, reset: tf.Tensor) -> State:
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), fresh, state)
 
 
-def _weights_read_once(model: Any) -> contextlib.AbstractContextManager:
+def _cached_weights(model: Any) -> contextlib.AbstractContextManager:
     """The model's own, for the chains to share; a user's model need not have it."""
-    return getattr(model, "weights_read_once", contextlib.nullcontext)()
+    return getattr(model, "cached_weights", contextlib.nullcontext)()
 
 
 def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:

@@ -1,0 +1,232 @@
+"""The fused cells: against the cells' own steps under autodiff, and against finite differences."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from all_cells import CELL_FORMS, combinations
+from layer_results import (
+    normal,
+    outputs_and_gradients,
+    own_steps,
+    random_state,
+    sum_of_sines,
+    with_random_weights,
+)
+from rounding import assert_equal_up_to_rounding, finite_difference_bound, recurrence_roundings
+
+from tfrnn.layers import fused, time_blocks
+from tfrnn.layers.cells import GRUCell, LSTMCell
+from tfrnn.layers.rnn import RNN
+
+T, B, D, H = 4, 3, 5, 4
+NAMES = list(CELL_FORMS)
+# With blocks of 2 steps, and up to 3 steps unrolled.
+NUM_STEPS = {"one_step": 1, "unrolled": 3, "loop": 4, "loop_and_remainder": 5}
+
+
+@pytest.fixture
+def short_blocks(monkeypatch):
+    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 3)
+    monkeypatch.setattr(time_blocks, "BLOCK", 2)
+
+
+def roundings(num_steps):
+    return recurrence_roundings(num_steps, D, H, B, num_layers=2)
+
+
+def assert_equal_to_own_steps(layer, inputs, compiled=False):
+    assert all(fused.supports(cell, training=True) for cell in layer.cells)
+    state, weights = random_state(layer, B), layer.trainable_variables
+    actual = outputs_and_gradients(layer, weights, inputs, state, compiled)
+
+    def steps(inputs, state):
+        return own_steps(layer, tf.one_hot(inputs, D) if inputs.dtype.is_integer else inputs, state)
+
+    expected = outputs_and_gradients(steps, weights, inputs, state)
+    assert_equal_up_to_rounding(actual, expected, roundings(inputs.shape[0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "compiled"),
+    combinations(
+        NAMES,
+        NUM_STEPS,
+        [False, True],
+        quick=[
+            *((name, "loop_and_remainder", False) for name in NAMES),
+            ("rnn_keras", "one_step", False),
+            ("gru_keras", "loop", False),
+            ("lstm_scratch", "unrolled", True),
+            ("rnn_keras", "loop_and_remainder", True),
+        ],
+    ),
+)
+def test_outputs_and_gradients_are_those_of_the_cells_own_steps(name, length, compiled, short_blocks):
+    layer = with_random_weights(RNN([CELL_FORMS[name](H), CELL_FORMS[name](H)]), D)
+    assert_equal_to_own_steps(layer, normal(NUM_STEPS[length], B, D), compiled)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    combinations(
+        NAMES,
+        ["token_ids", "vectors"],
+        quick=[
+            *((name, "token_ids") for name in NAMES if name.endswith("keras")),
+            ("gru_scratch", "token_ids"),
+            ("lstm_keras", "vectors"),
+        ],
+    ),
+)
+def test_cells_without_bias_equal_their_own_steps(name, inputs, short_blocks):
+    cell = CELL_FORMS[name](H)
+    options = {"use_bias": False} if "use_bias" in cell.get_config() else {}
+    layer = with_random_weights(RNN([CELL_FORMS[name](H, **options), cell]), D)
+    token_ids = np.random.default_rng(0).integers(0, D, [5, B])
+    assert_equal_to_own_steps(layer, token_ids if inputs == "token_ids" else normal(5, B, D))
+
+
+@pytest.mark.parametrize("name", combinations(NAMES, quick=[("gru_reset_after_keras",)]))
+def test_token_ids_of_an_unknown_number_of_steps_are_those_of_the_cells_own_steps(name):
+    layer = with_random_weights(RNN(CELL_FORMS[name](H)), D)
+    ids, state = tf.constant(np.random.default_rng(0).integers(0, D, [T, B]), tf.int32), random_state(layer, B)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, B], tf.int32)], autograph=False)
+    def run(ids):
+        return outputs_and_gradients(layer, layer.trainable_variables, ids, state)
+
+    def steps(inputs, state):
+        return own_steps(layer, tf.one_hot(inputs, D), state)
+
+    expected = outputs_and_gradients(steps, layer.trainable_variables, ids, state)
+    assert_equal_up_to_rounding(run(ids), expected, roundings(T))
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    combinations(NAMES, ["unrolled", "loop_and_remainder"], quick=[(name, "loop_and_remainder") for name in NAMES]),
+)
+def test_gradients_are_finite_differences(name, length, short_blocks):
+    layer = RNN(CELL_FORMS[name](H, dtype="float64"), dtype="float64")
+    with_random_weights(layer, D)
+    assert fused.supports(layer.cell, training=True)
+    num_steps = NUM_STEPS[length]
+    inputs, state = normal(num_steps, B, D, dtype="float64"), random_state(layer, B)
+    *_, gradients = outputs_and_gradients(layer, layer.trainable_variables, inputs, state)
+    arguments = [inputs, *(t.numpy() for t in state[0]), *(w.numpy() for w in layer.trainable_variables)]
+
+    def loss(inputs, *state_and_weights):
+        for variable, value in zip(layer.trainable_variables, state_and_weights[len(state[0]) :], strict=True):
+            variable.assign(value)
+        return float(sum_of_sines(layer(inputs, (tuple(map(tf.constant, state_and_weights[: len(state[0])])),))))
+
+    rng, delta = np.random.default_rng(0), 1e-5
+    bound = finite_difference_bound(delta, roundings(num_steps), loss(*arguments))
+    errors = []
+    for i, gradient in enumerate(gradients):
+        direction = rng.normal(size=gradient.shape)
+        direction /= np.linalg.norm(direction)
+        ahead, back = (
+            loss(*arguments[:i], arguments[i] + sign * delta * direction, *arguments[i + 1 :]) for sign in (1, -1)
+        )
+        errors.append(abs(np.sum(gradient * direction) - (ahead - back) / (2 * delta)))
+    assert max(errors) < bound, errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_partial_derivative_is_a_finite_difference(name, monkeypatch):
+    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 2)
+    monkeypatch.setattr(time_blocks, "BLOCK", 2)
+    layer = with_random_weights(RNN(CELL_FORMS[name](2, dtype="float64"), dtype="float64"), 2)
+    constants = [variable.value for variable in layer.non_trainable_variables]  # of Keras's seed generators
+    num_weights = len(layer.weights)
+    state = random_state(layer, 1)[0]
+    arguments = [*(weight.value for weight in layer.weights), tf.constant(normal(5, 1, 2, dtype="float64")), *state]
+
+    def sums(*arguments):
+        (outputs, (state,)), _ = layer.stateless_call(
+            arguments[:num_weights],
+            constants,
+            arguments[num_weights],
+            (arguments[num_weights + 1 :],),
+            training=True,
+        )
+        return tf.stack([tf.reduce_sum(tf.sin(tensor)) for tensor in (outputs, *state)])
+
+    jacobians, by_differences = tf.test.compute_gradient(sums, arguments, delta=1e-5)
+    bound = finite_difference_bound(1e-5, recurrence_roundings(5, 2, 2), 5 * 2)
+    for jacobian, expected in zip(jacobians, by_differences, strict=True):
+        np.testing.assert_allclose(jacobian, expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_steps", "max_one_hot_rows"),
+    combinations(
+        NAMES,
+        [1, T],  # fewer and more ids than rows of the kernel
+        [0, 64],
+        quick=[*((name, T, 64) for name in NAMES), ("rnn_keras", 1, 64), ("gru_keras", 1, 0), ("lstm_scratch", T, 0)],
+    ),
+)
+def test_token_ids_stand_for_one_hot_vectors(name, num_steps, max_one_hot_rows, monkeypatch):
+    monkeypatch.setattr(fused, "MAX_ROWS_OF_ONE_HOT_GRADIENT", max_one_hot_rows)
+    layer = with_random_weights(RNN(CELL_FORMS[name](H)), D)
+    ids, state = np.random.default_rng(0).integers(0, D, [num_steps, B]), random_state(layer, B)
+    actual = outputs_and_gradients(layer, layer.trainable_variables, ids, state)
+    outputs, new_state, (_, *gradients) = outputs_and_gradients(
+        layer, layer.trainable_variables, tf.one_hot(ids, D), state
+    )
+    assert_equal_up_to_rounding(actual, (outputs, new_state, gradients), roundings(num_steps))
+
+
+def test_cached_weights_are_those_at_the_opening_of_the_context():
+    layer = with_random_weights(RNN([GRUCell(H), LSTMCell(H)]), D)
+    x, weights = normal(T, B, D), layer.trainable_variables
+    expected, _ = layer(x)
+    with layer.cached_weights():
+        layer.set_weights([2 * weight for weight in layer.get_weights()])
+        np.testing.assert_array_equal(layer(x)[0], expected)
+    assert not np.allclose(layer(x)[0], expected, atol=1e-2)
+    with tf.GradientTape() as tape, layer.cached_weights():
+        loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
+    with tf.GradientTape() as plain_tape:
+        plain_loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
+    gradients = tape.gradient(loss, weights), plain_tape.gradient(plain_loss, weights)
+    assert_equal_up_to_rounding(*gradients, 2 * roundings(T))
+
+
+class SubclassOfGRUCell(GRUCell):
+    pass
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        pytest.param(lambda: SubclassOfGRUCell(H), id="subclass"),
+        pytest.param(lambda: GRUCell(H, activation="relu"), id="activation"),
+        pytest.param(lambda: keras.layers.GRUCell(H, recurrent_activation="hard_sigmoid"), id="recurrent_activation"),
+        pytest.param(lambda: keras.layers.LSTMCell(H, dropout=0.1), id="dropout"),
+        pytest.param(lambda: keras.layers.LSTMCell(H, recurrent_dropout=0.1), id="recurrent_dropout"),
+        pytest.param(lambda: LSTMCell(H, dtype="mixed_bfloat16"), id="mixed_precision"),
+    ],
+)
+def test_cell_that_may_compute_something_else_is_not_supported(cell):
+    cell = cell()
+    cell.build((None, D))
+    assert not fused.supports(cell, training=True)
+
+
+def test_cell_with_dropout_is_supported_outside_training_only():
+    cell = keras.layers.LSTMCell(H, dropout=0.1)
+    cell.build((None, D))
+    assert fused.supports(cell, training=False)
+    assert not fused.supports(cell, training=True)
+
+
+def test_cell_is_supported_only_after_it_is_built():
+    cell = GRUCell(H)
+    assert not fused.supports(cell, training=False)
+    cell.build((None, D))
+    assert fused.supports(cell, training=False)

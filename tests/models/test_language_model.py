@@ -1,0 +1,107 @@
+"""The language model: shapes, the carried state, tied weights, and what it refuses."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from all_cells import CELLS, combinations
+from rounding import assert_equal_up_to_rounding, recurrence_roundings
+
+import tfrnn
+from tfrnn.layers.bidirectional import Bidirectional
+from tfrnn.layers.cells import RNNCell
+
+T, B, V, H, E = 3, 3, 11, 4, 6
+ROUNDINGS = recurrence_roundings(2 * T, V, H, B, num_layers=2)
+
+
+def random_ids(num_steps=T):
+    return np.random.default_rng(0).integers(0, V, [num_steps, B])
+
+
+@pytest.mark.parametrize(
+    ("name", "num_layers", "embedding_dim"),
+    combinations(
+        CELLS,
+        [1, 2],
+        [0, E],
+        quick=[
+            ("rnn_scratch", 1, 0),
+            ("rnn_keras", 2, E),
+            ("gru_scratch", 2, 0),
+            ("gru_keras", 1, E),
+            ("lstm_scratch", 1, E),
+            ("lstm_keras", 2, 0),
+        ],
+    ),
+)
+def test_2t_steps_equal_t_steps_twice_with_the_state_carried(name, num_layers, embedding_dim):
+    model = tfrnn.LanguageModel(tfrnn.RNN([CELLS[name](H) for _ in range(num_layers)]), V, embedding_dim)
+    ids = random_ids(2 * T)
+    logits, state = model(ids, model.initial_state(B))
+    assert logits.shape == (2 * T, B, V)
+    first, middle_state = model(ids[:T])
+    second, last_state = model(ids[T:], middle_state)
+    assert_equal_up_to_rounding((logits, state), (tf.concat([first, second], 0), last_state), ROUNDINGS)
+
+
+def test_one_hot_vectors_equal_an_identity_embedding():
+    cell = RNNCell(H)
+    one_hot, embedded = tfrnn.LanguageModel(tfrnn.RNN(cell), V), tfrnn.LanguageModel(tfrnn.RNN(cell), V, V)
+    one_hot.build()
+    embedded.build()
+    embedded.embedding.set_weights([np.eye(V)])
+    embedded.dense.set_weights(one_hot.dense.get_weights())
+    assert_equal_up_to_rounding(one_hot(random_ids()), embedded(random_ids()), ROUNDINGS)
+
+
+@pytest.mark.parametrize("argument", ["time_major", "return_sequences", "return_state"])
+def test_an_rnn_that_is_not_time_major_or_lacks_sequences_or_state_is_refused(argument):
+    with pytest.raises(ValueError, match=argument):
+        tfrnn.LanguageModel(tfrnn.RNN(RNNCell(H), **{argument: False}), V)
+
+
+def test_something_else_than_an_rnn_is_refused():
+    with pytest.raises(ValueError, match=r"needs a tfrnn\.RNN"):
+        tfrnn.LanguageModel(keras.layers.RNN(RNNCell(H)), V)
+
+
+@pytest.mark.parametrize(
+    ("embedding_dim", "options"),
+    [(E, {"dropout": 0.1}), (H, {"tie_weights": True})],
+    ids=["embedding_and_dropout", "tied_weights"],
+)
+def test_a_deserialized_model_computes_the_same(embedding_dim, options):
+    model = tfrnn.LanguageModel(tfrnn.RNN([RNNCell(H)]), V, embedding_dim, **options)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    model.build()
+    again.build()
+    again.set_weights(model.get_weights())
+    np.testing.assert_array_equal(model(random_ids())[0], again(random_ids())[0])
+
+
+def test_tied_weights_are_one_matrix():
+    model = tfrnn.LanguageModel(tfrnn.RNN(RNNCell(H)), V, embedding_dim=H, tie_weights=True)
+    model.build()
+    assert sorted(tuple(w.shape) for w in model.weights) == sorted([(V, H), (H, H), (H, H), (H,)])
+    matrix = model.embedding.embeddings.value
+    outputs, _ = model.rnn(tf.gather(matrix, random_ids()))
+    assert_equal_up_to_rounding(model(random_ids())[0], outputs @ tf.transpose(matrix), ROUNDINGS)
+
+
+def test_a_model_with_tied_weights_learns():
+    model = tfrnn.LanguageModel(tfrnn.RNN(RNNCell(8)), V, embedding_dim=8, tie_weights=True)
+    trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.1))
+    losses = trainer.fit(tfrnn.sequential_batches(np.arange(100) % V, 2, T), 10).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+@pytest.mark.parametrize("embedding_dim", [0, H + 1])
+def test_weights_of_different_sizes_are_not_tied(embedding_dim):
+    with pytest.raises(ValueError, match=f"got {embedding_dim} and {H}"):
+        tfrnn.LanguageModel(tfrnn.RNN(RNNCell(H)), V, embedding_dim, tie_weights=True)
+
+
+def test_a_bidirectional_rnn_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match=r"would read the tokens to be predicted.*SequenceLabeller"):
+        tfrnn.LanguageModel(Bidirectional(RNNCell(H)), V)

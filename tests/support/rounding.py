@@ -1,0 +1,62 @@
+"""Bounds on rounding errors that hold on any CPU, for tests that compare two ways to compute the same numbers.
+
+Two such ways differ in the order of additions, in fused multiply-adds, and in how tanh and exp are approximated. All of
+these depend on the CPU, the vector width, and the library (Eigen, oneDNN, XLA). What does not depend on them is how
+often a value is rounded, so the bounds here are
+
+    eps * number of roundings in sequence * size of the largest value.
+
+Each rounding changes a value by at most eps / 2 of its size, in each of the two ways. Errors add up linearly at worst
+as long as later steps do not enlarge them, so the weights in these tests must not make the recurrence expand: their
+standard deviation is 0.5 with 4 units, a spectral norm of about 1.5, and the derivatives of tanh (at most 1) and of the
+sigmoid (at most 1/4) shrink what they multiply. A wrong formula changes the results by 1e-2 and more.
+"""
+
+import keras
+import numpy as np
+
+# Eigen, XLA and numpy approximate tanh, the sigmoid and exp within a few units in the last place.
+ACTIVATION_ROUNDINGS = 16
+
+
+def recurrence_roundings(num_steps: int, input_size: int, units: int, batch_size: int = 1, num_layers: int = 1) -> int:
+    """Returns the number of roundings in sequence on the way to an output or a gradient of recurrent layers.
+
+    At each step of each layer, a product with the inputs and the state sums `input_size + units` terms. The backward
+    pass has as many, and the gradients of weights are summed over steps and rows.
+    """
+    forward = num_layers * num_steps * (input_size + units + ACTIVATION_ROUNDINGS)
+    return 2 * forward + num_steps * batch_size
+
+
+def assert_equal_up_to_rounding(actual, expected, roundings: int) -> None:
+    """Asserts that two nested structures of tensors or arrays differ by no more than that number of roundings.
+
+    A tensor of integers must be the same. For floats the bound is that of the less precise type of the two.
+    """
+    keras.tree.assert_same_structure(actual, expected)
+    failures = []
+    for i, (a, e) in enumerate(zip(*map(_arrays, (actual, expected)), strict=True)):
+        assert a.shape == e.shape, f"tensor {i}: expected shape {e.shape}, got {a.shape}"
+        if not np.issubdtype(a.dtype, np.floating):
+            np.testing.assert_array_equal(a, e, f"tensor {i}")
+            continue
+        eps = max(np.finfo(a.dtype).eps, np.finfo(e.dtype).eps)
+        size = max(1.0, float(np.max(np.abs(e), initial=0)))
+        bound, error = eps * roundings * size, np.max(np.abs(a - e), initial=0)
+        if not error <= bound:  # also if it is not a number
+            failures.append(f"tensor {i} of shape {e.shape}: differs by {error:.2g}, bound {bound:.2g}")
+    assert not failures, "; ".join(failures)
+
+
+def finite_difference_bound(delta: float, roundings: int, value: float) -> float:
+    """Returns a bound on the error of the central difference (f(x + delta) - f(x - delta)) / (2 * delta) in float64.
+
+    Its truncation error is delta ** 2 / 6 times the third derivative, which is below 1000 along a direction of length
+    1 for the sums of sines of a few dozen outputs in these tests. The rounding error of f is divided by delta.
+    """
+    return 1000 * delta**2 / 6 + np.finfo(np.float64).eps * roundings * max(1.0, abs(value)) / delta
+
+
+def _arrays(structure) -> list[np.ndarray]:
+    return [np.asarray(keras.ops.convert_to_numpy(tensor)) for tensor in keras.tree.flatten(structure)]
