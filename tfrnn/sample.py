@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     given = flags.parse(argv)
     check_flags(given)
     remaining = dict(given)
-    sample(*(flags.take(remaining, section) for section in (Trained, SampleSettings, Sampling)))
+    sample(flags.take(remaining, Trained), flags.take(remaining, SampleSettings), flags.take(remaining, Sampling))
     if not given.get("interactive"):
         messages.next_steps(next_steps(given))
 
@@ -214,7 +214,8 @@ def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sampl
             continue
         with contextlib.suppress(KeyboardInterrupt):
             pieces = stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed)
-            for piece, reading in pieces:  # noqa: B020, PLR1704
+            for piece, reading_after in pieces:
+                reading = reading_after
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         print(flush=True)
