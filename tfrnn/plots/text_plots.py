@@ -138,9 +138,7 @@ def plot_gates(
     figure = Figure(figsize=(2 + 0.13 * len(tokens), 1 + 2.2 * len(gates)), layout="constrained")
     panels = figure.subplots(len(gates), sharex=True, squeeze=False)[:, 0]
     for axes, (name, gate) in zip(panels, gates.items(), strict=True):
-        image = axes.imshow(
-            openness[:, :units].T, aspect="auto", vmin=0, vmax=1, cmap="cividis", interpolation="nearest"
-        )
+        image = axes.imshow(gate[:, :units].T, aspect="auto", vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
         axes.set(ylabel=f"{name}\nhidden unit")
     panels[0].set_title(title, parse_math=False)
     shown = list(map(_visible, tokens))
