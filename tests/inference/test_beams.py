@@ -5,7 +5,14 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from small_models import VOCABULARY, rounding, shared_model, shared_word_model
+from small_models import (
+    ALL_CELLS,
+    VOCABULARY,
+    cells_together_and_slowly_one_by_one,
+    rounding,
+    shared_model,
+    shared_word_model,
+)
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -23,27 +30,18 @@ def log_probabilities(model, prefix, continuations):
     return chosen.sum(0)
 
 
-@pytest.mark.parametrize(
-    "cell", [tfrnn.RNNCell, tfrnn.LSTMCell, pytest.param(keras.layers.GRUCell, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
 @pytest.mark.parametrize("prefix", ["a", "bcd e"])
-def test_width_1_equals_greedy_generation(cell, prefix):
-    model = shared_model(cell)
+def test_width_1_equals_greedy_generation(cells, prefix):
+    model = shared_model(cells)
     (beam,) = beam_search(model, VOCABULARY, prefix, 12, width=1)
     assert beam.text == tfrnn.generate(model, VOCABULARY, prefix, 12)
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
-        keras.layers.GRUCell,
-        pytest.param(tfrnn.RNNCell, marks=pytest.mark.slow),
-        pytest.param(tfrnn.LSTMCell, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
 @pytest.mark.parametrize("prefix", ["a", "bcd e"])
-def test_a_beam_for_each_token_finds_the_likeliest_of_all_pairs(cell, prefix):
-    model = shared_model(cell, num_layers=2)
+def test_a_beam_for_each_token_finds_the_likeliest_of_all_pairs(cells, prefix):
+    model = shared_model(cells)
     scores = log_probabilities(model, prefix, PAIRS)
     best, *_ = beam_search(model, VOCABULARY, prefix, 2, width=len(VOCABULARY))
     assert best.text == prefix + PAIRS[scores.argmax()]
@@ -51,7 +49,7 @@ def test_a_beam_for_each_token_finds_the_likeliest_of_all_pairs(cell, prefix):
 
 
 def test_more_beams_than_continuations_find_all_of_them_in_order():
-    model = shared_model(tfrnn.RNNCell)
+    model = shared_model()
     beams = beam_search(model, VOCABULARY, "ab", 2, width=50)
     scores = [beam.score for beam in beams]
     assert sorted(beam.text for beam in beams) == sorted("ab" + pair for pair in PAIRS)  # and so none has <unk>
@@ -62,8 +60,8 @@ def test_more_beams_than_continuations_find_all_of_them_in_order():
 
 
 def test_a_wider_search_finds_nothing_worse_for_this_model():
-    model = shared_model(tfrnn.LSTMCell)
-    (greedy,), (best, *_) = (beam_search(model, VOCABULARY, "ab", 8, width) for width in (1, 12))
+    model = shared_model(ALL_CELLS)
+    (greedy,), (best, *_) = (beam_search(model, VOCABULARY, "ab", 8, width) for width in (1, 7))
     assert greedy.score <= best.score
     expected = log_probabilities(model, "ab", [best.text[2:]])
     assert best.score == pytest.approx(float(expected[0]), abs=rounding(10))

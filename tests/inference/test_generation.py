@@ -8,11 +8,21 @@ seeds and the short texts here no token comes that close.
 import dataclasses
 import itertools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import VOCABULARY, new_model, rounding, shared_model, shared_word_model
+from small_models import (
+    ALL_CELLS,
+    EACH_CELL,
+    ONE_RNN,
+    VOCABULARY,
+    cells_together_and_slowly_one_by_one,
+    name_of,
+    new_model,
+    rounding,
+    shared_model,
+    shared_word_model,
+)
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -26,9 +36,9 @@ PENALIZED = Sampler(1.2, repetition_penalty=1.5, repetition_window=5)
 
 
 def named(value):
-    """A readable name for a cell or a sampler in a test's id."""
+    """A readable name for cells or a sampler in a test's id."""
     names = {GREEDY: "greedy", Sampler(1.0): "softmax", FILTERED: "filtered", PENALIZED: "penalized"}
-    return f"{value.__module__.split('.')[0]}_{value.__name__}" if isinstance(value, type) else names.get(value)
+    return names[value] if isinstance(value, Sampler) else name_of(value)
 
 
 def combinations(quick, *values):
@@ -79,16 +89,16 @@ def test_extreme_settings_are_greedy(sampler):
 
 
 @pytest.mark.parametrize(
-    ("cell", "sampler"),
+    ("cells", "sampler"),
     combinations(
-        [(tfrnn.RNNCell, GREEDY), (tfrnn.LSTMCell, PENALIZED), (keras.layers.GRUCell, Sampler(1.0))],
-        [tfrnn.RNNCell, tfrnn.LSTMCell, keras.layers.GRUCell],
+        [(ALL_CELLS, GREEDY), (ALL_CELLS, PENALIZED), (ONE_RNN, Sampler(1.0))],
+        [ALL_CELLS, *EACH_CELL],
         [GREEDY, Sampler(1.0), PENALIZED],
     ),
     ids=named,
 )
-def test_continuing_in_parts_equals_continuing_at_once(cell, sampler):
-    model = shared_model(cell)
+def test_continuing_in_parts_equals_continuing_at_once(cells, sampler):
+    model = shared_model(cells)
     text = tfrnn.generate(model, VOCABULARY, "abc", 12, sampler, seed=2)
     reading, parts = tfrnn.read_prefixes(model, VOCABULARY, ["abc"]), []
     for length in (1, 0, 7, 4):
@@ -98,9 +108,9 @@ def test_continuing_in_parts_equals_continuing_at_once(cell, sampler):
     assert VOCABULARY.decode(reading.recent[0, -15:]) == text
 
 
-@pytest.mark.parametrize("cell", [tfrnn.RNNCell, tfrnn.LSTMCell, keras.layers.GRUCell], ids=named)
-def test_reading_in_parts_equals_reading_at_once(cell):
-    model = shared_model(cell)
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
+def test_reading_in_parts_equals_reading_at_once(cells):
+    model = shared_model(cells)
     at_once = tfrnn.read_prefixes(model, VOCABULARY, ["abc de", "cab ad"])
     first = tfrnn.read_prefixes(model, VOCABULARY, ["abc", "cab "])
     in_parts = tfrnn.read_prefixes(model, VOCABULARY, [" de", "ad"], after=first)
@@ -112,7 +122,7 @@ def test_reading_in_parts_equals_reading_at_once(cell):
 
 
 def test_text_read_after_a_generated_one_continues_it():
-    model = shared_model(tfrnn.LSTMCell)
+    model = shared_model(ALL_CELLS)
     reading = tfrnn.read_prefixes(model, VOCABULARY, ["abc"])
     (generated,), reading = tfrnn.continue_texts(model, VOCABULARY, reading, 9, PENALIZED)
     reading = tfrnn.read_prefixes(model, VOCABULARY, [" bad"], after=reading)
@@ -124,7 +134,7 @@ def test_text_read_after_a_generated_one_continues_it():
     "sampler", [PENALIZED, *(pytest.param(s, marks=pytest.mark.slow) for s in (GREEDY, Sampler(1.0)))], ids=named
 )
 def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
-    model, prefixes = shared_model(tfrnn.LSTMCell), ["ab", "e", "dcba" * 5, "cd"]
+    model, prefixes = shared_model(ALL_CELLS), ["ab", "e", "dcba" * 5, "cd"]
     together = generate_many(model, VOCABULARY, prefixes, 10, 2, sampler, seed=7)
     for prefix, samples in zip(prefixes, together, strict=True):
         assert generate_many(model, VOCABULARY, [prefix], 10, 2, sampler, seed=7) == [samples]
@@ -132,21 +142,12 @@ def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
 
 
 @pytest.mark.parametrize(
-    ("cell", "sampler"),
-    combinations(
-        [
-            (tfrnn.RNNCell, FILTERED),
-            (tfrnn.GRUCell, Sampler(1.0)),
-            (keras.layers.GRUCell, Sampler(1.0)),
-            (keras.layers.LSTMCell, GREEDY),
-        ],
-        [tfrnn.RNNCell, tfrnn.GRUCell, keras.layers.GRUCell, keras.layers.LSTMCell],
-        [GREEDY, Sampler(1.0), FILTERED],
-    ),
+    ("cells", "sampler"),
+    combinations([(ALL_CELLS, GREEDY), (ONE_RNN, FILTERED)], [ALL_CELLS, *EACH_CELL], [GREEDY, Sampler(1.0), FILTERED]),
     ids=named,
 )
-def test_xla_generates_the_same_tokens(cell, sampler):
-    model = shared_model(cell)
+def test_xla_generates_the_same_tokens(cells, sampler):
+    model = shared_model(cells)
     reading = tfrnn.read_prefixes(model, VOCABULARY, ["ab"])
     (plain, _), (compiled, _) = (
         generation.generate_within_block(model, VOCABULARY, reading, sampler, 0, use_xla, 12)
@@ -182,7 +183,7 @@ def test_a_long_text_is_generated_with_xla_and_without_it_if_xla_cannot_compile_
     with_xla, calls = generation.choose_and_read_with_xla, []
     monkeypatch.setattr(generation, "MIN_LENGTH_FOR_XLA", 12)
     monkeypatch.setattr(generation, "choose_and_read_with_xla", lambda *args: (calls.append(1), with_xla(*args))[1])
-    model = shared_model(cell)
+    model = shared_model((cell,))
     assert tfrnn.generate(model, VOCABULARY, "ab", 11, sampler) == expected[:-1]
     assert not calls
     assert tfrnn.generate(model, VOCABULARY, "ab", 12, sampler) == expected

@@ -70,9 +70,7 @@ def test_gates_are_those_of_the_equations(name, layer):
     inputs = np.eye(len(VOCABULARY), dtype="f")[IDS] if layer == 0 else tfrnn.activations(model, IDS, 0)
     expected = gates_by_the_equations(model.rnn.cells[layer], inputs)
     columns = (
-        {"update gate": 0, "reset gate": 1}
-        if "gru" in name
-        else {"input gate": 0, "forget gate": 1, "output gate": 3}
+        {"update gate": 0, "reset gate": 1} if "gru" in name else {"input gate": 0, "forget gate": 1, "output gate": 3}
     )
     gates = tfrnn.gates(model, IDS, layer)
     assert list(gates) == list(columns)

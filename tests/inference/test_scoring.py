@@ -1,5 +1,6 @@
 """Scoring a text, compared with a computation token by token."""
 
+import functools
 import itertools
 import math
 
@@ -7,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_models import VOCABULARY, rounding, shared_model
+from small_models import VOCABULARY, cells_together_and_slowly_one_by_one, rounding, shared_model
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -15,7 +16,6 @@ from tfrnn.inference import scoring
 from tfrnn.runtime import execution
 
 IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 24).astype(np.int32)
-CELLS = [tfrnn.RNNCell, tfrnn.GRUCell, tfrnn.LSTMCell, keras.layers.GRUCell, keras.layers.LSTMCell]
 # A loss is a mean of surprisals, each the difference of a logit and a logarithm of a sum of V exponentials.
 ROUNDING = rounding(len(IDS), terms=32 + len(VOCABULARY))
 
@@ -30,6 +30,11 @@ def score_token_by_token(model, ids):
     return np.array(nats)
 
 
+@functools.cache
+def expected_nats(cells):
+    return score_token_by_token(shared_model(cells, embedding_dim=5), IDS)
+
+
 def test_tracing_a_function_for_each_model_causes_no_warning(caplog):
     function = execution.compiled()(lambda tensor: tensor + 1)
     for size in range(8):  # tf.function would warn twice
@@ -39,23 +44,12 @@ def test_tracing_a_function_for_each_model_causes_no_warning(caplog):
 
 
 # The text has 23 tokens to predict: in one call, in four of which the last is shorter, and in one that ends with it.
-@pytest.mark.parametrize(
-    ("cell", "call_length"),
-    [
-        pytest.param(
-            cell,
-            call_length,
-            id=f"{cell.__module__.split('.')[0]}_{cell.__name__}-{call_length}",
-            marks=() if call_length == (4096, 7, 23)[i % 3] else pytest.mark.slow,
-        )
-        for i, cell in enumerate(CELLS)
-        for call_length in (4096, 7, 23)
-    ],
-)
-def test_scores_equal_those_computed_token_by_token(cell, call_length):
-    model = shared_model(cell, num_layers=2, embedding_dim=5)
+@pytest.mark.parametrize("call_length", [4096, 7, 23])
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
+def test_scores_equal_those_computed_token_by_token(cells, call_length):
+    model = shared_model(cells, embedding_dim=5)
     scored = scoring.score_in_calls(model, IDS, call_length)
-    expected = score_token_by_token(model, IDS)
+    expected = expected_nats(cells)
     np.testing.assert_allclose(scored.nats, expected, rtol=0, atol=ROUNDING)
     assert len(scored.nats) == len(IDS) - 1
     assert scored.loss == pytest.approx(expected.mean(), abs=ROUNDING)
@@ -64,7 +58,7 @@ def test_scores_equal_those_computed_token_by_token(cell, call_length):
 
 
 def test_the_likeliest_tokens_are_returned_with_their_probabilities():
-    model = shared_model(tfrnn.GRUCell)
+    model = shared_model()
     scored = tfrnn.score(model, IDS)
     logits, _ = model(IDS[:-1, None])
     probabilities = tf.nn.softmax(logits[:, 0]).numpy()
@@ -73,13 +67,13 @@ def test_the_likeliest_tokens_are_returned_with_their_probabilities():
 
 
 def test_the_score_of_the_first_tokens_has_their_predictions():
-    scored = tfrnn.score(shared_model(tfrnn.GRUCell), IDS)
+    scored = tfrnn.score(shared_model(), IDS)
     for whole, first in zip(scored, scored.first(9), strict=True):
         np.testing.assert_array_equal(first, whole[:8])
 
 
 def test_a_trainer_evaluates_a_whole_text_token_by_token():
-    model = shared_model(tfrnn.LSTMCell)
+    model = shared_model()
     trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0))
     ids = IDS[:8]
     measures, loss = trainer.evaluate(ids), score_token_by_token(model, ids).mean()

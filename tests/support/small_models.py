@@ -4,18 +4,27 @@ import functools
 
 import keras
 import numpy as np
+import pytest
 
 import tfrnn
 
 VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
 UNITS = 16
+ONE_RNN = (tfrnn.RNNCell,)
+# A layer of each kind of cell in one model: what holds for this model holds for each cell in it, and TensorFlow traces
+# it once instead of five times.
+ALL_CELLS = (tfrnn.RNNCell, tfrnn.GRUCell, tfrnn.LSTMCell, keras.layers.GRUCell, keras.layers.LSTMCell)
+EACH_CELL = [(cell,) for cell in ALL_CELLS]
 
 
-def new_model(cell=tfrnn.RNNCell, num_layers=1, **kwargs):
-    """A model with the same weights at each call. Orthogonal weights keep its states apart for different texts."""
+def new_model(cells=ONE_RNN, **kwargs):
+    """A model with a layer of each of the cells, with the same weights at each call.
+
+    Orthogonal weights keep its states apart for different texts.
+    """
     keras.utils.set_random_seed(1)
-    cells = [cell(UNITS, kernel_initializer="orthogonal", recurrent_initializer="orthogonal") for _ in range(num_layers)]
-    model = tfrnn.LanguageModel(tfrnn.RNN(cells), len(VOCABULARY), **kwargs)
+    layers = [cell(UNITS, kernel_initializer="orthogonal", recurrent_initializer="orthogonal") for cell in cells]
+    model = tfrnn.LanguageModel(tfrnn.RNN(layers), len(VOCABULARY), **kwargs)
     model.build()
     return model
 
@@ -31,10 +40,25 @@ def shared_word_model():
     return tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(UNITS)), len(vocabulary)), vocabulary
 
 
-def rounding(num_steps, terms=2 * UNITS):
+def name_of(cells):
+    """A name for cells in the id of a test."""
+    names = [f"{cell.__module__.split('.')[0]}_{cell.__name__}" for cell in cells]
+    return "all_cells" if cells == ALL_CELLS else "_".join(names)
+
+
+def cells_together_and_slowly_one_by_one():
+    """Parameters for a test: all cells in one model, and each cell alone in the slow part."""
+    return [
+        pytest.param(ALL_CELLS, id="all_cells"),
+        *(pytest.param(cells, id=name_of(cells), marks=pytest.mark.slow) for cells in EACH_CELL),
+    ]
+
+
+def rounding(num_steps, cells=ALL_CELLS, terms=2 * UNITS):
     """A bound on the difference of states or logits after a number of steps, if sums are rounded in different orders.
 
-    In each step a value is a sum of at most `terms` products of size 1 or less, each of which is rounded by at most the
-    machine epsilon of float32. Orthogonal weights do not amplify the error of earlier steps, so that errors add up.
+    In each step and layer a value is a sum of at most `terms` products of size 1 or less, each of which is rounded by
+    at most the machine epsilon of float32. Orthogonal weights do not amplify the errors of earlier steps and layers, so
+    that errors add up.
     """
-    return float(np.finfo("f").eps) * terms * num_steps
+    return float(np.finfo("f").eps) * terms * num_steps * len(cells)
