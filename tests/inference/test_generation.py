@@ -117,7 +117,7 @@ def test_reading_in_parts_equals_reading_at_once(cells):
     for part, whole in zip(tf.nest.flatten(in_parts[:2]), tf.nest.flatten(at_once[:2]), strict=True):
         np.testing.assert_allclose(part, whole, rtol=0, atol=rounding(6))
     np.testing.assert_array_equal(in_parts.recent, at_once.recent)
-    with pytest.raises(UserError, match="one text for each of the 2 rows.*got 1"):
+    with pytest.raises(UserError, match=r"one text for each of the 2 rows.*got 1"):
         tfrnn.read_prefixes(model, VOCABULARY, ["a"], after=first)
 
 
@@ -299,5 +299,5 @@ def test_a_row_of_a_reading_is_continued_as_in_the_whole():
     assert tfrnn.continue_texts(model, VOCABULARY, reading, 9)[0][1] == alone
     with pytest.raises(IndexError):
         reading.row(2)
-    with pytest.raises(UserError, match="a reading of one row.*got 2"):
+    with pytest.raises(UserError, match=r"a reading of one row.*got 2"):
         next(tfrnn.stream_on(model, VOCABULARY, reading, 3))
