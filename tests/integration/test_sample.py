@@ -95,6 +95,15 @@ def test_random_numbers_are_not_drawn_again_in_a_conversation(run_dir, loaded):
     assert "the well" + out.replace("\n", "") == tfrnn.generate(*loaded, "the well", 27, tfrnn.Sampler())
 
 
+class InterruptedInput(io.StringIO):
+    """Standard input at which Ctrl-C is pressed after its last line."""
+
+    def __next__(self):
+        if line := self.readline():
+            return line
+        raise KeyboardInterrupt
+
+
 class InterruptedOutput(io.StringIO):
     """Standard output at which Ctrl-C is pressed once, after five tokens."""
 
@@ -144,9 +153,44 @@ def at_a_terminal(run_dir, keys):
     return process.wait(30), screen
 
 
-@pytest.mark.parametrize(("last", "expected"), [pytest.param(b"\x04", 0, marks=pytest.mark.slow), (b"\x03", 130)])
-def test_a_terminal_is_prompted_until_the_end_of_input_or_an_interruption(run_dir, last, expected):
+@pytest.mark.slow
+@pytest.mark.parametrize(("last", "expected"), [(b"\x04", 0), (b"\x03", 130)], ids=["end_of_input", "interruption"])
+def test_a_process_at_a_terminal_ends_with_its_status(run_dir, last, expected):
     status, screen = at_a_terminal(run_dir, [b"the well\r", b"\r", last])
     assert status == expected, screen
     assert screen.count("> ") == 3
     assert "Traceback" not in screen
+
+
+def test_a_terminal_is_prompted_until_the_end_of_input(run_dir, loaded, monkeypatch):
+    config = tfrnn.load_run(run_dir)[2]
+    master, slave = pty.openpty()
+    os.write(master, b"the well\n\n\x04")
+    with open(slave, encoding="utf-8") as stdin, open(os.dup(slave), "w", encoding="utf-8") as stdout:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        sample.converse(*loaded, config, sample.SampleSettings(length=12), tfrnn.GREEDY)
+        stdout.flush()
+        screen = os.read(master, 4096).decode()
+    os.close(master)
+    text = tfrnn.generate(*loaded, "the well", 24)
+    assert screen.count("> ") == 3
+    assert f"> {text[8:20]}\r\n" in screen
+    assert f"> {text[20:]}\r\n" in screen
+
+
+def test_prompts_are_not_part_of_redirected_results(run_dir, monkeypatch):
+    master, slave = pty.openpty()
+    os.write(master, b"the well\n\x04")
+    with open(slave, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        status, out, err = run(sample.main, f"--run_dir={run_dir}", "--interactive", "--temperature=0", "--length=12")
+    os.close(master)
+    assert (status, len(out), err.count("> ")) == (0, 13, 2)
+
+
+def test_an_interruption_at_the_prompt_ends_the_command(run_dir, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", InterruptedInput("the well\n"))
+    status, out, err = run(sample.main, f"--run_dir={run_dir}", "--interactive", "--temperature=0", "--length=12")
+    assert (status, len(out)) == (130, 13)
+    assert "Traceback" not in err
