@@ -51,8 +51,14 @@ def gates_by_the_equations(cell, inputs):
     return np.stack(steps, 1)
 
 
-@pytest.mark.parametrize("embedding_dim", [0, 4])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    ("name", "embedding_dim"),
+    [
+        pytest.param(name, dim, marks=() if dim == (0, 4)[i % 2] else pytest.mark.slow)
+        for i, name in enumerate(CELLS)
+        for dim in (0, 4)
+    ],
+)
 def test_activations_are_the_hidden_states(name, embedding_dim):
     model = model_of(name, embedding_dim)
     layers = [tfrnn.activations(model, IDS, layer) for layer in (0, 1)]
