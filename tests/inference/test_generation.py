@@ -134,7 +134,8 @@ def test_text_read_after_a_generated_one_continues_it():
     "sampler", [PENALIZED, *(pytest.param(s, marks=pytest.mark.slow) for s in (GREEDY, Sampler(1.0)))], ids=named
 )
 def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
-    model, prefixes = shared_model(), ["ab", "e", "dcba" * 5, "cd"]
+    model = shared_model()
+    prefixes = ["ab", "e", "dcba" * 5, "cd", "abcde"]  # sorted by length they are neither in order nor only swapped
     together = generate_many(model, VOCABULARY, prefixes, 10, 2, sampler, seed=7)
     for prefix, samples in zip(prefixes, together, strict=True):
         assert generate_many(model, VOCABULARY, [prefix], 10, 2, sampler, seed=7) == [samples]
