@@ -18,8 +18,8 @@ from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.state import State, join_rows, split_rows
 from tfrnn.runtime import execution, threads
 
-# Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another size
-# the same seed would generate another text.
+# Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another
+# size the same seed would generate another text.
 BLOCK_SIZE = 1024
 # From this length on, XLA saves more time on a few samples than the half second that it takes to compile.
 MIN_LENGTH_FOR_XLA = 1000
