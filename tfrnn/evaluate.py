@@ -74,7 +74,7 @@ class OutputFiles(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         for flag, path in self.paths().items():
-            flags_lib.check_output(flag, path)
+            flags_lib.check_output_file(flag, path)
         if len({Path(path).resolve() for path in self.paths().values()}) < len(self.paths()):
             raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
 
@@ -114,7 +114,7 @@ def main(argv: Sequence[str]) -> None:
         for section in (Trained, TextChoice, OutputFiles, MemorisationTest, Sampling, Run)
     ]
     evaluate(*sections)  # type: ignore[arg-type]
-    messages.next_steps(next_steps(given))
+    messages.show_next_steps(next_steps(given))
 
 
 def check_flags(given: dict[str, Any]) -> None:
@@ -131,9 +131,9 @@ def next_steps(given: dict[str, Any]) -> dict[str, str]:
         repeated = [field.name for section in (Trained, TextChoice) for field, _ in section.fields()]
         again = {name: given[name] for name in repeated if name in given}
         again["heatmap"] = str(Path(run_dir, "heatmap.html"))
-        steps["see where it was surprised"] = invocation.call("evaluate", *flags_lib.as_flags(again))
+        steps["see where it was surprised"] = invocation.command_line("evaluate", *flags_lib.as_flags(again))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["use the model elsewhere"] = invocation.call("export", *flags_lib.as_flags(trained))
+    steps["use the model elsewhere"] = invocation.command_line("export", *flags_lib.as_flags(trained))
     return steps
 
 

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     remaining = dict(given)
     sample(flags.take(remaining, Trained), flags.take(remaining, SampleSettings), flags.take(remaining, Sampling))
     if not given.get("interactive"):
-        messages.next_steps(next_steps(given))
+        messages.show_next_steps(next_steps(given))
 
 
 def next_steps(given: dict[str, Any]) -> dict[str, str]:
@@ -72,12 +72,12 @@ def next_steps(given: dict[str, Any]) -> dict[str, str]:
     steps = {}
     if not given.get("beam_width"):
         other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
-        steps["try another temperature"] = invocation.call("sample", *flags_lib.as_flags(other))
+        steps["try another temperature"] = invocation.command_line("sample", *flags_lib.as_flags(other))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
-        steps["use the last weights, not the best"] = invocation.call("sample", *flags_lib.as_flags(last))
+        steps["use the last weights, not the best"] = invocation.command_line("sample", *flags_lib.as_flags(last))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["write with it, line by line"] = invocation.call("sample", *flags_lib.as_flags(trained), "--interactive")
+    steps["write with it, line by line"] = invocation.command_line("sample", *flags_lib.as_flags(trained), "--interactive")
     return steps
 
 

@@ -36,7 +36,7 @@ def expected_nats(cells):
 
 
 def test_tracing_a_function_for_each_model_causes_no_warning(caplog):
-    function = execution.compiled()(lambda tensor: tensor + 1)
+    function = execution.tf_function()(lambda tensor: tensor + 1)
     for size in range(8):  # tf.function would warn twice
         function(tf.zeros([size]))
     assert not caplog.records

@@ -71,7 +71,7 @@ def beam_search(
     ]
 
 
-@execution.compiled()
+@execution.tf_function()
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
     """Returns the scores [W], and for each step the tokens and the beams of the step before that they continue, both
     [length, W]."""

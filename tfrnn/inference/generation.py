@@ -70,7 +70,7 @@ def _choose_and_read(
 choose_and_read_with_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
 
 
-@execution.compiled()
+@execution.tf_function()
 def _generate_tokens(
     model: Any,
     sampler: Choosing,
@@ -189,7 +189,7 @@ def continue_texts(
     """
     length, seed = _check_arguments(sampler, length, seed)
     rows = len(reading.sample)
-    use_xla = execution.jit_by_default() or (rows < threads.FEWEST_ROWS and length >= MIN_LENGTH_FOR_XLA)
+    use_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= MIN_LENGTH_FOR_XLA)
     blocks, gaps, remaining = [np.zeros([0, rows], np.int32)], reading.gaps, length
     while remaining:
         tokens, reading = generate_within_block(model, vocabulary, reading, sampler, seed, use_xla, remaining)

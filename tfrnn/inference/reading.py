@@ -151,7 +151,7 @@ def _select_rows(tensors: Any, mask: np.ndarray) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, mask), tensors)
 
 
-@execution.compiled()
+@execution.tf_function()
 def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
     """Reads ids, int32 [P, B]; returns the logits [B, V] of the next token, and the state."""
     logits, state = model(ids, state, training=False)

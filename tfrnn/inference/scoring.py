@@ -94,7 +94,7 @@ def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-@execution.compiled()
+@execution.tf_function()
 def _score(model: Any, inputs: tf.Tensor, targets: tf.Tensor, state: State) -> tuple:
     """Scores n tokens of one row; returns nats [n], likeliest ids and their probabilities [n, 3], and the state."""
     logits, state = model(inputs[:, None], state, training=False)
