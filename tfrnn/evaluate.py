@@ -1,6 +1,6 @@
-"""Measures how well a trained model predicts a text, and shows where.
+"""Measures how well a trained model predicts a text, and shows which tokens surprise it.
 
-Without --corpus or --text_file the text is what the run held out.
+Without --corpus or --text_file the text is the one that the run held out.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from tfrnn.config.sections import Run
 from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
-from tfrnn.data.run_text import SurveyedCorpus
+from tfrnn.data.run_text import Corpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
@@ -29,19 +29,19 @@ EXAMPLES = (
     "--run_dir=runs/first --heatmap=surprise.html",
     "--run_dir=runs/first --text_file=other.txt",
 )
-PARTS = {"held_out": "what it held out of", "training": "what it was trained on of", "all": "all of"}
+PARTS = {"held_out": "what it held out of", "training": "what it was trained on of", "all": "all of"}  # in titles
 
 
 @dataclasses.dataclass(frozen=True)
-class Read(Section):
-    """What is read"""
+class TextChoice(Section):
+    """The text"""
 
-    corpus: str = setting("", "another corpus; cleaned as the run's own was")
-    text_file: str = setting("", "path of a UTF-8 text; cleaned as the run's own was")
+    corpus: str = setting("", "another corpus, cleaned as the run's own was")
+    text_file: str = setting("", "path of a UTF-8 text, cleaned as the run's own was")
     part: str = setting(
         "auto",
-        "which part of the text: held_out or training, as the run cuts its own, or all; auto: all of a text that is "
-        "named, else held_out",
+        "which part of the text: held_out or training, as the run divides its own text, or all; auto: all of the text "
+        "if --corpus or --text_file names one, else held_out",
         choices=("auto", *PARTS),
     )
 
@@ -51,47 +51,55 @@ class Read(Section):
             raise UserError(f"expected --corpus or --text_file; got {self.corpus} and {self.text_file}; leave one out")
 
     @property
-    def named(self) -> str:
-        """The text that was asked for; empty for the run's own."""
+    def name_or_path(self) -> str:
+        """The corpus or file that was asked for; empty for the run's own corpus."""
         return self.corpus or self.text_file
 
     @property
-    def which(self) -> str:
-        """A key of PARTS."""
-        return self.part if self.part != "auto" else "all" if self.named else "held_out"
+    def resolved_part(self) -> str:
+        """The part of the text, a key of PARTS: what `auto` means here, or the part that was given."""
+        return self.part if self.part != "auto" else "all" if self.name_or_path else "held_out"
 
 
 @dataclasses.dataclass(frozen=True)
-class Written(Section):
+class OutputFiles(Section):
     """What is written"""
 
-    heatmap: str = setting("", "HTML file to write: the text on colours, for how surprising each token was")
-    heatmap_tokens: int = setting(20_000, "how many tokens of the text are in it", minimum=2, maximum=10**7, rare=True)
+    heatmap: str = setting("", "HTML file to write: the text, coloured by how surprising each token was")
+    heatmap_tokens: int = setting(
+        20_000, "for --heatmap: how many tokens of the text it shows", minimum=2, maximum=10**7, rare=True
+    )
     json_lines: str = setting("", "file to write: a JSON object for each token")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for flag in ("heatmap", "json_lines"):
-            if getattr(self, flag):
-                flags_lib.check_output_file(flag, getattr(self, flag))
-        if self.heatmap and self.json_lines and Path(self.heatmap).resolve() == Path(self.json_lines).resolve():
+        for flag, path in self.paths().items():
+            flags_lib.check_output_file(flag, path)
+        if len({Path(path).resolve() for path in self.paths().values()}) < len(self.paths()):
             raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
+
+    def paths(self) -> dict[str, str]:
+        """The paths of the files to write, by their flags."""
+        paths = {"heatmap": self.heatmap, "json_lines": self.json_lines}
+        return {flag: path for flag, path in paths.items() if path}
 
 
 @dataclasses.dataclass(frozen=True)
-class Memorised(Section):
-    """What was learnt by heart"""
+class MemorisationTest(Section):
+    """How much of the training text the model has memorised"""
 
-    memorised: bool = setting(False, "also let it write a text, and say how much of that stands in the training text")
-    length: int = setting(5_000, "for --memorised: tokens that it writes", minimum=1, maximum=10**6, rare=True)
-    seed: int = setting(0, "for --memorised: fixes what is drawn", minimum=0, below=2**31, rare=True)
+    memorised: bool = setting(
+        False, "also generate a text, and show how much of it is found verbatim in the training text"
+    )
+    length: int = setting(5_000, "for --memorised: how many tokens to generate", minimum=1, maximum=10**6, rare=True)
+    seed: int = setting(0, "for --memorised: fixes the random numbers", minimum=0, below=2**31, rare=True)
 
 
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("evaluate", __doc__, EXAMPLES)
-    for section in (Trained, Read, Written, Memorised):
+    for section in (Trained, TextChoice, OutputFiles, MemorisationTest):
         flags.define(section)
-    flags.define(Sampling, ["temperature"], title="How the text of --memorised is drawn")
+    flags.define(Sampling, ["temperature"], title="How the text for --memorised is generated")
     flags.define(Run, ["cache_dir"], title="Large texts")
     return flags
 
@@ -99,170 +107,223 @@ def make_flags() -> flags_lib.Flags:
 def main(argv: Sequence[str]) -> None:
     flags = make_flags()
     given = flags.parse(argv)
-    for owner, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
-        if found := [name for name in names if name in given and not given.get(owner)]:
-            raise UserError(f"--{found[0]} is for --{owner}; give that too, or leave it out")
-    rest = dict(given)
-    sections = [flags.take(rest, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
+    check_flags(given)
+    remaining = dict(given)
+    sections = [
+        flags.take(remaining, section)
+        for section in (Trained, TextChoice, OutputFiles, MemorisationTest, Sampling, Run)
+    ]
     evaluate(*sections)  # type: ignore[arg-type]
-    messages.show_next_steps(further(given))
+    messages.show_next_steps(next_steps(given))
 
 
-def further(given: dict[str, Any]) -> dict[str, str]:
-    """What to do after the measures, by the flags that were given."""
+def check_flags(given: dict[str, Any]) -> None:
+    """Raises UserError if a flag is given that has no effect without another one."""
+    for required, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
+        if not given.get(required) and (without_effect := [name for name in names if name in given]):
+            raise UserError(f"--{without_effect[0]} is for --{required}; give that too, or leave it out")
+
+
+def next_steps(given: dict[str, Any]) -> dict[str, str]:
+    """Returns what to do after this command, by the flags that were given: a command line for each purpose."""
     run_dir, steps = given["run_dir"], {}
     if "heatmap" not in given:
-        same = [field.name for section in (Trained, Read) for field, _ in section.fields()]
-        page = {name: given[name] for name in same if name in given} | {"heatmap": str(Path(run_dir, "heatmap.html"))}
-        steps["see where it was surprised"] = invocation.command_line("evaluate", *flags_lib.as_flags(page))
+        repeated = [field.name for section in (Trained, TextChoice) for field, _ in section.fields()]
+        again = {name: given[name] for name in repeated if name in given}
+        again["heatmap"] = str(Path(run_dir, "heatmap.html"))
+        steps["see where it was surprised"] = invocation.command_line("evaluate", *flags_lib.as_flags(again))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
     steps["use the model elsewhere"] = invocation.command_line("export", *flags_lib.as_flags(trained))
     return steps
 
 
 def evaluate(
-    trained: Trained, what: Read, written: Written, memorised: Memorised, sampling: Sampling, where: Run
+    trained: Trained,
+    choice: TextChoice,
+    outputs: OutputFiles,
+    memorisation_test: MemorisationTest,
+    sampling: Sampling,
+    run: Run,
 ) -> None:
-    """Prints the measures, and writes what was asked for."""
+    """Prints how well the model predicts the text, and writes the files that were asked for."""
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.scoring import score
     from tfrnn.runs.loading import load_run
-    from tfrnn.runs.run_dir import RunDir
 
-    for flag in ("heatmap", "json_lines"):
-        path = getattr(written, flag)
-        read_too = bool(what.named) and Path(path).resolve() == Path(what.named).resolve()
-        if path and (read_too or RunDir(trained.run_dir).owns(path)):
-            raise UserError(f"--{flag}={path}: expected a file that is not read here; name another")
+    check_outputs_are_not_inputs(trained, choice, outputs)
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
-    own = None if what.named and not memorised.memorised else open_own(trained, vocabulary, config, where.cache_dir)
-    text = read(what, config, own, memorised.memorised, where.cache_dir)
+    memorised = memorisation_test.memorised
+    needs_run_corpus = memorised or not choice.name_or_path
+    run_corpus = open_run_corpus(trained, vocabulary, config, run.cache_dir) if needs_run_corpus else None
+    text = read_text(choice, config, run_corpus, memorised, run.cache_dir)
+
     ids = vocabulary.encode(text, "unk")
-    _check_known(vocabulary, text, ids)
+    _check_predictable(vocabulary, text, ids)
     scored = score(model, ids)
     tokens, noun = text_rules.split(text, vocabulary.tokens), NOUNS[vocabulary.tokens]
-    remarks = _remarks(ids, scored, noun)
+    remarks = _remarks_on_unknown(ids, scored, noun)
     for remark in remarks:
         messages.note(remark)
+
     bits = f"{scored.bits_per_char:.4f} bits/{'char' if noun == 'character' else noun}"
-    result = f"perplexity {_shown(scored.perplexity)}, {bits} over {len(scored.nats)} {noun}s"
-    if written.json_lines:
-        rows = _rows(tokens, ids, scored, vocabulary)
-        _write("json_lines", written.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    if written.heatmap:
-        title = f"{Path(trained.run_dir).name} reads {PARTS[what.which]} {what.named or config.data.corpus}"
-        page = _page(title, written.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
-        _write("heatmap", written.heatmap, [page])
-    if memorised.memorised:
-        assert own
-        for line in _by_heart(model, vocabulary, config, memorised, sampling, own):
+    result = f"perplexity {_format_perplexity(scored.perplexity)}, {bits} over {len(scored.nats)} {noun}s"
+    if outputs.json_lines:
+        rows = _json_rows(tokens, ids, scored, vocabulary)
+        _write("json_lines", outputs.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    if outputs.heatmap:
+        text_name = choice.name_or_path or config.data.corpus
+        title = f"{Path(trained.run_dir).name} reads {PARTS[choice.resolved_part]} {text_name}"
+        page = _heat_map_page(title, outputs.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
+        _write("heatmap", outputs.heatmap, [page])
+    if memorised:
+        assert run_corpus
+        for line in _report_memorisation(model, vocabulary, config, memorisation_test, sampling, run_corpus):
             print(line)
     print(result)
 
 
-def open_own(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> SurveyedCorpus:
-    """The run's own corpus. Raises UserError where its text is not as it was trained on."""
+def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: OutputFiles) -> None:
+    """Raises UserError if a file to write is the text to read or a file of the run."""
+    from tfrnn.runs.run_dir import RunDir
+
+    for flag, path in outputs.paths().items():
+        is_text = bool(choice.name_or_path) and Path(path).resolve() == Path(choice.name_or_path).resolve()
+        if is_text or RunDir(trained.run_dir).owns(path):
+            raise UserError(f"--{flag}={path}: expected a file that this command does not read; name another")
+
+
+def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> Corpus:
+    """Opens the corpus that the run was trained on.
+
+    Raises UserError if its text has changed since, and MissingFileError if it does not exist any more.
+    """
     from tfrnn.runs.run_dir import RunDir
 
     data = config.data
     try:
-        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, cache_dir)  # the run may be another user's
-    except MissingFileError as error:
+        corpus = Corpus(data.corpus, data.text_rule, data.tokens, cache_dir)
+    except MissingFileError as error:  # the run may come from another machine
         raise MissingFileError(
-            f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be had "
-            f"({error}); evaluate from where train was called, or give --corpus=PATH with --part=held_out"
+            f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be read "
+            f"({error}); evaluate in the folder in which train was called, or give --corpus=PATH with --part=held_out"
         ) from None
     RunDir(trained.run_dir).check_text(bytes.fromhex(corpus.survey.sha256), config, vocabulary)
     return corpus
 
 
-def read(what: Read, config: Config, own: SurveyedCorpus | None, memorised: bool, cache_dir: str) -> str:
-    """The text to evaluate, cleaned as the run's was; with `memorised` there may be none held out."""
-    data, named = config.data, what.named
-    if what.text_file:
-        if not Path(what.text_file).exists():
-            raise MissingFileError(f"--text_file must be the path of a text; there is no file {what.text_file!r}")
-        named = str(Path(what.text_file).absolute())  # a file, though it may have the name of a corpus
-    corpus = SurveyedCorpus(named, data.text_rule, data.tokens, cache_dir) if named else own
+def read_text(
+    choice: TextChoice, config: Config, run_corpus: Corpus | None, use_training_text: bool, cache_dir: str
+) -> str:
+    """Reads the text to evaluate, cleaned as the run's was.
+
+    Args:
+      choice: which text and which part of it.
+      config: the run's.
+      run_corpus: the run's own corpus; used if `choice` names no other.
+      use_training_text: whether to take the training text, with a note, if the run held out none and `choice` asks for
+        no part.
+      cache_dir: the folder in which large texts are cached.
+    """
+    data, name = config.data, choice.name_or_path
+    if choice.text_file:
+        if not Path(choice.text_file).exists():
+            raise MissingFileError(
+                f"--text_file must be the path of a text; the file {choice.text_file!r} does not exist"
+            )
+        name = str(Path(choice.text_file).absolute())  # a relative path might be the name of a corpus
+    corpus = Corpus(name, data.text_rule, data.tokens, cache_dir) if name else run_corpus
     assert corpus
-    if what.which == "all":
+    if choice.resolved_part == "all":
         return corpus.part(0, corpus.survey.num_tokens)
-    parts = parts_of(corpus, config)
-    begin, end = parts[what.which]
+    ranges = part_ranges(corpus, config)
+    begin, end = ranges[choice.resolved_part]
     if end - begin >= 2:
         return corpus.part(begin, end)
-    if memorised and what.part == "auto":
-        messages.note("the run held out no text: what is measured is the text that it was trained on")
-        return corpus.part(*parts["training"])
+    if use_training_text and choice.part == "auto":
+        messages.note("the run held out no text: the text that it was trained on is measured instead")
+        return corpus.part(*ranges["training"])
     raise UserError(
-        f"--part={what.which}: expected two tokens at least, but that part of the text has fewer; give "
+        f"--part={choice.resolved_part}: expected at least two tokens, but that part of the text has fewer; give "
         "--part=training, --corpus or --text_file"
     )
 
 
-def parts_of(corpus: SurveyedCorpus, config: Config) -> dict[str, tuple[int, int]]:
-    """Where the parts of its text begin and end, in tokens, as a run cuts its own."""
+def part_ranges(corpus: Corpus, config: Config) -> dict[str, tuple[int, int]]:
+    """Returns the first and the last position (exclusive) of each part of a text, divided as the run divides its own.
+
+    Positions count tokens. The parts are keys of PARTS, without `all`.
+    """
     data = config.data
-    end, held_out_end = run_text.split_bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = run_text.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
     return {"training": (0, end), "held_out": (end, held_out_end)}
 
 
-def _check_known(vocabulary: Vocabulary, text: str, ids: np.ndarray) -> None:
+def _check_predictable(vocabulary: Vocabulary, text: str, ids: np.ndarray) -> None:
     noun = NOUNS[vocabulary.tokens]
     if len(ids) < 2:
-        raise UserError(f"expected a text of two {noun}s at least, of which the first is given; got {text[:40]!r}")
+        raise UserError(f"expected a text of at least two {noun}s, of which the first is given; got {text[:40]!r}")
     if not ids.any():
         raise UserError(
-            f"expected a text with {noun}s of the run's vocabulary, got none that it knows in {text[:40]!r}; is it "
-            "of another language, or of upper case where the run has lower?"
+            f"expected a text with {noun}s of the run's vocabulary; got none that it knows in {text[:40]!r}; is the "
+            "text in another language, or in upper case while the run's is in lower case?"
         )
 
 
-def _remarks(ids: np.ndarray, scored: Any, noun: str) -> list[str]:
+def _remarks_on_unknown(ids: np.ndarray, scored: Any, noun: str) -> list[str]:
     unknown = ids[1:] == 0
     if not unknown.any():
         return []
     known = scored._replace(nats=scored.nats[~unknown])
-    rest = f"; over the others alone: perplexity {_shown(known.perplexity)}" if len(known.nats) else ""
+    of_known = f"; perplexity of the known ones: {_format_perplexity(known.perplexity)}" if len(known.nats) else ""
     return [
         f"{int(unknown.sum()):,} of the {len(unknown):,} predicted {noun}s are not in the run's vocabulary: read and "
-        f"predicted as {UNKNOWN}{rest}"
+        f"predicted as {UNKNOWN}{of_known}"
     ]
 
 
-def _shown(perplexity: float) -> str:
+def _format_perplexity(perplexity: float) -> str:
     return f"{perplexity:.4f}" if perplexity < 1e6 else f"{perplexity:.5e}"
 
 
-def _rows(tokens: list[str], ids: np.ndarray, scored: Any, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
-    for i, (bits, best) in enumerate(zip(scored.bits, _likeliest(scored, vocabulary), strict=True), 1):
+def _json_rows(tokens: list[str], ids: np.ndarray, scored: Any, vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
+    predictions = zip(scored.bits, _likeliest_tokens(scored, vocabulary), strict=True)
+    for position, (bits, likeliest) in enumerate(predictions, 1):
         yield {
-            "position": i,
-            "token": tokens[i],
+            "position": position,
+            "token": tokens[position],
             "bits": round(float(bits), 4),
-            "unknown": bool(ids[i] == 0),
-            "likeliest": [[token, round(share, 4)] for token, share in best],
+            "unknown": bool(ids[position] == 0),
+            "likeliest": [[token, round(probability, 4)] for token, probability in likeliest],
         }
 
 
-def _likeliest(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tuple[str, float]]]:
-    names = vocabulary.id_to_token
-    for ids, shares in zip(scored.likeliest, scored.probabilities, strict=True):
-        yield [(names[i], float(share)) for i, share in zip(ids, shares, strict=True)]
+def _likeliest_tokens(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tuple[str, float]]]:
+    """Yields, for each predicted token, the tokens that the model thought likeliest, with their probabilities."""
+    for ids, probabilities in zip(scored.likeliest, scored.probabilities, strict=True):
+        yield [(vocabulary.id_to_token[i], float(p)) for i, p in zip(ids, probabilities, strict=True)]
 
 
-def _page(title: str, most: int, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]) -> str:
-    shown = tokens[:most]
+def _heat_map_page(
+    title: str, max_tokens: int, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]
+) -> str:
+    shown = tokens[:max_tokens]
     if len(shown) < len(tokens):
-        remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {NOUNS[vocabulary.tokens]}s."]
-    predicted = scored.first(len(shown))
+        noun = NOUNS[vocabulary.tokens]
+        remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {noun}s."]
+    predictions = scored.first(len(shown))
     between = " " if vocabulary.tokens == "word" else ""
-    return heat_map(shown, predicted.bits, list(_likeliest(predicted, vocabulary)), title, remarks, between)
+    likeliest = list(_likeliest_tokens(predictions, vocabulary))
+    return heat_map(shown, predictions.bits, likeliest, title, remarks, between)
 
 
-def _by_heart(
-    model: Any, vocabulary: Vocabulary, config: Config, settings: Memorised, sampling: Sampling, own: SurveyedCorpus
+def _report_memorisation(
+    model: Any,
+    vocabulary: Vocabulary,
+    config: Config,
+    settings: MemorisationTest,
+    sampling: Sampling,
+    run_corpus: Corpus,
 ) -> list[str]:
     from tfrnn.inference.generation import generate
     from tfrnn.inference.samplers import Sampler
@@ -270,8 +331,8 @@ def _by_heart(
     prefix = config.run.prefix[0]
     sampler = Sampler(**vars(sampling))
     generated = generate(model, vocabulary, prefix, settings.length, sampler, settings.seed)[len(prefix) :]
-    training, held_out = (own.part(*where) for where in parts_of(own, config).values())
-    return memorisation.report(generated, held_out, training)
+    parts = {name: run_corpus.part(*limits) for name, limits in part_ranges(run_corpus, config).items()}
+    return memorisation.report(generated, parts["held_out"], parts["training"])
 
 
 def _write(flag: str, path: str, parts: Sequence[str] | Iterator[str]) -> None:

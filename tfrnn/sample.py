@@ -1,4 +1,4 @@
-"""Continues a text with what a trained model makes of it."""
+"""Continues a text with a trained model."""
 
 import contextlib
 import dataclasses
@@ -21,30 +21,30 @@ EXAMPLES = (
     '--run_dir=runs/first --prefix="the well " --length=200',
     "--run_dir=runs/first --interactive",
 )
-MOST_TOKENS = 10**8  # of all samples, which are held in memory
+MAX_TOTAL_TOKENS = 10**8  # of all samples, because they are held in memory
 PROMPT = "> "
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample(Section):
+class SampleSettings(Section):
     """What is read and written"""
 
-    prefix: TEXTS = setting((), "text to continue (repeatable); else the run's own")
+    prefix: TEXTS = setting((), "text to continue (repeatable); by default the run's own")
     length: int = setting(50, "how many tokens to add", minimum=1, maximum=10**7)
-    num_samples: int = setting(1, "samples for each prefix", minimum=1, maximum=10**5)
+    num_samples: int = setting(1, "how many samples of each prefix", minimum=1, maximum=10**5)
     beam_width: int = setting(
         0,
-        "draw nothing, but search the likeliest text, keeping so many beginnings; 0: draw",
+        "search the likeliest text instead of drawing one, keeping this many sequences at each token; 0: draw",
         minimum=0,
         maximum=10**4,
         rare=True,
     )
-    seed: int = setting(0, "fixes what is drawn; another number, another text", minimum=0, below=2**31)
-    stream: bool = setting(False, "write each token as it comes")
-    interactive: bool = setting(False, "type a line, read on, type the next")
+    seed: int = setting(0, "fixes the random numbers; with another seed another text is drawn", minimum=0, below=2**31)
+    stream: bool = setting(False, "write each token as soon as it is generated")
+    interactive: bool = setting(False, "type a line, read its continuation, type the next")
     unknown: str = setting(
         "error",
-        "what to do with tokens of a prefix that the run does not know",
+        "what to do with tokens of a prefix that are not in the run's vocabulary",
         choices=UNKNOWN_POLICIES,
         rare=True,
     )
@@ -52,7 +52,7 @@ class Sample(Section):
 
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("sample", __doc__, EXAMPLES)
-    for section in (Trained, Sample, Sampling):
+    for section in (Trained, SampleSettings, Sampling):
         flags.define(section)
     return flags
 
@@ -60,15 +60,15 @@ def make_flags() -> flags_lib.Flags:
 def main(argv: Sequence[str]) -> None:
     flags = make_flags()
     given = flags.parse(argv)
-    check(given)
-    rest = dict(given)
-    sample(flags.take(rest, Trained), flags.take(rest, Sample), flags.take(rest, Sampling))
+    check_flags(given)
+    remaining = dict(given)
+    sample(flags.take(remaining, Trained), flags.take(remaining, SampleSettings), flags.take(remaining, Sampling))
     if not given.get("interactive"):
-        messages.show_next_steps(further(given))
+        messages.show_next_steps(next_steps(given))
 
 
-def further(given: dict[str, Any]) -> dict[str, str]:
-    """What to do after the samples, by the flags that were given."""
+def next_steps(given: dict[str, Any]) -> dict[str, str]:
+    """Returns what to do after this command, by the flags that were given: a command line for each purpose."""
     steps = {}
     if not given.get("beam_width"):
         other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
@@ -76,55 +76,60 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
         steps["use the last weights, not the best"] = invocation.command_line("sample", *flags_lib.as_flags(last))
-    talk: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["write with it, line by line"] = invocation.command_line("sample", *flags_lib.as_flags(talk), "--interactive")
+    trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
+    steps["write with it, line by line"] = invocation.command_line("sample", *flags_lib.as_flags(trained), "--interactive")
     return steps
 
 
-def check(given: dict[str, Any]) -> None:
-    """Raises UserError where the given flags contradict each other."""
+def check_flags(given: dict[str, Any]) -> None:
+    """Raises UserError if the given flags contradict each other."""
     given = {name: value for name, value in given.items() if value is not False}
     drawing = [*(field.name for field, _ in Sampling.fields()), "seed"]
-    for flag, why, others in (
+    for flag, reason, excluded in (
         ("beam_width", "searches the likeliest text and draws nothing", [*drawing, "stream", "interactive"]),
-        ("interactive", "reads prefixes from standard input, and writes on one text", ["prefix", "num_samples"]),
+        ("interactive", "reads prefixes from standard input and continues a single text", ["prefix", "num_samples"]),
     ):
-        if given.get(flag) and (found := [other for other in others if other in given]):
-            raise UserError(f"--{flag} {why}; got --{found[0]} too; leave one of them out")
+        if given.get(flag) and (conflicting := [name for name in excluded if name in given]):
+            raise UserError(f"--{flag} {reason}; got --{conflicting[0]} too; leave one of them out")
     if given.get("temperature") == 0:
-        several = ["num_samples"] if given.get("num_samples", 1) > 1 else []
-        if found := [name for name in ("top_k", "top_p", "min_p") if name in given] + several:
+        conflicting = [name for name in ("top_k", "top_p", "min_p") if name in given]
+        if given.get("num_samples", 1) > 1:
+            conflicting.append("num_samples")
+        if conflicting:
             raise UserError(
-                f"--temperature=0 takes the likeliest token always; got --{found[0]} too; leave one of them out"
+                f"--temperature=0 always takes the likeliest token; got --{conflicting[0]} too; leave one of them out"
             )
     if "repetition_window" in given and "repetition_penalty" not in given:
         raise UserError("--repetition_window is for --repetition_penalty; give that too, or leave it out")
 
 
-def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
-    """Prints the samples."""
-    side_by_side = max(settings.num_samples, settings.beam_width)
+def check_sizes(settings: SampleSettings) -> None:
+    """Raises UserError if the samples are too many to be held in memory, or more than the beams."""
+    per_prefix = max(settings.num_samples, settings.beam_width)
     if 0 < settings.beam_width < settings.num_samples:
         raise UserError(
             f"--num_samples must be at most --beam_width={settings.beam_width}, which finds no more texts; got "
             f"{settings.num_samples}"
         )
-    if max(1, len(settings.prefix)) * side_by_side * settings.length > MOST_TOKENS:
+    if max(1, len(settings.prefix)) * per_prefix * settings.length > MAX_TOTAL_TOKENS:
         raise UserError(
-            f"--num_samples or --beam_width times --length must be at most {MOST_TOKENS:,} tokens for all prefixes; "
-            f"got {side_by_side} times {settings.length}; take less, or more than one command with another --seed"
+            f"--num_samples or --beam_width times --length must be at most {MAX_TOTAL_TOKENS:,} tokens for all "
+            f"prefixes; got {per_prefix} times {settings.length}; take less, or run the command more than once with "
+            "another --seed each time"
         )
+
+
+def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> None:
+    """Prints the samples."""
+    check_sizes(settings)
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.samplers import Sampler
     from tfrnn.runs.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    check_memory(settings, config, vocabulary)
     sampler = Sampler(**vars(sampling))
-    rows = max(1, len(settings.prefix or config.run.prefix)) * side_by_side
-    # Logits, what they are sorted into, and probabilities; the section of random numbers; the text.
-    needed = rows * (40 * len(vocabulary) + 8 * 1024 + 8 * settings.length)
-    host.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
     if settings.interactive:
         converse(model, vocabulary, config, settings, sampler)
         return
@@ -140,7 +145,17 @@ def sample(trained: Trained, settings: Sample, sampling: Sampling) -> None:
         _print_samples(model, vocabulary, prefixes, settings, sampler)
 
 
-def _print_samples(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample, sampler: Any) -> None:
+def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabulary) -> None:
+    """Raises UserError if the memory of this machine is too small for the samples."""
+    rows = max(1, len(settings.prefix or config.run.prefix)) * max(settings.num_samples, settings.beam_width)
+    # Logits, their sorted copies and probabilities; the random numbers of a block; the text.
+    needed = rows * (40 * len(vocabulary) + 8 * 1024 + 8 * settings.length)
+    host.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
+
+
+def _print_samples(
+    model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings, sampler: Any
+) -> None:
     from tfrnn.inference.generation import generate_many
 
     samples = generate_many(
@@ -150,7 +165,9 @@ def _print_samples(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], 
         print(text)
 
 
-def _print_streams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample, sampler: Any) -> None:
+def _print_streams(
+    model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings, sampler: Any
+) -> None:
     from tfrnn.inference.generation import stream_on
     from tfrnn.inference.reading import read_prefixes
 
@@ -163,7 +180,7 @@ def _print_streams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], 
         print(flush=True)
 
 
-def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: Sample) -> None:
+def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings) -> None:
     from tfrnn.inference.beams import beam_search
 
     for prefix in prefixes:
@@ -173,45 +190,49 @@ def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], se
             messages.note(f"log-probability {beam.score:.4f}, {-beam.score / settings.length:.4f} nats a token")
 
 
-def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sample, sampler: Any) -> None:
-    """Reads a line, goes on from it, and so on until the end of the input; an empty line goes on from where it is."""
+def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: SampleSettings, sampler: Any) -> None:
+    """Reads lines from standard input until its end, and continues the text after each of them.
+
+    An empty line continues the text without adding to it. Ctrl-C ends only the continuation being written.
+    """
     from tfrnn.inference.generation import stream_on
     from tfrnn.inference.reading import Reading, read_prefixes
 
     rule, tokens = config.data.text_rule, config.data.tokens
     reading: Reading | None = None
-    for line in _lines():
+    for line in _read_lines():
         try:
             if line:
                 (text,) = text_rules.clean_prefixes([line], rule, tokens)
                 if reading is not None and line[0].isspace() and not text[0].isspace() and tokens == "char":
-                    text = f" {text}"  # which a rule strips from a text's beginning; here it is none
+                    text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
                 reading = read_prefixes(model, vocabulary, [text], reading, settings.unknown)
             elif reading is None:
-                raise UserError("expected a text to go on from; got an empty line")
-        except UserError as error:  # the line is wrong, not what came before
+                raise UserError("expected a text to continue; got an empty line")
+        except UserError as error:  # the conversation continues without this line
             messages.show_error(str(error).removeprefix("--prefix "))
             continue
-        with contextlib.suppress(KeyboardInterrupt):  # which ends this text alone
-            for piece, later in stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed):
-                reading = later
+        with contextlib.suppress(KeyboardInterrupt):
+            pieces = stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed)
+            for piece, reading_after in pieces:
+                reading = reading_after
                 sys.stdout.write(piece)
                 sys.stdout.flush()
         print(flush=True)
 
 
-def _lines() -> Iterator[str]:
-    """The lines of standard input; at a terminal with a prompt and what `readline` gives for editing."""
+def _read_lines() -> Iterator[str]:
+    """Yields the lines of standard input; at a terminal with a prompt, and with line editing by `readline`."""
     if not sys.stdin.isatty():
         yield from (line.rstrip("\r\n") for line in sys.stdin)
         return
-    with contextlib.suppress(ImportError):  # Windows
+    with contextlib.suppress(ImportError):  # there is none on Windows
         importlib.import_module("readline")
     while True:
         try:
             if sys.stdout.isatty():
                 yield input(PROMPT)
-            else:  # the prompt is no result
+            else:  # stdout is for results
                 sys.stderr.write(PROMPT)
                 sys.stderr.flush()
                 yield input()

@@ -1,12 +1,28 @@
-"""Text out of a model."""
+"""Generating and continuing texts.
+
+Texts that are computed in two ways are compared as strings. They differ only if two tokens are equally likely, or a
+random number meets a bound between two tokens, to within a rounding error (about 1e-6); with the fixed weights and
+seeds and the short texts here no token comes that close.
+"""
 
 import dataclasses
-from unittest import mock
+import itertools
 
-import keras
 import numpy as np
+import pytest
 import tensorflow as tf
-from absl.testing import parameterized
+from small_models import (
+    ALL_CELLS,
+    EACH_CELL,
+    ONE_RNN,
+    VOCABULARY,
+    cells_together_and_slowly_one_by_one,
+    name_of,
+    new_model,
+    rounding,
+    shared_model,
+    shared_word_model,
+)
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -15,202 +31,276 @@ from tfrnn.inference.generation import generate_many
 from tfrnn.inference.samplers import GREEDY, Sampler
 from tfrnn.runtime import threads
 
-pass
+FILTERED = Sampler(0.7, 3, 0.9)
+PENALIZED = Sampler(1.2, repetition_penalty=1.5, repetition_window=5)
 
-VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
+
+def named(value):
+    """A readable name for cells or a sampler in a test's id."""
+    names = {GREEDY: "greedy", Sampler(1.0): "softmax", FILTERED: "filtered", PENALIZED: "penalized"}
+    return names[value] if isinstance(value, Sampler) else name_of(value)
 
 
-def model_of(cell=tfrnn.RNNCell):
-    keras.utils.set_random_seed(1)
-    cell = cell(16, kernel_initializer="orthogonal", recurrent_initializer="orthogonal")
-    model = tfrnn.LanguageModel(tfrnn.RNN(cell), len(VOCABULARY))
-    model.build()
+def combinations(quick, *values):
+    """All combinations of the values, of which those not in `quick` are marked slow."""
+    return [
+        pytest.param(*combination, marks=() if combination in quick else pytest.mark.slow)
+        for combination in itertools.product(*values)
+    ]
+
+
+@pytest.mark.parametrize("prefix_length", [1, 2, 40])
+def test_greedy_takes_the_likeliest_token_after_everything_read(prefix_length):
+    model = shared_model()
+    text = ("abcde " * 20)[:prefix_length]
+    for _ in range(5):
+        logits, _ = model(VOCABULARY.encode(text)[:, None])
+        text += VOCABULARY.id_to_token[1 + int(np.argmax(logits[-1, 0, 1:]))]
+    assert tfrnn.generate(model, VOCABULARY, text[:prefix_length], 5) == text
+
+
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(1.0), FILTERED], ids=named)
+def test_streaming_equals_generating(sampler):
+    model = shared_model()
+    for seed in range(2):
+        pieces = list(tfrnn.stream(model, VOCABULARY, "ab", 10, sampler, seed))
+        assert len(pieces) == 10
+        assert "ab" + "".join(pieces) == tfrnn.generate(model, VOCABULARY, "ab", 10, sampler, seed)
+
+
+def test_a_seed_fixes_the_samples_and_samples_differ():
+    model = shared_model()
+    (samples,) = generate_many(model, VOCABULARY, ["ab"], 20, 4, Sampler(1.0), seed=3)
+    assert len(set(samples)) == 4
+    assert generate_many(model, VOCABULARY, ["ab"], 20, 4, Sampler(1.0), seed=3) == [samples]
+    assert generate_many(model, VOCABULARY, ["ab"], 20, 4, Sampler(1.0), seed=4) != [samples]
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        Sampler(1.0, top_p=1e-40),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in (Sampler(1e-4), Sampler(1e-300), Sampler(1.0, top_k=1))),
+    ],
+)
+def test_extreme_settings_are_greedy(sampler):
+    model = shared_model()
+    assert tfrnn.generate(model, VOCABULARY, "ab", 20, sampler) == tfrnn.generate(model, VOCABULARY, "ab", 20)
+
+
+@pytest.mark.parametrize(
+    ("cells", "sampler"),
+    combinations(
+        [(ALL_CELLS, GREEDY), (ALL_CELLS, PENALIZED), (ONE_RNN, Sampler(1.0))],
+        [ALL_CELLS, *EACH_CELL],
+        [GREEDY, Sampler(1.0), PENALIZED],
+    ),
+    ids=named,
+)
+def test_continuing_in_parts_equals_continuing_at_once(cells, sampler):
+    model = shared_model(cells)
+    text = tfrnn.generate(model, VOCABULARY, "abc", 12, sampler, seed=2)
+    reading, parts = tfrnn.read_prefixes(model, VOCABULARY, ["abc"]), []
+    for length in (1, 0, 7, 4):
+        (part,), reading = tfrnn.continue_texts(model, VOCABULARY, reading, length, sampler, seed=2)
+        parts.append(part)
+    assert "abc" + "".join(parts) == text
+    assert VOCABULARY.decode(reading.recent[0, -15:]) == text
+
+
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
+def test_reading_in_parts_equals_reading_at_once(cells):
+    model = shared_model(cells)
+    at_once = tfrnn.read_prefixes(model, VOCABULARY, ["abc de", "cab ad"])
+    first = tfrnn.read_prefixes(model, VOCABULARY, ["abc", "cab "])
+    in_parts = tfrnn.read_prefixes(model, VOCABULARY, [" de", "ad"], after=first)
+    for part, whole in zip(tf.nest.flatten(in_parts[:2]), tf.nest.flatten(at_once[:2]), strict=True):
+        np.testing.assert_allclose(part, whole, rtol=0, atol=rounding(6))
+    np.testing.assert_array_equal(in_parts.recent, at_once.recent)
+    with pytest.raises(UserError, match=r"one text for each of the 2 rows.*got 1"):
+        tfrnn.read_prefixes(model, VOCABULARY, ["a"], after=first)
+
+
+def test_text_read_after_a_generated_one_continues_it():
+    model = shared_model(ALL_CELLS)
+    reading = tfrnn.read_prefixes(model, VOCABULARY, ["abc"])
+    (generated,), reading = tfrnn.continue_texts(model, VOCABULARY, reading, 9, PENALIZED)
+    reading = tfrnn.read_prefixes(model, VOCABULARY, [" bad"], after=reading)
+    at_once = tfrnn.read_prefixes(model, VOCABULARY, [f"abc{generated} bad"])
+    np.testing.assert_allclose(reading.logits, at_once.logits, rtol=0, atol=rounding(16))
+
+
+@pytest.mark.parametrize(
+    "sampler", [PENALIZED, *(pytest.param(s, marks=pytest.mark.slow) for s in (GREEDY, Sampler(1.0)))], ids=named
+)
+def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
+    model = shared_model()
+    prefixes = ["ab", "e", "dcba" * 5, "cd", "abcde"]  # sorted by length they are neither in order nor only swapped
+    together = generate_many(model, VOCABULARY, prefixes, 10, 2, sampler, seed=7)
+    for prefix, samples in zip(prefixes, together, strict=True):
+        assert generate_many(model, VOCABULARY, [prefix], 10, 2, sampler, seed=7) == [samples]
+        assert tfrnn.generate(model, VOCABULARY, prefix, 10, sampler, seed=7) == samples[0]
+
+
+@pytest.mark.parametrize(
+    ("cells", "sampler"),
+    combinations([(ALL_CELLS, GREEDY), (ONE_RNN, FILTERED)], [ALL_CELLS, *EACH_CELL], [GREEDY, Sampler(1.0), FILTERED]),
+    ids=named,
+)
+def test_xla_generates_the_same_tokens(cells, sampler):
+    model = shared_model(cells)
+    reading = tfrnn.read_prefixes(model, VOCABULARY, ["ab"])
+    (plain, _), (compiled, _) = (
+        generation.generate_within_block(model, VOCABULARY, reading, sampler, 0, use_xla, 12)
+        for use_xla in (False, True)
+    )
+    np.testing.assert_array_equal(compiled, plain)
+
+
+class UncompilableSampler:
+    """A greedy sampler with an operation that XLA does not have."""
+
+    def choose(self, logits, uniform, recent):
+        return tf.ensure_shape(tf.numpy_function(lambda x: x.argmax(1), [logits], tf.int64), [logits.shape[0]])
+
+
+class UncompilableCell(tfrnn.RNNCell):
+    """A cell with an operation that XLA does not have."""
+
+    def call(self, inputs, states):
+        same = tf.numpy_function(lambda x: x, [inputs], tf.float32)
+        return super().call(tf.ensure_shape(same, inputs.shape), states)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sampler"),
+    [
+        pytest.param(tfrnn.RNNCell, UncompilableSampler(), id="sampler"),
+        pytest.param(UncompilableCell, GREEDY, id="cell", marks=pytest.mark.slow),
+    ],
+)
+def test_a_long_text_is_generated_with_xla_and_without_it_if_xla_cannot_compile_it(cell, sampler, monkeypatch):
+    expected = tfrnn.generate(shared_model(), VOCABULARY, "ab", 12)
+    with_xla, calls = generation.choose_and_read_with_xla, []
+    monkeypatch.setattr(generation, "MIN_LENGTH_FOR_XLA", 12)
+    monkeypatch.setattr(generation, "choose_and_read_with_xla", lambda *args: (calls.append(1), with_xla(*args))[1])
+    model = shared_model((cell,))
+    assert tfrnn.generate(model, VOCABULARY, "ab", 11, sampler) == expected[:-1]
+    assert not calls
+    assert tfrnn.generate(model, VOCABULARY, "ab", 12, sampler) == expected
+    assert calls
+
+
+@pytest.mark.parametrize("sampler", [Sampler(1.0), pytest.param(GREEDY, marks=pytest.mark.slow)], ids=named)
+def test_chains_generate_the_same_texts(sampler, monkeypatch):
+    expected = generate_many(shared_model(), VOCABULARY, ["ab"], 10, 4, sampler)
+    monkeypatch.setattr(threads, "num_chains", lambda rows: 2)
+    assert generate_many(new_model(), VOCABULARY, ["ab"], 10, 4, sampler) == expected
+
+
+def test_blocks_do_not_change_a_text_and_draw_different_numbers(monkeypatch):
+    monkeypatch.setattr(generation, "BLOCK_SIZE", 4)
+    model = new_model()
+    assert tfrnn.generate(model, VOCABULARY, "ab", 14) == tfrnn.generate(shared_model(), VOCABULARY, "ab", 14)
+    text = tfrnn.generate(model, VOCABULARY, "ab", 14, Sampler(1e6))
+    assert "ab" + "".join(tfrnn.stream(model, VOCABULARY, "ab", 14, Sampler(1e6))) == text
+    assert len({text[begin : begin + 4] for begin in (2, 6, 10)}) == 3  # at this temperature a token is its number
+
+
+@pytest.fixture(scope="module")
+def model_that_expects_unk():
+    model = new_model()
+    model.dense.bias.assign([1e3] + [0.0] * (len(VOCABULARY) - 1))
     return model
 
 
-class GenerationTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.parameters(1, 2, 70)
-    def test_greedy_takes_the_likeliest_token_after_all_that_was_read(self, prefix_length):
-        model = model_of()
-        text = ("abcde " * 20)[:prefix_length]
-        for _ in range(20):
-            logits, _ = model(VOCABULARY.encode(text)[:, None])
-            text += VOCABULARY.id_to_token[1 + int(np.argmax(logits[-1, 0, 1:]))]
-        self.assertEqual(tfrnn.generate(model, VOCABULARY, text[:prefix_length], 20), text)
+@pytest.mark.parametrize(
+    "sampler", [Sampler(1e6), *(pytest.param(s, marks=pytest.mark.slow) for s in (GREEDY, Sampler(1.0)))]
+)
+def test_unk_is_never_chosen(sampler, model_that_expects_unk):
+    model = model_that_expects_unk
+    assert "<unk>" not in tfrnn.generate(model, VOCABULARY, "a", 50, sampler)
 
-    @parameterized.parameters((GREEDY,), (Sampler(1.0),), (Sampler(0.7, 3, 0.9),))
-    def test_streaming_equals_generating(self, sampler):
-        model = model_of()
-        for seed in range(3):
-            pieces = list(tfrnn.stream(model, VOCABULARY, "ab", 30, sampler, seed))
-            self.assertLen(pieces, 30)
-            self.assertEqual("ab" + "".join(pieces), tfrnn.generate(model, VOCABULARY, "ab", 30, sampler, seed))
 
-    def test_a_seed_fixes_a_sample_and_samples_differ(self):
-        (samples,) = generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=3)
-        self.assertLen(set(samples), 5)
-        self.assertEqual([samples], generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=3))
-        self.assertNotEqual([samples], generate_many(model_of(), VOCABULARY, ["ab"], 30, 5, Sampler(1.0), seed=4))
+def test_unknown_characters_of_a_prefix_are_an_error_or_skipped():
+    model = shared_model()
+    with pytest.raises(UserError, match="'!'"):
+        tfrnn.generate(model, VOCABULARY, "a!b", 3)
+    skipped = tfrnn.generate(model, VOCABULARY, "a!b", 3, unknown="skip")
+    assert skipped == "a!b" + tfrnn.generate(model, VOCABULARY, "ab", 3)[2:]
 
-    @parameterized.parameters(
-        (Sampler(1e-4),), (Sampler(1e-300),), (Sampler(1.0, top_k=1),), (Sampler(1.0, top_p=1e-40),)
-    )
-    def test_the_bounds_of_every_setting_are_greedy(self, sampler):
-        model = model_of()
-        self.assertEqual(
-            tfrnn.generate(model, VOCABULARY, "ab", 30, sampler), tfrnn.generate(model, VOCABULARY, "ab", 30)
-        )
 
-    @parameterized.product(cell=[tfrnn.RNNCell, tfrnn.LSTMCell, keras.layers.GRUCell], sampler=[GREEDY, Sampler(1.3)])
-    def test_continuing_in_parts_is_continuing_at_once(self, cell, sampler):
-        model = model_of(cell)
-        text = tfrnn.generate(model, VOCABULARY, "abc", 40, sampler, seed=2)
-        reading, parts = tfrnn.read_prefixes(model, VOCABULARY, ["abc"]), []
-        for length in (1, 0, 17, 22):
-            (part,), reading = tfrnn.continue_texts(model, VOCABULARY, reading, length, sampler, seed=2)
-            parts.append(part)
-        self.assertEqual("abc" + "".join(parts), text)
-        self.assertEqual(VOCABULARY.decode(reading.recent[0, -43:]), text)
+@pytest.mark.parametrize(("prefix", "unknown"), [("", "error"), ("!!", "skip")])
+def test_a_prefix_must_have_a_known_character(prefix, unknown):
+    with pytest.raises(UserError, match="known character"):
+        tfrnn.generate(shared_model(), VOCABULARY, prefix, unknown=unknown)
 
-    @parameterized.parameters((tfrnn.RNNCell,), (tfrnn.LSTMCell,), (keras.layers.GRUCell,))
-    def test_a_state_handed_over_is_one_long_prefix(self, cell):
-        model = model_of(cell)
-        at_once = tfrnn.read_prefixes(model, VOCABULARY, ["abc de", "cab ad"])
-        first = tfrnn.read_prefixes(model, VOCABULARY, ["abc", "cab "])
-        in_parts = tfrnn.read_prefixes(model, VOCABULARY, [" de", "ad"], after=first)
-        self.assertAllClose(in_parts.logits, at_once.logits)
-        self.assertAllClose(in_parts.state, at_once.state)
-        self.assertAllEqual(in_parts.recent, at_once.recent)
-        with self.assertRaisesRegex(UserError, "a text for each of the 2 rows.*got 1"):
-            tfrnn.read_prefixes(model, VOCABULARY, ["a"], after=first)
 
-    def test_what_was_generated_is_read_on_from_as_if_it_had_been_given(self):
-        model = model_of(tfrnn.GRUCell)
-        (written,), reading = tfrnn.continue_texts(
-            model, VOCABULARY, tfrnn.read_prefixes(model, VOCABULARY, ["abc"]), 9, Sampler()
-        )
-        reading = tfrnn.read_prefixes(model, VOCABULARY, [" bad"], after=reading)
-        self.assertAllClose(reading.logits, tfrnn.read_prefixes(model, VOCABULARY, [f"abc{written} bad"]).logits)
+def test_words_are_separated_by_spaces():
+    model, vocabulary = shared_word_model()
+    text = tfrnn.generate(model, vocabulary, "to be", 6)
+    assert len(text.split(" ")) == 8
+    assert text.startswith("to be ")
+    for prefix in ("to be", "to be "):
+        assert prefix + "".join(tfrnn.stream(model, vocabulary, prefix, 6)) == text
 
-    @parameterized.parameters((GREEDY,), (Sampler(1.2),), (Sampler(repetition_penalty=1.5, repetition_window=5),))
-    def test_prefixes_of_any_lengths_side_by_side_are_as_each_alone(self, sampler):
-        model, prefixes = model_of(tfrnn.LSTMCell), ["ab", "e", "dcba" * 20, "cd", "abcde" * 3]
-        together = generate_many(model, VOCABULARY, prefixes, 20, 3, sampler, seed=7)
-        for prefix, samples in zip(prefixes, together, strict=True):
-            self.assertEqual([samples], generate_many(model, VOCABULARY, [prefix], 20, 3, sampler, seed=7))
-            self.assertEqual(samples[0], tfrnn.generate(model, VOCABULARY, prefix, 20, sampler, seed=7))
 
-    @parameterized.product(
-        cell=[tfrnn.RNNCell, tfrnn.GRUCell, keras.layers.GRUCell, keras.layers.LSTMCell],
-        sampler=[GREEDY, Sampler(1.0), Sampler(0.7, 3, 0.9)],
-    )
-    def test_xla_makes_no_difference(self, cell, sampler):
-        expected = generate_many(model_of(cell), VOCABULARY, ["ab"], 30, 2, sampler)
-        with (
-            mock.patch.object(generation, "BY_XLA_FROM", 30),
-            mock.patch.object(
-                generation, "_choose_and_read_by_xla", wraps=generation._choose_and_read_by_xla
-            ) as by_xla,
-        ):
-            self.assertEqual(generate_many(model_of(cell), VOCABULARY, ["ab"], 30, 2, sampler), expected)
-        by_xla.assert_called_once()
+@dataclasses.dataclass
+class UnhashableSampler:
+    k: int = 3
 
-    def test_what_xla_cannot_compile_is_generated_without(self):
-        class Mine(tfrnn.RNNCell):
-            def call(self, inputs, states):
-                same = tf.numpy_function(lambda x: x, [inputs], tf.float32)
-                return super().call(tf.ensure_shape(same, inputs.shape), states)
+    def choose(self, logits, uniform, recent):
+        return tf.argmax(logits, 1)
 
-        with mock.patch.object(generation, "BY_XLA_FROM", 30):
-            text = tfrnn.generate(model_of(Mine), VOCABULARY, "ab", 30)
-        self.assertEqual(text, tfrnn.generate(model_of(), VOCABULARY, "ab", 30))
 
-    @parameterized.parameters((GREEDY,), (Sampler(1.0),))
-    def test_nor_do_chains(self, sampler):
-        expected = generate_many(model_of(), VOCABULARY, ["ab"], 30, 16, sampler)
-        with mock.patch.object(threads, "num_chains", return_value=4):
-            self.assertEqual(generate_many(model_of(), VOCABULARY, ["ab"], 30, 16, sampler), expected)
+class WrongShapeSampler:
+    def choose(self, logits, uniform, recent):
+        return tf.argmax(logits, 1)[:, None]
 
-    def test_nor_do_sections(self):
-        expected = tfrnn.generate(model_of(), VOCABULARY, "ab", 30)
-        with mock.patch.object(generation, "SECTION", 7):
-            self.assertEqual(tfrnn.generate(model_of(), VOCABULARY, "ab", 30), expected)
-            sampler = Sampler(1.0)  # a seed's draws are a section's
-            model = model_of()
-            text = tfrnn.generate(model, VOCABULARY, "ab", 30, sampler)
-            self.assertEqual("ab" + "".join(tfrnn.stream(model, VOCABULARY, "ab", 30, sampler)), text)
-            self.assertNotEqual(text[2:9], text[9:16])
 
-    def test_unk_is_never_chosen(self):
-        model = model_of()
-        model.dense.bias.assign([1e3] + [0.0] * (len(VOCABULARY) - 1))
-        for sampler in (GREEDY, Sampler(1.0), Sampler(1e6)):
-            self.assertNotIn("<unk>", tfrnn.generate(model, VOCABULARY, "a", 50, sampler))
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("length", 2.0, "length must be a whole number"),
+        ("length", -1, "length must be"),
+        ("seed", 2**31, "seed must be"),
+        ("seed", -1, "seed must be"),
+        ("sampler", None, "an object with a method choose"),
+        ("sampler", Sampler, "an object with a method choose"),
+        ("sampler", UnhashableSampler(), "make its dataclass frozen"),
+        ("sampler", WrongShapeSampler(), "a token for each row"),
+        ("sampler", Sampler(top_p=2.0), "--top_p must be"),
+    ],
+)
+def test_a_wrong_argument_is_named(name, value, message):
+    with pytest.raises(UserError, match=message):
+        tfrnn.generate(shared_model(), VOCABULARY, "ab", **{name: value})
 
-    def test_unknown_characters_are_an_error_or_as_asked(self):
-        model = model_of()
-        with self.assertRaisesRegex(UserError, "'!'"):
-            tfrnn.generate(model, VOCABULARY, "a!b")
-        self.assertStartsWith(tfrnn.generate(model, VOCABULARY, "a!b", unknown="skip"), "a!b")
-        for prefix, unknown in (("", "error"), ("!!", "skip")):
-            with self.assertRaisesRegex(UserError, "a known character at least"):
-                tfrnn.generate(model, VOCABULARY, prefix, unknown=unknown)
 
-    def test_words(self):
-        vocabulary = tfrnn.Vocabulary.from_text("to be or not to be", "word")
-        model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(8)), len(vocabulary))
-        text = tfrnn.generate(model, vocabulary, "to be", 6)
-        self.assertLen(text.split(" "), 8)
-        self.assertStartsWith(text, "to be ")
-        for prefix in ("to be", "to be "):
-            self.assertEqual(prefix + "".join(tfrnn.stream(model, vocabulary, prefix, 6)), text)
+@pytest.mark.parametrize("prefixes", [[], [b"a"], ["a", None], b"a"])
+def test_prefixes_must_be_texts(prefixes):
+    with pytest.raises(UserError, match="a list of at least one text"):
+        tfrnn.read_prefixes(shared_model(), VOCABULARY, prefixes)
 
-    @parameterized.parameters((keras.layers.GRUCell,), (keras.layers.LSTMCell,))
-    def test_kerass_other_cells(self, cell):
-        self.assertLen(tfrnn.generate(model_of(cell), VOCABULARY, "abc", 10), 13)
 
-    def test_what_is_no_number_sampler_or_text_is_named(self):
-        model = model_of()
+def test_at_least_one_sample_must_be_asked_for():
+    with pytest.raises(UserError, match="num_samples must be at least 1"):
+        generate_many(shared_model(), VOCABULARY, ["a"], 3, 0)
 
-        @dataclasses.dataclass
-        class Unhashable:
-            k: int = 3
 
-            def choose(self, logits, uniform, recent):
-                return tf.argmax(logits, 1)
+def test_numpy_integers_are_whole_numbers():
+    expected = tfrnn.generate(shared_model(), VOCABULARY, "ab", 5, Sampler(1.0), seed=3)
+    text = tfrnn.generate(shared_model(), VOCABULARY, "ab", np.int64(5), Sampler(1.0), seed=np.int32(3))
+    assert text == expected
 
-        class Flat(Sampler):
-            def choose(self, logits, uniform, recent):
-                return tf.argmax(logits, 1)[:, None]
 
-        for wrong, message in (
-            ({"length": 2.0}, "length must be a whole number"),
-            ({"length": -1}, "length must be"),
-            ({"seed": 2**31}, "seed must be"),
-            ({"seed": -1}, "seed must be"),
-            ({"sampler": None}, "an object with a method choose"),
-            ({"sampler": Sampler}, "an object with a method choose"),
-            ({"sampler": Unhashable()}, "make its dataclass frozen"),
-            ({"sampler": Flat()}, "a token for each row"),
-            ({"sampler": Sampler(top_p=2.0)}, "--top_p must be"),
-        ):
-            with self.assertRaisesRegex(UserError, message):
-                tfrnn.generate(model, VOCABULARY, "ab", **wrong)
-        for prefixes in ([], [b"a"], ["a", None], b"a"):
-            with self.assertRaisesRegex(UserError, "a list of texts"):
-                tfrnn.read_prefixes(model, VOCABULARY, prefixes)
-        with self.assertRaisesRegex(UserError, "num_samples must be at least 1"):
-            generate_many(model, VOCABULARY, ["a"], 3, 0)
-        expected = tfrnn.generate(model, VOCABULARY, "ab", 5, seed=3)
-        self.assertEqual(tfrnn.generate(model, VOCABULARY, "ab", np.int64(5), seed=np.int32(3)), expected)
-
-    def test_rows_of_a_reading(self):
-        model = model_of()
-        reading = tfrnn.read_prefixes(model, VOCABULARY, (prefix for prefix in ("ab", "cde")))
-        self.assertLen(tfrnn.read_prefixes(model, VOCABULARY, "abc").sample, 1)
-        (alone,), _ = tfrnn.continue_texts(model, VOCABULARY, reading.row(-1), 9)
-        self.assertEqual(alone, tfrnn.continue_texts(model, VOCABULARY, reading, 9)[0][1])
-        with self.assertRaises(IndexError):
-            reading.row(2)
-        with self.assertRaisesRegex(UserError, "a reading of one row.*got 2"):
-            next(tfrnn.stream_on(model, VOCABULARY, reading, 3))
+def test_a_row_of_a_reading_is_continued_as_in_the_whole():
+    model = shared_model()
+    reading = tfrnn.read_prefixes(model, VOCABULARY, (prefix for prefix in ("ab", "cde")))
+    assert len(tfrnn.read_prefixes(model, VOCABULARY, "abc").sample) == 1
+    (alone,), _ = tfrnn.continue_texts(model, VOCABULARY, reading.row(-1), 9)
+    assert tfrnn.continue_texts(model, VOCABULARY, reading, 9)[0][1] == alone
+    with pytest.raises(IndexError):
+        reading.row(2)
+    with pytest.raises(UserError, match=r"a reading of one row.*got 2"):
+        next(tfrnn.stream_on(model, VOCABULARY, reading, 3))

@@ -1,4 +1,4 @@
-"""What of a text stands in another."""
+"""Passages of a text that are found verbatim in another, compared with trying all of them."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,14 +9,14 @@ from tfrnn.inference.memorisation import find_copied
 LETTERS = st.text("ab", max_size=40)
 
 
-def by_brute_force(text, source):
+def longest_passages_by_trying_all(text, source):
     return [max(n for n in range(len(text) - i + 1) if text[i : i + n] in source) for i in range(len(text))]
 
 
 @given(text=LETTERS, source=LETTERS)
-def test_the_lengths_are_those_of_trying_all(text, source):
+def test_passages_equal_those_found_by_trying_all(text, source):
     copied = find_copied(text, source)
-    expected = by_brute_force(text, source)
+    expected = longest_passages_by_trying_all(text, source)
     assert copied.lengths.tolist() == expected
     assert copied.longest == max(expected, default=0)
     passage = text[copied.begin : copied.begin + copied.longest]
@@ -28,7 +28,7 @@ def test_the_lengths_are_those_of_trying_all(text, source):
         assert copied.share(n) == share
 
 
-def test_a_report_of_what_is_all_copied_and_of_what_is_not():
+def test_the_report_of_a_copied_text_and_of_one_with_nothing_copied():
     source = "".join(chr(0x4E00 + i) for i in range(300))
     source = source[:100] + "\n" + source[100:]
     lines = memorisation.report(source[120:220], "zyx" * 40, source)
@@ -40,7 +40,7 @@ def test_a_report_of_what_is_all_copied_and_of_what_is_not():
     assert lines[5] == "longest passage held out: none"
 
 
-def test_without_a_held_out_text_and_with_little_text():
+def test_the_report_without_held_out_text_and_with_a_short_text():
     lines = memorisation.report("abcdefg", "", "xxabcdefgxx")
     assert len(lines) == 4
     assert lines[2].split() == ["generated", "100.0%", *["-"] * 9]

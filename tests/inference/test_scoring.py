@@ -1,249 +1,90 @@
-"""Scoring a text, and the command that does it."""
+"""Scoring a text, compared with a computation token by token."""
 
+import functools
 import itertools
-import json
 import math
-import re
-import shutil
-from pathlib import Path
-from unittest import mock
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from absl.testing import parameterized
-from entry_points import SMALL, run
+from small_models import VOCABULARY, cells_together_and_slowly_one_by_one, rounding, shared_model
 
 import tfrnn
-from tfrnn import evaluate, train
 from tfrnn.errors import UserError
 from tfrnn.inference import scoring
 from tfrnn.runtime import execution
 
-VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
-IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 75).astype(np.int32)
+IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 12).astype(np.int32)
+# A loss is a mean of surprisals, each the difference of a logit and a logarithm of a sum of V exponentials.
+ROUNDING = rounding(len(IDS), terms=32 + len(VOCABULARY))
 
 
-def model_of(cell, layers=1, **kwargs):
-    keras.utils.set_random_seed(1)
-    cells = [cell(12, kernel_initializer="orthogonal", recurrent_initializer="orthogonal") for _ in range(layers)]
-    return tfrnn.LanguageModel(tfrnn.RNN(cells), len(VOCABULARY), **kwargs)
-
-
-class TracingTest(tf.test.TestCase):
-    def test_a_trace_for_each_model_is_not_warned_of(self):
-        function = execution.tf_function()(lambda tensor: tensor + 1)
-        with self.assertNoLogs(tf.get_logger()):
-            for size in range(8):  # where tf.function warns twice
-                function(tf.zeros([size]))
-        self.assertEqual(function.experimental_get_tracing_count(), 8)
-
-
-def token_by_token(model, ids):
-    """The surprisals in nats, by one call a token and numpy's logarithm."""
+def score_token_by_token(model, ids):
+    """The surprisals in nats: one call of the model for each token, and the softmax by numpy in float64."""
     state, nats = model.initial_state(1), []
-    for now, following in itertools.pairwise(ids):
-        logits, state = model(np.array([[now]], np.int32), state)
+    for token, target in itertools.pairwise(ids):
+        logits, state = model(np.array([[token]], np.int32), state)
         logits = logits.numpy()[0, 0].astype("d")
-        nats.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[following])
+        nats.append(np.log(np.exp(logits - logits.max()).sum()) + logits.max() - logits[target])
     return np.array(nats)
 
 
-class ScoreTest(tf.test.TestCase, parameterized.TestCase):
-    @parameterized.product(
-        cell=[tfrnn.RNNCell, tfrnn.GRUCell, tfrnn.LSTMCell, keras.layers.GRUCell, keras.layers.LSTMCell],
-        longest=[4096, 32, 7],
-    )
-    def test_is_what_is_computed_token_by_token(self, cell, longest):
-        model = model_of(cell, layers=2, embedding_dim=5)
-        with mock.patch.multiple(scoring, _LONGEST_CALL=longest, _SHORTEST_CALL=1):
-            scored = tfrnn.score(model, IDS)
-        expected = token_by_token(model, IDS)
-        self.assertAllClose(scored.nats, expected, 1e-5, 1e-5)
-        self.assertLen(scored.nats, len(IDS) - 1)
-        self.assertAllClose(scored.loss, expected.mean(), 1e-5)
-        self.assertAllClose(scored.perplexity, np.exp(expected.mean()), 1e-5)
-        self.assertAllClose(scored.bits_per_char, expected.mean() / math.log(2), 1e-5)
-
-    def test_the_likeliest_are_given_with_their_probabilities(self):
-        model = model_of(tfrnn.GRUCell)
-        scored = tfrnn.score(model, IDS)
-        logits, _ = model(IDS[:-1, None])
-        probabilities = tf.nn.softmax(logits[:, 0]).numpy()
-        self.assertAllEqual(scored.likeliest, np.argsort(-probabilities, 1)[:, :3])
-        self.assertAllClose(scored.probabilities, -np.sort(-probabilities, 1)[:, :3])
-
-    def test_trainer_evaluates_a_whole_text(self):
-        model = model_of(tfrnn.LSTMCell)
-        trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0))
-        found, nats = trainer.evaluate(IDS), token_by_token(model, IDS)
-        self.assertAllClose(found["loss"], nats.mean(), 1e-5)
-        self.assertAllClose(found["perplexity"], np.exp(nats.mean()), 1e-5)
-        self.assertAllClose(found["bits_per_char"], nats.mean() / np.log(2), 1e-5)
-        in_one_row = tfrnn.sequential_batches(IDS, 1, len(IDS) - 1, random_offset=False)
-        self.assertAllClose(found, trainer.evaluate(in_one_row), 1e-5)
-
-    @parameterized.parameters(([],), ([3],), ([[1, 2]],))
-    def test_there_must_be_something_to_predict(self, ids):
-        with self.assertRaisesRegex(UserError, "two tokens at least"):
-            tfrnn.score(model_of(tfrnn.RNNCell), np.array(ids, np.int32))
+@functools.cache
+def expected_nats(cells):
+    return score_token_by_token(shared_model(cells, embedding_dim=5), IDS)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("evaluate")
-    story = tfrnn.load_corpus("sample", "lines")[:4000]
-    (folder / "story.txt").write_text(story)
-    flags = [*SMALL, f"--corpus={folder}/story.txt"]
-    for name, more in (("run", []), ("words", ["--tokens=word"])):
-        status, _, err = run(train.main, *flags, *more, f"--run_dir={folder}/{name}")
-        assert status == 0, err
-    (folder / "odd.txt").write_text(story[:300] + "Ünd\n§" + story[300:500])
-    (folder / "alien.txt").write_text("Ü§ÄÖ" * 9)
-    (folder / "one.txt").write_text("a")
-    return folder
+def test_tracing_a_function_for_each_model_causes_no_warning(caplog):
+    function = execution.tf_function()(lambda tensor: tensor + 1)
+    for size in range(8):  # tf.function would warn twice
+        function(tf.zeros([size]))
+    assert not caplog.records
+    assert function.experimental_get_tracing_count() == 8
 
 
-LAST = re.compile(r"perplexity (\d+\.\d{4}), (\d+\.\d{4}) bits/(\w+) over (\d+) (\w+)s")
+# The text has 11 tokens to predict: in one call, in three of which the last is shorter, and in one that ends with it.
+@pytest.mark.parametrize("call_length", [4096, 4, 11])
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
+def test_scores_equal_those_computed_token_by_token(cells, call_length):
+    model = shared_model(cells, embedding_dim=5)
+    scored = scoring.score_in_calls(model, IDS, call_length)
+    expected = expected_nats(cells)
+    np.testing.assert_allclose(scored.nats, expected, rtol=0, atol=ROUNDING)
+    assert len(scored.nats) == len(IDS) - 1
+    assert scored.loss == pytest.approx(expected.mean(), abs=ROUNDING)
+    assert scored.perplexity == pytest.approx(np.exp(expected.mean()), rel=ROUNDING)
+    assert scored.bits_per_char == pytest.approx(expected.mean() / math.log(2), abs=ROUNDING / math.log(2))
 
 
-def evaluated(folder, *flags, name="run"):
-    status, out, err = run(evaluate.main, f"--run_dir={folder}/{name}", *flags)
-    assert status == 0, err
-    found = LAST.fullmatch(out.splitlines()[-1])
-    assert found, out
-    perplexity, bits, unit, number, noun = found.groups()
-    assert float(perplexity) == pytest.approx(2 ** float(bits), rel=1e-3)
-    return float(perplexity), unit, int(number), noun, out, err
+def test_the_likeliest_tokens_are_returned_with_their_probabilities():
+    model = shared_model()
+    scored = tfrnn.score(model, IDS)
+    logits, _ = model(IDS[:-1, None])
+    probabilities = tf.nn.softmax(logits[:, 0]).numpy()
+    np.testing.assert_array_equal(scored.likeliest, np.argsort(-probabilities, 1)[:, :3])
+    np.testing.assert_allclose(scored.probabilities, -np.sort(-probabilities, 1)[:, :3], rtol=0, atol=ROUNDING)
 
 
-def test_the_last_line_is_that_of_a_recomputation_of_the_whole_text(folder):
-    model, vocabulary, _ = tfrnn.load_run(folder / "run")
-    text = (folder / "story.txt").read_text()
-    expected = np.exp(token_by_token(model, vocabulary.encode(text)).mean())
-    perplexity, unit, number, noun, _, err = evaluated(folder, f"--text_file={folder}/story.txt")
-    assert (unit, number, noun) == ("char", len(text) - 1, "character")
-    assert [line.partition(":")[0] for line in err.splitlines()] == [
-        "to see where it was surprised",
-        "to use the model elsewhere",
-    ]
-    assert perplexity == pytest.approx(expected, rel=1e-5, abs=5e-5)
-    assert evaluated(folder, f"--corpus={folder}/story.txt")[0] == perplexity
+def test_the_score_of_the_first_tokens_has_their_predictions():
+    scored = tfrnn.score(shared_model(), IDS)
+    for whole, first in zip(scored, scored.first(9), strict=True):
+        np.testing.assert_array_equal(first, whole[:8])
 
 
-def test_without_a_text_it_is_what_the_run_held_out(folder):
-    model, vocabulary, _ = tfrnn.load_run(folder / "run")
-    text = (folder / "story.txt").read_text()
-    for part, its_text in (
-        ("auto", text[600:800]),
-        ("held_out", text[600:800]),
-        ("training", text[:600]),
-        ("all", text),
-    ):
-        perplexity, _, number, *_ = evaluated(folder, f"--part={part}")
-        assert number == len(its_text) - 1
-        assert perplexity == pytest.approx(tfrnn.score(model, vocabulary.encode(its_text)).perplexity, abs=1e-4)
+def test_a_trainer_evaluates_a_whole_text_token_by_token():
+    model = shared_model()
+    trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0))
+    ids = IDS[:8]
+    measures, loss = trainer.evaluate(ids), score_token_by_token(model, ids).mean()
+    assert measures["loss"] == pytest.approx(loss, abs=ROUNDING)
+    assert measures["perplexity"] == pytest.approx(np.exp(loss), rel=ROUNDING)
+    assert measures["bits_per_char"] == pytest.approx(loss / np.log(2), abs=ROUNDING / np.log(2))
+    one_row = tfrnn.sequential_batches(ids, 1, len(ids) - 1, random_offset=False)
+    assert trainer.evaluate(one_row) == pytest.approx(measures, rel=ROUNDING)
 
 
-def test_unknown_characters_are_counted_and_told(folder):
-    perplexity, _, number, _, _, err = evaluated(folder, f"--text_file={folder}/odd.txt")
-    text = (folder / "odd.txt").read_text()
-    model, vocabulary, _ = tfrnn.load_run(folder / "run")
-    scored, unknown = tfrnn.score(model, vocabulary.encode(text, "unk")), vocabulary.encode(text, "unk")[1:] == 0
-    assert number == len(text) - 1
-    assert perplexity == pytest.approx(scored.perplexity, abs=1e-4)
-    without = math.exp(scored.nats[~unknown].mean())
-    assert f"3 of the {number} predicted characters" in err
-    assert float(re.search(r"alone: perplexity (\S+)", err)[1]) == pytest.approx(without, abs=1e-4)
-
-
-def test_a_model_of_words_is_measured_by_words(folder):
-    _, unit, number, noun, *_ = evaluated(folder, f"--text_file={folder}/odd.txt", name="words")
-    assert (unit, number, noun) == ("word", len((folder / "odd.txt").read_text().split()) - 1, "word")
-
-
-def test_each_character_has_its_line(folder, tmp_path):
-    file = tmp_path / "scores.jsonl"
-    perplexity, *_ = evaluated(folder, f"--text_file={folder}/odd.txt", f"--json_lines={file}")
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    text = (folder / "odd.txt").read_text()
-    assert "".join(row["token"] for row in rows) == text[1:]
-    assert [row["position"] for row in rows] == list(range(1, len(text)))
-    assert 2 ** np.mean([row["bits"] for row in rows]) == pytest.approx(perplexity, rel=1e-4)
-    assert {row["token"] for row in rows if row["unknown"]} == {"Ü", "\n", "§"}
-    assert all(len(row["likeliest"]) == 3 and row["likeliest"][0][1] >= row["likeliest"][2][1] for row in rows)
-
-
-def test_what_was_learnt_by_heart_is_reported_before_the_last_line(folder):
-    *_, out, _ = evaluated(folder, "--memorised", "--length=200", "--temperature=0.5")
-    lines = out.splitlines()
-    assert "training text (600 characters), of 200 characters generated and 200 characters held out" in lines[0]
-    assert lines[1].split() == ["n", *map(str, range(5, 51, 5))]
-    assert [line.split()[0] for line in lines[2:4]] == ["generated", "held"]
-    assert all(line.startswith("longest passage") for line in lines[4:6])
-    assert evaluated(folder, "--memorised", "--length=200", "--temperature=0.5")[4] == out
-    assert evaluated(folder, "--memorised", "--length=200", "--seed=1")[4] != out
-
-
-def test_the_page_is_written(folder, tmp_path):
-    page = tmp_path / "page.html"
-    *_, out, _ = evaluated(folder, f"--text_file={folder}/odd.txt", f"--heatmap={page}", "--heatmap_tokens=50")
-    written = page.read_text()
-    assert out.strip() in written
-    assert written.count('title="') == 49
-    assert "the first 50 of" in written
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    {
-        "--corpus=sample --text_file={}/odd.txt": "--corpus or --text_file",
-        "--text_file={}/nowhere.txt": "there is no file",
-        "--text_file={}/alien.txt": "none that it knows",
-        "--text_file={}/one.txt": "two characters at least",
-        "--text_file={}/one.txt --part=held_out": "two tokens at least",
-        "--part=some": "one of auto, held_out",
-        "--heatmap={}": "expected a file that can be written",
-        "--heatmap=/no/such/folder/x.html": "in a folder that exists",
-        "--json_lines=a\0b": "expected a file that can be written",
-        "--heatmap=" + "x" * 5000: "expected a file that can be written",
-        "--length=9": "--memorised",
-        "--heatmap_tokens=9": "--heatmap",
-        "--heatmap={}/run/config.json": "not read here",
-        "--json_lines={}/run/checkpoints/x": "not read here",
-        "--text_file={}/odd.txt --heatmap={}/run/../odd.txt": "not read here",
-        "--heatmap={}/x --json_lines={}/words/../x": "to be two files",
-        "--heatmap={}/x --json_lines={}/x": "to be two files",
-        "--memorised --temperature=-1": "at least 0",
-        "--memorised --length=0": "at least 1",
-        "--heatmap_tokens=1": "at least 2",
-        "extra": "expected only flags",
-    }.items(),
-)
-def test_a_wrong_use_is_one_line(flags, message, folder):
-    flags = [flag.replace("{}", str(folder)) for flag in flags.split(" ")]
-    status, out, err = run(evaluate.main, f"--run_dir={folder}/run", *flags)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith("tfrnn: error: ")
-    assert message in err
-
-
-@pytest.mark.parametrize("flags", [[], ["--run_dir=/no/such/run"]])
-def test_there_must_be_a_run(flags):
-    status, out, err = run(evaluate.main, *flags)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-
-
-def test_a_text_that_has_changed_since_is_not_called_held_out(folder, tmp_path):
-    shutil.copytree(folder / "run", tmp_path / "run")
-    story = Path(folder / "story.txt")
-    text = story.read_text()
-    try:
-        story.write_text(text.replace("well", "ill"))
-        for flags in ([], ["--memorised", f"--text_file={folder}/odd.txt"]):
-            status, _, err = run(evaluate.main, f"--run_dir={tmp_path}/run", *flags)
-            assert (status, "has changed since" in err) == (2, True)
-        assert run(evaluate.main, f"--run_dir={tmp_path}/run", f"--text_file={story}")[0] == 0
-    finally:
-        story.write_text(text)
+@pytest.mark.parametrize("ids", [[], [3], [[1, 2]]])
+def test_a_text_must_have_at_least_two_tokens(ids):
+    with pytest.raises(UserError, match="at least two tokens"):
+        tfrnn.score(shared_model(), np.array(ids, np.int32))

@@ -1,4 +1,4 @@
-"""The page of a text coloured by surprisal, in a real browser too."""
+"""The page of a text coloured by surprisal; also in a real browser, if one is installed."""
 
 import html.parser
 import re
@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrnn.plots.heat_map import BOUNDS, DARK, LIGHT, heat_map
+from tfrnn.plots.heat_map import COLOUR_BOUNDS, DARK_COLOURS, LIGHT_COLOURS, heat_map
 
 TEXT = 'a<b>&"\'\n\t\0\x1b\r é分😀 c</pre><script>document.title="taken"</script> ' + "The same again. " * 20
 BITS = np.resize([0.1, 0.7, 1.5, 2.5, 4.0, 5.0, 7.0, 30.0], len(TEXT) - 1)
@@ -32,7 +32,7 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_the_page_holds_the_text_and_nothing_of_it_is_markup():
+def test_the_page_has_the_text_and_none_of_it_becomes_markup():
     class Reader(html.parser.HTMLParser):
         text, titles, inside = "", (), False
 
@@ -59,17 +59,17 @@ def test_the_page_holds_the_text_and_nothing_of_it_is_markup():
 
 def test_every_surprisal_has_the_colour_of_its_range():
     levels = [int(level) for level in re.findall(r'<span class="s(\d)" title', page())]
-    assert levels == [sum(bits >= bound for bound in BOUNDS) for bits in BITS]
+    assert levels == [sum(bits >= bound for bound in COLOUR_BOUNDS) for bits in BITS]
 
 
-def test_the_colours_differ_in_lightness_one_way_and_the_text_is_readable_on_each():
-    for colours, text, darker in ((LIGHT, "#111111", True), (DARK, "#f2f2f2", False)):
+def test_colours_become_steadily_darker_or_lighter_and_text_is_readable_on_each():
+    for colours, text, darker in ((LIGHT_COLOURS, "#111111", True), (DARK_COLOURS, "#f2f2f2", False)):
         lightness = [luminance(colour) for colour in colours]
         assert lightness == sorted(lightness, reverse=darker)
         assert all(contrast(colour, text) >= 4.5 for colour in colours)
 
 
-def test_words_have_spaces_between():
+def test_words_are_separated_by_spaces():
     written = heat_map(["to", "be", "or"], np.array([1.0, 2.0]), [(), ()], "words", between=" ")
     assert re.search(r'<pre>to <span class="s2" title="[^"]*">be</span> <span class="s3"', written)
 
@@ -104,7 +104,7 @@ def test_in_a_browser(scheme, tmp_path):
             "return [...document.querySelectorAll('pre span')].slice(0, 8).map(span => {"
             "const style = getComputedStyle(span); return [style.backgroundColor, style.color]})"
         )
-        expected = LIGHT if scheme == "light" else DARK
+        expected = LIGHT_COLOURS if scheme == "light" else DARK_COLOURS
         assert [luminance(ground) for ground, _ in colours] == pytest.approx(list(map(luminance, expected)))
         assert all(contrast(*pair) >= 4.5 for pair in colours)
         body = browser.execute_script("return getComputedStyle(document.body).backgroundColor")

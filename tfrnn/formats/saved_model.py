@@ -24,8 +24,8 @@ def write(model: Any, folder: Path) -> dict[str, Any]:
 
         def body(i: tf.Tensor, logits: tf.Tensor, state: Any, tokens: tf.TensorArray) -> tuple:
             known = samplers.without_unknown(logits)
-            drawn = samplers.draw(known / tf.maximum(temperature, samplers.COLDEST), uniform[i])
-            token = tf.where(temperature < samplers.COLDEST, samplers.greedy(known), drawn)
+            drawn = samplers.draw(known / tf.maximum(temperature, samplers.MIN_TEMPERATURE), uniform[i])
+            token = tf.where(temperature < samplers.MIN_TEMPERATURE, samplers.greedy(known), drawn)
             logits, state = model(token[None], state, training=False)
             return i + 1, logits[0], state, tokens.write(i + 1, token)
 

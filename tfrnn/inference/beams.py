@@ -1,4 +1,4 @@
-"""Beam search: the likeliest continuation as a whole, where greedy takes the likeliest token at each step.
+"""Beam search: the likeliest continuation as a whole, whereas greedy generation takes the likeliest token at each step.
 
 Letters: W width, V vocab_size, B rows.
 """
@@ -20,8 +20,8 @@ class Beam(NamedTuple):
     """A continuation found by beam search.
 
     Attributes:
-      text: with its prefix.
-      score: its log-probability after the prefix, in nats; `<unk>` is taken to be impossible.
+      text: the prefix and its continuation.
+      score: the log-probability of the continuation given the prefix, in nats; `<unk>` is taken to be impossible.
     """
 
     text: str
@@ -31,10 +31,10 @@ class Beam(NamedTuple):
 def beam_search(
     model: Any, vocabulary: Vocabulary, prefix: str, length: int = 50, width: int = 4, unknown: str = "error"
 ) -> list[Beam]:
-    """The likeliest continuations of `length` tokens, the likeliest first.
+    """Searches the likeliest continuations of `length` tokens, and returns them in order, the likeliest first.
 
-    After each token only the `width` likeliest beginnings are gone on with (Lowerre, 1976). With a width of 1 that is
-    greedy; over two steps a width of V finds the likeliest pair of all.
+    After each token only the `width` likeliest sequences so far are continued (Lowerre, 1976). A width of 1 is greedy
+    generation; over two steps a width of V finds the likeliest of all pairs.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
@@ -44,47 +44,53 @@ def beam_search(
 
     Args:
       model: a LanguageModel, trained or not.
-      vocabulary: the one it was trained with.
-      prefix: what to continue, cleaned as the text was.
-      length: tokens to add.
-      width: beginnings kept. At most so many continuations are given.
-      unknown: what becomes of unknown tokens in the prefix: `error`, `unk` or `skip`.
+      vocabulary: the vocabulary that the model was trained with.
+      prefix: the text to continue, cleaned as the training text was.
+      length: the number of tokens to add.
+      width: the number of sequences kept after each token, W.
+      unknown: what to do with unknown tokens in the prefix: `error`, `unk` or `skip`.
+    Returns:
+      W continuations, or all of them if there are fewer.
     Raises:
-      UserError: the prefix has no known token, or an unknown one where that is an error; length or width is below 1.
+      UserError: the prefix has no known token, or has an unknown one and `unknown` is `error`; length or width is
+        below 1.
     """
     if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (length, width)):
         raise UserError(f"length and width must be whole numbers of at least 1; got {length} and {width}")
     reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
     scores, tokens, parents = _search(model, reading.logits, reading.state, tf.constant(length), width=width)
-    paths, rows = [], np.arange(width)
+    reversed_tokens, beams = [], np.arange(width)
     for step_tokens, step_parents in zip(tokens.numpy()[::-1], parents.numpy()[::-1], strict=True):
-        paths.append(step_tokens[rows])
-        rows = step_parents[rows]
-    continuations = np.stack(paths[::-1], 1)  # [W, length]
+        reversed_tokens.append(step_tokens[beams])
+        beams = step_parents[beams]
+    continuations = np.stack(reversed_tokens[::-1], 1)  # [W, length]
     return [
         Beam(prefix + reading.gaps[0] + vocabulary.decode(ids), float(score))
         for score, ids in zip(scores.numpy(), continuations, strict=True)
-        if np.isfinite(score)  # fewer than W, where there are not so many continuations
+        if np.isfinite(score)  # with fewer than W continuations the last beams are impossible ones
     ]
 
 
 @execution.tf_function()
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
-    """Scores [W], tokens [length, W], and which beam of the step before each goes on, [length, W]."""
+    """Returns the scores [W], and for each step the tokens and the beams of the step before that they continue, both
+    [length, W]."""
     vocab_size = logits.shape[1]
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, scores: tf.Tensor, tokens: Any, parents: Any) -> tuple:
         log_probabilities = tf.nn.log_softmax(samplers.without_unknown(logits))
-        reached = scores[:, None] + tf.cast(log_probabilities, tf.float64)  # [W, V]
-        scores, best = tf.math.top_k(tf.reshape(reached, [-1]), width)
+        candidate_scores = scores[:, None] + tf.cast(log_probabilities, tf.float64)  # [W, V]
+        scores, best = tf.math.top_k(tf.reshape(candidate_scores, [-1]), width)
         parent, token = best // vocab_size, best % vocab_size
         state = tf.nest.map_structure(lambda tensor: tf.gather(tensor, parent), state)
-        new_logits, state = model(token[None], state, training=False)
-        return i + 1, new_logits[0], state, scores, tokens.write(i, token), parents.write(i, parent)
+        next_logits, state = model(token[None], state, training=False)
+        return i + 1, next_logits[0], state, scores, tokens.write(i, token), parents.write(i, parent)
 
-    first = tf.constant([0.0] + [-np.inf] * (width - 1), tf.float64)  # all beams begin as the same one
+    first_scores = tf.constant([0.0] + [-np.inf] * (width - 1), tf.float64)  # all beams begin as the same one
     repeated = tf.nest.map_structure(lambda tensor: tf.repeat(tensor, width, 0), (logits, state))
     with model.cached_weights():
         arrays = [tf.TensorArray(tf.int32, length, element_shape=[width]) for _ in range(2)]
-        _, _, _, scores, tokens, parents = tf.while_loop(lambda i, *_: i < length, body, (0, *repeated, first, *arrays))
+        _, _, _, scores, tokens, parents = tf.while_loop(
+            lambda i, *_: i < length, body, (0, *repeated, first_scores, *arrays)
+        )
     return scores, tokens.stack(), parents.stack()

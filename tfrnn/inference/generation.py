@@ -1,6 +1,6 @@
-"""Text out of a trained model: a prefix is read, then each next token is chosen and read in turn.
+"""Generation: a model reads a prefix; then each next token is chosen from its logits, and read in turn.
 
-Letters: B samples side by side, V vocab_size, W recent tokens that a sampler asks for.
+Letters: B rows (samples) side by side, V vocab_size, W recent tokens that a sampler asks for.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,8 +18,11 @@ from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.state import State, join_rows, split_rows
 from tfrnn.runtime import execution, threads
 
-SECTION = 1024  # tokens at most in one call
-BY_XLA_FROM = 1000  # tokens of a few samples, from which on what XLA gains is worth the half second that it takes
+# Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another
+# size the same seed would generate another text.
+BLOCK_SIZE = 1024
+# From this length on, XLA saves more time on a few samples than the half second that it takes to compile.
+MIN_LENGTH_FOR_XLA = 1000
 
 
 def _choose_and_read(
@@ -31,9 +34,20 @@ def _choose_and_read(
     uniform: tf.Tensor,
     begin: tf.Tensor,
     end: tf.Tensor,
-    slots: Any,
+    size: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Tokens number `begin` to `end` of a section, the first of [slots, B], and what comes with the last."""
+    """Generates the tokens from `begin` to `end` of a block.
+
+    Args:
+      model, sampler: a LanguageModel, and what chooses each token.
+      logits, state: the logits [B, V] of the token `begin`, and the state before it is read.
+      recent: the last W tokens, int32 [B, W].
+      uniform: random numbers for the whole block, [BLOCK_SIZE, B].
+      begin, end: positions in the block.
+      size: the number of rows of the tokens returned, at least end - begin. XLA needs a constant.
+    Returns:
+      Tokens, int32 [size, B], of which the first end - begin are valid; and the logits and the state after the last.
+    """
     window = recent.shape[1]
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, recent: tf.Tensor, tokens: tf.TensorArray) -> tuple:
@@ -44,135 +58,163 @@ def _choose_and_read(
             )
         if window:
             recent = tf.concat([recent[:, 1:], token[:, None]], 1)
-        new_logits, state = model(token[None], state, training=False)
-        return i + 1, new_logits[0], state, recent, tokens.write(i - begin, token)
+        next_logits, state = model(token[None], state, training=False)
+        return i + 1, next_logits[0], state, recent, tokens.write(i - begin, token)
 
-    with model.cached_weights():
-        tokens = tf.TensorArray(tf.int32, slots, element_shape=[uniform.shape[1]])
+    with model.weights_read_once():
+        tokens = tf.TensorArray(tf.int32, size, element_shape=[uniform.shape[1]])
         _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
     return tokens.stack(), logits, state
 
 
-_choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
+choose_and_read_with_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
 
 
 @execution.tf_function()
-def _go_on(
+def _generate_tokens(
     model: Any,
     sampler: Choosing,
-    by_xla: bool,
+    use_xla: bool,
     logits: tf.Tensor,
     state: State,
     recent: tf.Tensor,
     sample: tf.Tensor,
-    numbers: tf.Tensor,
+    seed_and_range: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """For the numbers seed, section, begin and end, the tokens number `begin` to `end` of the section, int32
-    [end - begin, B], with the logits and the state after them.
+    """Generates some tokens of one block, for all rows.
 
-    What is drawn for a row depends on the seed, its sample and the section alone, not on the rows beside it. That is
-    done for a whole section, and outside of what XLA compiles, which would draw others.
+    The random numbers of a row depend only on the seed, its sample and the block, not on the other rows. They are drawn
+    for the whole block, and outside of what XLA compiles, because XLA would draw others.
+
+    Args:
+      model, sampler, logits, state, recent: as in `_choose_and_read`.
+      use_xla: whether XLA compiles the loop over tokens.
+      sample: which sample of its prefix each row is, int64 [B].
+      seed_and_range: seed, number of the block, and positions in the block, begin and end; int32 [4].
+    Returns:
+      Tokens, int32 [end - begin, B], and the logits and the state after the last.
     """
-    seed, section, begin, end = tf.unstack(numbers)
+    seed, block, begin, end = tf.unstack(seed_and_range)
     rows = logits.shape[0]
 
-    def draws(of: tf.Tensor) -> tf.Tensor:
-        return tf.random.stateless_uniform([SECTION], tf.stack([tf.cast(seed, tf.int64), of * 2**31 + section]))
+    def draw_for_row(row_sample: tf.Tensor) -> tf.Tensor:
+        row_seed = tf.stack([tf.cast(seed, tf.int64), row_sample * 2**31 + tf.cast(block, tf.int64)])
+        return tf.random.stateless_uniform([BLOCK_SIZE], row_seed)
 
-    section = tf.cast(section, tf.int64)
-    uniform = tf.transpose(tf.map_fn(draws, sample, fn_output_signature=tf.TensorSpec([SECTION], tf.float32)))
-    choose_and_read, slots = (_choose_and_read_by_xla, SECTION) if by_xla else (_choose_and_read, end - begin)
+    uniform = tf.transpose(tf.map_fn(draw_for_row, sample, fn_output_signature=tf.TensorSpec([BLOCK_SIZE], tf.float32)))
+    choose_and_read, size = (choose_and_read_with_xla, BLOCK_SIZE) if use_xla else (_choose_and_read, end - begin)
     chains = threads.num_chains(rows)
-    parts = zip(
+    slices = zip(
         tf.split(logits, chains),
         split_rows(state, chains),
         tf.split(recent, chains),
-        tf.split(tf.ensure_shape(uniform, [SECTION, rows]), chains, 1),
+        tf.split(tf.ensure_shape(uniform, [BLOCK_SIZE, rows]), chains, 1),
         strict=True,
     )
-    results = [choose_and_read(model, sampler, *part, begin, end, slots) for part in parts]
-    tokens, logits_after, states = zip(*results, strict=True)
-    return tf.concat(tokens, 1)[: end - begin], tf.concat(logits_after, 0), join_rows(list(states))
+    results = [choose_and_read(model, sampler, *slice_, begin, end, size) for slice_ in slices]
+    tokens, last_logits, states = zip(*results, strict=True)
+    return tf.concat(tokens, 1)[: end - begin], tf.concat(last_logits, 0), join_rows(list(states))
 
 
-def _section(
-    model: Any, vocabulary: Vocabulary, reading: Reading, sampler: Choosing, seed: int, by_xla: bool, length: int
+def generate_within_block(
+    model: Any, vocabulary: Vocabulary, reading: Reading, sampler: Choosing, seed: int, use_xla: bool, length: int
 ) -> tuple[np.ndarray, Reading]:
-    """The next tokens, int32 [n, B], up to `length` or to the end of the section, and where that leads."""
+    """Generates the next tokens, `length` of them or as many as are left of the current block.
+
+    If XLA cannot compile the cell or the sampler, they are run without it.
+
+    Args:
+      model, vocabulary, reading, sampler, seed: as in `continue_texts`.
+      use_xla: whether XLA compiles the loop over tokens.
+      length: the largest number of tokens to generate, at least 1.
+    Returns:
+      Tokens, int32 [n, B], and the reading after them.
+    """
     window = getattr(sampler, "window", 0)
     if window > reading.recent.shape[1]:
         raise UserError(f"a sampler's window must be at most {reading.recent.shape[1]} tokens; got {window}")
-    section, begin = divmod(reading.generated, SECTION)
-    end = min(begin + length, SECTION)
-
-    def go_on(by_xla: bool) -> tuple:
-        recent = tf.constant(reading.recent[:, reading.recent.shape[1] - window :])
-        numbers = tf.constant([seed, section, begin, end], tf.int32)
-        return _go_on(model, sampler, by_xla, reading.logits, reading.state, recent, reading.sample, numbers)
-
+    block, begin = divmod(reading.generated, BLOCK_SIZE)
+    end = min(begin + length, BLOCK_SIZE)
+    recent = tf.constant(reading.recent[:, reading.recent.shape[1] - window :])
+    arguments = (
+        reading.logits,
+        reading.state,
+        recent,
+        reading.sample,
+        tf.constant([seed, block, begin, end], tf.int32),
+    )
     try:
-        tokens, logits, state = go_on(by_xla)
+        tokens, logits, state = _generate_tokens(model, sampler, use_xla, *arguments)
     except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-        if not by_xla:
+        if not use_xla:
             raise
-        tokens, logits, state = go_on(False)  # a cell of operations that XLA does not know
+        tokens, logits, state = _generate_tokens(model, sampler, False, *arguments)
     tokens = tokens.numpy()
     return tokens, reading.advanced(tokens, logits, state, vocabulary.tokens == "word")
 
 
-def _check(sampler: Choosing, length: Any, seed: Any) -> tuple[int, int]:
-    """Length and seed as Python's numbers. Raises UserError where they or the sampler are none."""
+def _check_arguments(sampler: Choosing, length: Any, seed: Any) -> tuple[int, int]:
+    """Returns length and seed as Python's integers. Raises UserError if they or the sampler cannot be used."""
     if isinstance(sampler, Sampler):
         trained_run.Sampling(**sampler._asdict())
     if isinstance(sampler, type) or not callable(getattr(sampler, "choose", None)):
         raise UserError(f"a sampler must be an object with a method choose(logits, uniform, recent); got {sampler!r}")
     if type(sampler).__hash__ is None:
         raise UserError(f"a sampler must be hashable, as it is compiled: make its dataclass frozen; got {sampler!r}")
-    for name, number, bound in (("length", length, 2**31), ("seed", seed, 2**31)):
-        if not isinstance(number, (int, np.integer)) or not 0 <= number < bound:
-            raise UserError(f"{name} must be a whole number of at least 0 and below {bound}; got {number!r}")
+    for name, number in (("length", length), ("seed", seed)):
+        if not isinstance(number, (int, np.integer)) or not 0 <= number < 2**31:
+            raise UserError(f"{name} must be a whole number of at least 0 and below {2**31}; got {number!r}")
     return int(length), int(seed)
 
 
 def continue_texts(
     model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
 ) -> tuple[list[str], Reading]:
-    """What comes next in each row, `length` tokens of it, and where that leads, to be continued or read on from.
+    """Generates the next `length` tokens of each row, and returns them with the reading after them.
 
-    Continuing twice gives what continuing once by the sum of the lengths does (up to rounding, where that is long
-    enough to be compiled by XLA). See `read_prefixes` for an example.
+    Continuing twice generates the same text as continuing once by the sum of the lengths (up to rounding, if that is
+    long enough to be compiled by XLA). See `read_prefixes` for an example.
 
     Args:
-      model, vocabulary, length, sampler, seed: as `generate`.
-      reading: where the model stands, of B rows.
+      model: a LanguageModel, trained or not.
+      vocabulary: the vocabulary that the model was trained with.
+      reading: what the model has read so far, of B rows.
+      length: the number of tokens to add.
+      sampler: how each token is chosen; greedy by default.
+      seed: fixes the random numbers of a sampler that draws.
     Returns:
-      The B continuations, without what stands before them, and the reading behind them.
+      The B continuations, without the texts before them, and a reading that can be continued again or read more.
+    Raises:
+      UserError: the sampler, the length or the seed cannot be used.
     """
-    length, seed = _check(sampler, length, seed)
+    length, seed = _check_arguments(sampler, length, seed)
     rows = len(reading.sample)
-    by_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= BY_XLA_FROM)
-    sections, gaps, left = [np.zeros([0, rows], np.int32)], reading.gaps, length
-    while left:
-        tokens, reading = _section(model, vocabulary, reading, sampler, seed, by_xla, left)
-        sections.append(tokens)
-        left -= len(tokens)
-    tokens = np.concatenate(sections).T
+    use_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= MIN_LENGTH_FOR_XLA)
+    blocks, gaps, remaining = [np.zeros([0, rows], np.int32)], reading.gaps, length
+    while remaining:
+        tokens, reading = generate_within_block(model, vocabulary, reading, sampler, seed, use_xla, remaining)
+        blocks.append(tokens)
+        remaining -= len(tokens)
+    tokens = np.concatenate(blocks).T
     return [gap + vocabulary.decode(row) if length else "" for gap, row in zip(gaps, tokens, strict=True)], reading
 
 
 def stream_on(
     model: Any, vocabulary: Vocabulary, reading: Reading, length: int = 50, sampler: Choosing = GREEDY, seed: int = 0
 ) -> Iterator[tuple[str, Reading]]:
-    """As `continue_texts` for a reading of one row, token by token: each with the reading where it leads.
+    """Continues a reading of one row token by token, and yields each token's text with the reading after it.
 
-    Raises UserError where the reading has more rows; `Reading.row` takes one of them.
+    The tokens are those of `continue_texts`, which explains the arguments.
+
+    Raises:
+      UserError: the reading has more than one row (`Reading.row` takes one of them), or as `continue_texts`.
     """
-    length, seed = _check(sampler, length, seed)
+    length, seed = _check_arguments(sampler, length, seed)
     if len(reading.sample) != 1:
         raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
     for _ in range(length):
         (gap,) = reading.gaps
-        tokens, reading = _section(model, vocabulary, reading, sampler, seed, False, 1)
+        tokens, reading = generate_within_block(model, vocabulary, reading, sampler, seed, False, 1)
         yield gap + vocabulary.decode(tokens[:, 0]), reading
 
 
@@ -186,7 +228,9 @@ def generate_many(
     seed: int = 0,
     unknown: str = "error",
 ) -> list[list[str]]:
-    """As `generate`, for each prefix several samples, all side by side: a list for each prefix.
+    """Continues each prefix several times, all side by side, and returns a list of samples for each prefix.
+
+    Each sample is what the prefix would have alone. `generate` is this for one sample of one prefix.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
@@ -195,17 +239,22 @@ def generate_many(
     [[8, 8, 8], [7, 7, 7]]
 
     Args:
-      model, vocabulary, length, sampler, seed, unknown: as `generate`.
-      prefixes: one at least.
-      num_samples: of each prefix.
+      model: a LanguageModel, trained or not.
+      vocabulary: the vocabulary that the model was trained with.
+      prefixes: the texts to continue, at least one, cleaned as the training text was.
+      length: the number of tokens to add to each.
+      num_samples: the number of samples of each prefix.
+      sampler: how each token is chosen; greedy by default.
+      seed: fixes the random numbers of a sampler that draws.
+      unknown: what to do with unknown tokens in a prefix: `error`, `unk` or `skip`.
     Raises:
-      UserError: as `generate`; num_samples is below 1.
+      UserError: num_samples is below 1, or as `generate`.
     """
     if num_samples < 1:
         raise UserError(f"num_samples must be at least 1; got {num_samples}")
     reading = read_prefixes(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
-    continued, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
-    rows = iter(continued)
+    continuations, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
+    rows = iter(continuations)
     return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
 
 
@@ -218,7 +267,7 @@ def generate(
     seed: int = 0,
     unknown: str = "error",
 ) -> str:
-    """The prefix and `length` more tokens, greedy by default; compiled, with the state carried.
+    """Returns the prefix followed by `length` generated tokens.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
@@ -229,15 +278,15 @@ def generate(
 
     Args:
       model: a LanguageModel, trained or not.
-      vocabulary: the one it was trained with.
-      prefix: what to continue, cleaned as the text was.
-      length: tokens to add.
-      sampler: how each is chosen.
-      seed: decides what a sampler with a temperature draws.
-      unknown: what becomes of unknown tokens in the prefix: `error`, `unk` or `skip`.
+      vocabulary: the vocabulary that the model was trained with.
+      prefix: the text to continue, cleaned as the training text was.
+      length: the number of tokens to add.
+      sampler: how each token is chosen; greedy by default.
+      seed: fixes the random numbers of a sampler that draws.
+      unknown: what to do with unknown tokens in the prefix: `error`, `unk` or `skip`.
     Raises:
-      UserError: the prefix has no known token, or an unknown one where that is an error; a setting of the sampler is
-        out of its range.
+      UserError: the prefix has no known token, or has an unknown one and `unknown` is `error`; a setting of the
+        sampler is out of its range; the sampler, the length or the seed cannot be used.
     """
     return generate_many(model, vocabulary, [prefix], length, 1, sampler, seed, unknown)[0][0]
 
@@ -251,9 +300,9 @@ def stream(
     seed: int = 0,
     unknown: str = "error",
 ) -> Iterator[str]:
-    """Yields the tokens of the continuation as they come; joined to the prefix they are what `generate` gives.
+    """Yields the text of each token as it is generated; joined to the prefix, they are what `generate` returns.
 
-    (Up to rounding, where that is long enough to be compiled by XLA.) Arguments and errors are those of `generate`.
+    (Up to rounding, if that is long enough to be compiled by XLA.) Arguments and errors are those of `generate`.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))

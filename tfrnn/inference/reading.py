@@ -1,6 +1,6 @@
-"""Reading: what a model knows of the texts that it has read, as a value to go on from.
+"""Reading: texts are read by a model, and its state after them is a value from which texts can be continued.
 
-Letters: P tokens of a prefix, B rows (a text each), V vocab_size.
+Letters: P tokens of a prefix, B rows (one text each), V vocab_size.
 """
 
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from tfrnn.errors import UserError
 from tfrnn.layers.state import State
 from tfrnn.runtime import execution
 
-(_WINDOW,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")
-RECENT = _WINDOW.metadata["maximum"]  # last tokens that are kept for samplers that ask for them
+(_WINDOW_FIELD,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")
+MAX_RECENT = _WINDOW_FIELD.metadata["maximum"]  # the number of last tokens that are kept for samplers
 
 
 class Reading(NamedTuple):
-    """Where a model stands in B texts, some of them perhaps continuations of the same one.
+    """A model's state after B texts, from which they can be continued. Several rows may continue the same text.
 
     Attributes:
-      logits: float32 [B, V] of the next token.
-      state: the model's, as it goes into a call.
-      recent: the last tokens, int32 [B, 256], 0 before the first.
-      sample: which sample of its text a row is, int64 [B]; decides what is drawn for it.
-      generated: tokens generated so far, which decides it too.
-      gaps: what stands between a text and its next token: a space, for words.
+      logits: the logits of the next token, float32 [B, V].
+      state: the model's state, one tuple of tensors [B, H] for each layer.
+      recent: the last tokens, int32 [B, 256]; 0 before the first.
+      sample: the number of the sample of its text that each row is, int64 [B]; with `generated` and the seed it
+        determines the random numbers of the row.
+      generated: the number of tokens generated so far.
+      gaps: for each row, what separates the text from the next token: a space or nothing.
     """
 
     logits: tf.Tensor
@@ -39,7 +40,7 @@ class Reading(NamedTuple):
     gaps: tuple[str, ...]
 
     def repeat(self, num_samples: int) -> "Reading":
-        """Each row so many times, as different samples."""
+        """Returns a reading that has each row `num_samples` times, as different samples."""
         if num_samples == 1:
             return self
         return Reading(
@@ -52,15 +53,21 @@ class Reading(NamedTuple):
         )
 
     def row(self, row: int) -> "Reading":
-        """That row alone. Raises IndexError where there is none."""
+        """Returns a reading of that row only; -1 is the last. Raises IndexError if there is no such row."""
         row = range(len(self.sample))[row]
-        only = slice(row, row + 1)
-        logits, state = tf.nest.map_structure(lambda tensor: tensor[only], (self.logits, self.state))
-        return Reading(logits, state, self.recent[only], self.sample[only], self.generated, self.gaps[only])
+        one = slice(row, row + 1)
+        logits, state = tf.nest.map_structure(lambda tensor: tensor[one], (self.logits, self.state))
+        return Reading(logits, state, self.recent[one], self.sample[one], self.generated, self.gaps[one])
 
     def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, word_by_word: bool) -> "Reading":
-        """Where it stands when tokens, int32 [n, B], have been generated."""
-        recent = np.concatenate([self.recent, tokens.T], 1)[:, -RECENT:]
+        """Returns the reading after generated tokens.
+
+        Args:
+          tokens: int32 [n, B].
+          logits, state: of the model after the last of them.
+          word_by_word: whether tokens are words, which a space separates.
+        """
+        recent = np.concatenate([self.recent, tokens.T], 1)[:, -MAX_RECENT:]
         gaps = (" " if word_by_word else "",) * len(recent) if len(tokens) else self.gaps
         return Reading(logits, state, recent, self.sample, self.generated + len(tokens), gaps)
 
@@ -72,7 +79,7 @@ def read_prefixes(
     after: Reading | None = None,
     unknown: str = "error",
 ) -> Reading:
-    """Reads prefixes side by side, from the beginning or after what was read before; `continue_texts` goes on there.
+    """Reads texts side by side, from a zero state or after an earlier reading; `continue_texts` continues them.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
@@ -84,30 +91,33 @@ def read_prefixes(
 
     Args:
       model: a LanguageModel, trained or not.
-      vocabulary: the one it was trained with.
-      prefixes: a list with a text for each row (or one text), cleaned as the training text was.
-      after: of as many rows.
-      unknown: what becomes of unknown tokens: `error`, `unk` or `skip`.
+      vocabulary: the vocabulary that the model was trained with.
+      prefixes: a list with one text for each row (or a single text), cleaned as the training text was.
+      after: an earlier reading with the same number of rows, whose texts these continue.
+      unknown: what to do with unknown tokens: `error`, `unk` or `skip`.
     Raises:
-      UserError: a prefix has no known token, or an unknown one where that is an error; there is no prefix.
+      UserError: there is no prefix; a prefix has no known token, or has an unknown one and `unknown` is `error`;
+        `after` has another number of rows.
     """
     prefixes = [prefixes] if isinstance(prefixes, (str, bytes)) else list(prefixes)
     if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
-        raise UserError(f"expected a list of texts, one at least, to go on from; got {prefixes!r}")
+        raise UserError(f"expected a list of at least one text to continue; got {prefixes!r}")
     encoded = [vocabulary.encode_prefix(prefix, unknown) for prefix in prefixes]
     rows = len(encoded)
     if after is not None and len(after.sample) != rows:
-        raise UserError(f"expected a text for each of the {len(after.sample)} rows read before; got {rows}")
+        raise UserError(
+            f"expected one text for each of the {len(after.sample)} rows of the earlier reading; got {rows}"
+        )
     if not model.built:
         model.build()
     state = model.initial_state(rows) if after is None else after.state
-    recent = np.zeros([rows, RECENT], np.int32) if after is None else after.recent
+    recent = np.zeros([rows, MAX_RECENT], np.int32) if after is None else after.recent
     gaps = tuple("" if vocabulary.tokens == "char" or text[-1:].isspace() else " " for text in prefixes)
     logits, state = _read_rows(model, encoded, state)
     return Reading(
         logits,
         state,
-        np.stack([np.concatenate([row, ids])[-RECENT:] for row, ids in zip(recent, encoded, strict=True)]),
+        np.stack([np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(recent, encoded, strict=True)]),
         np.zeros(rows, np.int64) if after is None else after.sample,
         0 if after is None else after.generated,
         gaps,
@@ -115,33 +125,34 @@ def read_prefixes(
 
 
 def _read_rows(model: Any, encoded: list[np.ndarray], state: State) -> tuple[tf.Tensor, State]:
-    """The logits [B, V] behind the last token of each row, and the state there."""
+    """Reads rows of different lengths; returns the logits [B, V] after the last token of each row, and the state."""
     lengths = np.array([len(ids) for ids in encoded])
     spec = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), state)
     _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32), spec)  # one trace for all lengths
-    ends, begin, left = [], 0, np.arange(len(encoded))
+    results, begin, unfinished = [], 0, np.arange(len(encoded))
     for end in np.unique(lengths):  # all rows up to the end of the shortest, the rest up to that of the next, ...
-        logits, state = _read(model, tf.constant(np.stack([encoded[row][begin:end] for row in left], 1)), state)
-        done = lengths[left] == end
-        if done.all():
-            ends.append((left, logits, state))
+        ids = np.stack([encoded[row][begin:end] for row in unfinished], 1)
+        logits, state = _read(model, tf.constant(ids), state)
+        ends_here = lengths[unfinished] == end
+        if ends_here.all():
+            results.append((unfinished, logits, state))
             break
-        ends.append((left[done], *_rows((logits, state), done)))
-        state, left, begin = _rows(state, ~done), left[~done], end
-    if len(ends) == 1:
+        results.append((unfinished[ends_here], *_select_rows((logits, state), ends_here)))
+        state, unfinished, begin = _select_rows(state, ~ends_here), unfinished[~ends_here], end
+    if len(results) == 1:
         return logits, state
-    back = np.argsort(np.concatenate([rows for rows, *_ in ends]))
+    order = np.argsort(np.concatenate([rows for rows, *_ in results]))
     return tf.nest.map_structure(
-        lambda *parts: tf.gather(tf.concat(parts, 0), back), *[(logits, state) for _, logits, state in ends]
+        lambda *parts: tf.gather(tf.concat(parts, 0), order), *[(logits, state) for _, logits, state in results]
     )
 
 
-def _rows(tensors: Any, which: np.ndarray) -> Any:
-    return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, which), tensors)
+def _select_rows(tensors: Any, mask: np.ndarray) -> Any:
+    return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, mask), tensors)
 
 
 @execution.tf_function()
 def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-    """The logits [B, V] of the token after the ids, int32 [P, B], and the state then."""
+    """Reads ids, int32 [P, B]; returns the logits [B, V] of the next token, and the state."""
     logits, state = model(ids, state, training=False)
     return logits[-1], state

@@ -1,7 +1,7 @@
 """Samplers: how the next token is chosen from a model's logits.
 
-A sampler is any object with one method, `choose(logits, uniform, recent) -> ids`. The functions here are what it is
-made of, so that another takes a few lines:
+A sampler is any object with a method `choose(logits, uniform, recent) -> ids`. `Sampler` is made of the functions of
+this module, from which another sampler takes a few lines:
 
 >>> from tfrnn import samplers
 >>> class TwoLikeliest:
@@ -20,43 +20,45 @@ import tensorflow as tf
 
 from tfrnn.config import trained_run
 
-COLDEST = 1e-6  # a lower temperature is as good as 0, and would overflow
-IMPOSSIBLE = -math.inf
+MIN_TEMPERATURE = 1e-6  # a lower one is treated as 0: dividing by it would overflow
+MIN_TOP_P = 1e-6
 _DEFAULT = trained_run.Sampling()
 
 
 class Choosing(Protocol):
-    """What generation asks of a sampler. `<unk>` (id 0) is made impossible before it is asked.
+    """The protocol of a sampler. `<unk>` (id 0) has probability 0 in the logits that it receives.
 
-    It is compiled: what it reads from itself is read once, so a sampler is hashable and does not change.
+    `choose` is compiled, and reads the sampler's attributes only once, so a sampler must be hashable and must not
+    change.
     """
 
     def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
-        """Token ids, int32 [B].
+        """Returns a token id for each row, int32 [B].
 
         Args:
           logits: float32 [B, V].
           uniform: numbers drawn uniformly from [0, 1), float32 [B].
-          recent: the last W tokens, int32 [B, W], 0 where there were fewer; W is the sampler's attribute `window`, and
-            0 where it has none.
+          recent: the last W tokens, int32 [B, W], 0 before the first; W is the sampler's attribute `window`, or 0 if
+            it has none.
         """
 
 
 class Sampler(NamedTuple):
-    """The usual ways together: the penalty first, then the temperature, then the three filters; those left out do
-    nothing.
+    """Draws a token after a repetition penalty, a temperature and three filters, applied in this order.
+
+    By default the penalty and the filters do nothing.
 
     >>> sampler = tfrnn.Sampler(temperature=0.8, top_p=0.9)
     >>> sampler.top_k  # all
     0
 
     Args:
-      temperature: divides the logits; 0 takes the likeliest token always (greedy).
-      top_k: only the k likeliest tokens; 0: all.
-      top_p: only the fewest likeliest tokens that together have probability p.
-      min_p: only tokens with at least this share of the likeliest one's probability.
-      repetition_penalty: above 1 makes tokens rarer that were among the last ones.
-      repetition_window: how many last tokens these are.
+      temperature: divides the logits; 0 always takes the likeliest token (greedy).
+      top_k: keeps only the k likeliest tokens; 0 keeps all.
+      top_p: keeps only the fewest likeliest tokens whose probabilities together reach p.
+      min_p: keeps only tokens with at least this share of the likeliest token's probability.
+      repetition_penalty: if above 1, makes recent tokens less likely.
+      repetition_window: the number of last tokens that count as recent.
     """
 
     temperature: float = _DEFAULT.temperature
@@ -68,14 +70,20 @@ class Sampler(NamedTuple):
 
     @property
     def window(self) -> int:
-        """How many last tokens it asks for."""
+        """The number of recent tokens that `choose` needs, W."""
         return self.repetition_window if self.repetition_penalty != 1 else 0
 
     def choose(self, logits: tf.Tensor, uniform: tf.Tensor, recent: tf.Tensor) -> tf.Tensor:
-        """Token ids, int32 [B], from logits [B, V], numbers in [0, 1) [B], and the last tokens [B, W]."""
+        """Returns a token id for each row, int32 [B].
+
+        Args:
+          logits: float32 [B, V].
+          uniform: numbers drawn uniformly from [0, 1), float32 [B].
+          recent: the last W tokens, int32 [B, W].
+        """
         if self.window:
             logits = penalize(logits, recent, self.repetition_penalty)
-        if self.temperature < COLDEST:
+        if self.temperature < MIN_TEMPERATURE:
             return greedy(logits)
         logits = logits / self.temperature
         if self.top_k:
@@ -91,62 +99,69 @@ GREEDY = Sampler(temperature=0.0)
 
 
 def greedy(logits: tf.Tensor) -> tf.Tensor:
-    """The likeliest token of each row, the first of equals; int32 [B]."""
+    """Returns the likeliest token of each row, int32 [B]; of equals the first."""
     return tf.argmax(logits, 1, tf.int32)
 
 
 def draw(logits: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """A token of each row by the softmax of the logits [B, V] and a number in [0, 1) for each row; int32 [B]."""
+    """Draws a token for each row, int32 [B], from the softmax of the logits [B, V] by numbers in [0, 1), [B]."""
     probabilities = tf.nn.softmax(logits)
-    reached = tf.cumsum(probabilities, 1)
-    drawn = tf.raw_ops.UpperBound(sorted_inputs=reached, values=uniform[:, None] * reached[:, -1:])[:, 0]
+    cumulative = tf.cumsum(probabilities, 1)
+    drawn = tf.raw_ops.UpperBound(sorted_inputs=cumulative, values=uniform[:, None] * cumulative[:, -1:])[:, 0]
     drawn = tf.minimum(drawn, logits.shape[1] - 1)
-    # XLA's sums may rise, by a rounding step, where the probability is zero.
+    # XLA's sums may increase, by a rounding error, at a token whose probability is zero.
     return tf.where(tf.gather(probabilities, drawn, axis=1, batch_dims=1) > 0, drawn, greedy(logits))
 
 
 def keep_top_k(logits: tf.Tensor, k: int) -> tf.Tensor:
-    """Makes all but the k likeliest tokens impossible; of equals the first are kept (Fan et al., 2018)."""
+    """Sets the logits of all but the k likeliest tokens to -inf; of equals the first are kept (Fan et al., 2018)."""
     if k >= logits.shape[1]:
         return logits
-    return _only(logits, tf.argsort(_order(logits), 1) < k)
+    return _mask(logits, tf.argsort(_sort_by_likelihood(logits), 1) < k)
 
 
 def keep_top_p(logits: tf.Tensor, p: float) -> tf.Tensor:
-    """Keeps the fewest likeliest tokens whose probabilities together reach p, of equals the first (Holtzman et al.,
-    2020)."""
-    order = _order(logits)
-    reached_before = tf.cumsum(tf.nn.softmax(tf.gather(logits, order, axis=1, batch_dims=1)), 1, exclusive=True)
-    number = tf.reduce_sum(tf.cast(reached_before < max(p, COLDEST), tf.int32), 1, keepdims=True)
-    return _only(logits, tf.argsort(order, 1) < number)
+    """Sets the logits of all but the fewest likeliest tokens whose probabilities together reach p to -inf; of equals
+    the first are kept (Holtzman et al., 2020)."""
+    order = _sort_by_likelihood(logits)
+    sum_before = tf.cumsum(tf.nn.softmax(tf.gather(logits, order, axis=1, batch_dims=1)), 1, exclusive=True)
+    num_kept = tf.reduce_sum(tf.cast(sum_before < max(p, MIN_TOP_P), tf.int32), 1, keepdims=True)
+    return _mask(logits, tf.argsort(order, 1) < num_kept)
 
 
 def keep_min_p(logits: tf.Tensor, p: float) -> tf.Tensor:
-    """Keeps tokens with at least the share p of the likeliest one's probability (Nguyen et al., 2024)."""
+    """Sets the logits of tokens with less than the share p of the likeliest token's probability to -inf (Nguyen et
+    al., 2024)."""
     if not p:
         return logits
-    return _only(logits, logits >= tf.reduce_max(logits, 1, keepdims=True) + tf.math.log(p))
+    return _mask(logits, logits >= tf.reduce_max(logits, 1, keepdims=True) + tf.math.log(p))
 
 
 def penalize(logits: tf.Tensor, recent: tf.Tensor, penalty: float) -> tf.Tensor:
-    """Divides the positive logits of recent tokens, and multiplies the negative ones, by the penalty (Keskar et al.,
-    2019)."""
+    """Makes recent tokens less likely: divides their positive logits by the penalty, and multiplies their negative ones
+    by it (Keskar et al., 2019).
+
+    Args:
+      logits: [B, V].
+      recent: token ids, int32 [B, W].
+      penalty: above 1 to make them less likely.
+    """
     rows, window = tf.shape(recent)[0], tf.shape(recent)[1]
-    places = tf.stack([tf.repeat(tf.range(rows), window), tf.reshape(recent, [-1])], 1)  # [B * W, 2]
-    among = tf.tensor_scatter_nd_update(tf.zeros_like(logits), places, tf.ones([rows * window], logits.dtype)) > 0
-    return tf.where(among, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
+    indices = tf.stack([tf.repeat(tf.range(rows), window), tf.reshape(recent, [-1])], 1)  # [B * W, 2]
+    is_recent = tf.tensor_scatter_nd_update(tf.zeros_like(logits), indices, tf.ones([rows * window], logits.dtype)) > 0
+    return tf.where(is_recent, tf.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def without_unknown(logits: tf.Tensor) -> tf.Tensor:
-    """float32 logits [B, V] with `<unk>`, id 0, made impossible."""
+    """Returns the logits [B, V] in float32, with that of `<unk>`, id 0, set to -inf."""
     logits = tf.cast(logits, tf.float32)
-    return tf.concat([tf.fill([tf.shape(logits)[0], 1], IMPOSSIBLE), logits[:, 1:]], 1)
+    return tf.concat([tf.fill([tf.shape(logits)[0], 1], -math.inf), logits[:, 1:]], 1)
 
 
-def _order(logits: tf.Tensor) -> tf.Tensor:
-    """The ids of each row, the likeliest first, and of equals the first."""
+def _sort_by_likelihood(logits: tf.Tensor) -> tf.Tensor:
+    """Returns the ids of each row, the likeliest first; equals stay in their order."""
     return tf.argsort(logits, 1, "DESCENDING", stable=True)
 
 
-def _only(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
-    return tf.where(kept, logits, IMPOSSIBLE)
+def _mask(logits: tf.Tensor, kept: tf.Tensor) -> tf.Tensor:
+    return tf.where(kept, logits, -math.inf)

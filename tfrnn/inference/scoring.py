@@ -1,4 +1,4 @@
-"""Scoring: how much each token of a text surprises a model that has read all before it.
+"""Scoring: how much each token of a text surprises a model that has read all tokens before it.
 
 Letters: N tokens of the text, V vocab_size.
 """
@@ -13,18 +13,20 @@ from tfrnn.errors import UserError
 from tfrnn.layers.state import State
 from tfrnn.runtime import execution
 
-LIKELIEST = 3  # alternatives that are kept of each prediction
-_MOST_LOGITS = 2**22  # in one call
-_SHORTEST_CALL, _LONGEST_CALL = 32, 4096  # tokens
+NUM_LIKELIEST = 3  # tokens that are kept of each prediction
+# A text is read in calls of this many tokens; fewer for a large vocabulary, so that the logits fit into memory.
+MIN_CALL_LENGTH, MAX_CALL_LENGTH = 32, 4096
+MAX_LOGITS_PER_CALL = 2**22
 
 
 class Score(NamedTuple):
-    """What a model makes of a text; the first token is given, every other is predicted once.
+    """How well a model predicts a text of N tokens. The first token is given; every other is predicted once.
 
     Attributes:
-      nats: surprisal of each predicted token, minus the logarithm of its probability; float32 [N - 1].
-      likeliest: ids of the three likeliest tokens there (of all, where V is smaller), int32 [N - 1, 3].
-      probabilities: theirs, float32 [N - 1, 3].
+      nats: the surprisal of each predicted token, minus the natural logarithm of its probability; float32 [N - 1].
+      likeliest: the ids of the three tokens (or V, if that is smaller) that the model thought likeliest at each
+        position; int32 [N - 1, 3].
+      probabilities: the probabilities of those tokens, float32 [N - 1, 3].
     """
 
     nats: np.ndarray
@@ -32,7 +34,7 @@ class Score(NamedTuple):
     probabilities: np.ndarray
 
     def first(self, length: int) -> "Score":
-        """The score of the text's first `length` tokens."""
+        """Returns the score of the text's first `length` tokens."""
         return Score(*(values[: length - 1] for values in self))
 
     @property
@@ -42,7 +44,7 @@ class Score(NamedTuple):
 
     @property
     def loss(self) -> float:
-        """The mean surprisal, in nats a token."""
+        """The mean surprisal, in nats per token."""
         return float(self.nats.sum(dtype=np.float64)) / len(self.nats)
 
     @property
@@ -52,12 +54,12 @@ class Score(NamedTuple):
 
     @property
     def bits_per_char(self) -> float:
-        """The loss in bits (a token; where tokens are words, it is still called so)."""
+        """The mean surprisal in bits per token (also called so if tokens are words)."""
         return self.loss / math.log(2)
 
 
 def score(model: Any, ids: np.ndarray) -> Score:
-    """Reads a text once, from a zero state that is carried through all of it.
+    """Reads a text once, with the state carried from its beginning to its end, and returns the surprisal of each token.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
@@ -69,19 +71,24 @@ def score(model: Any, ids: np.ndarray) -> Score:
       model: a LanguageModel, trained or not.
       ids: the text's tokens, int32 [N].
     Raises:
-      UserError: fewer than two tokens.
+      UserError: `ids` is not a sequence of at least two tokens.
     """
+    call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // model.vocab_size))
+    return score_in_calls(model, ids, call_length)
+
+
+def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
+    """Scores a text as `score` does, with calls of the model for `call_length` tokens each."""
     ids = np.asarray(ids, np.int32)
     if ids.ndim != 1 or len(ids) < 2:
-        raise UserError(f"expected a text of two tokens at least, of which all but the first are predicted; got {ids}")
+        raise UserError(f"expected a text of at least two tokens, of which all but the first are predicted; got {ids}")
     if not model.built:
         model.build()
-    length = max(_SHORTEST_CALL, min(_LONGEST_CALL, _MOST_LOGITS // model.vocab_size))
     state = model.initial_state(1)
     _score.get_concrete_function(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []
-    for begin in range(0, len(ids) - 1, length):
-        window = ids[begin : begin + length + 1]
+    for begin in range(0, len(ids) - 1, call_length):
+        window = ids[begin : begin + call_length + 1]
         *part, state = _score(model, tf.constant(window[:-1]), tf.constant(window[1:]), state)
         parts.append([tensor.numpy() for tensor in part])
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
@@ -89,8 +96,9 @@ def score(model: Any, ids: np.ndarray) -> Score:
 
 @execution.tf_function()
 def _score(model: Any, inputs: tf.Tensor, targets: tf.Tensor, state: State) -> tuple:
+    """Scores n tokens of one row; returns nats [n], likeliest ids and their probabilities [n, 3], and the state."""
     logits, state = model(inputs[:, None], state, training=False)
     logits = tf.cast(logits[:, 0], tf.float32)  # [n, V]
     nats = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-    best = tf.math.top_k(tf.nn.softmax(logits), min(LIKELIEST, logits.shape[1]))
+    best = tf.math.top_k(tf.nn.softmax(logits), min(NUM_LIKELIEST, logits.shape[1]))
     return nats, best.indices, best.values, state

@@ -1,4 +1,4 @@
-"""Curves: what happened while training, and forecasts of a series."""
+"""Curves: perplexity and gradient norms during training, and forecasts of a series."""
 
 import itertools
 import math
@@ -18,26 +18,27 @@ def plot_perplexity(
     """Draws the training and validation perplexity over the epochs.
 
     Args:
-      rows: a mapping for each epoch, as in metrics.jsonl, with epoch, perplexity and perhaps val_perplexity.
-      target: where it is saved as a PNG, if anywhere.
-      title: what stands above it.
-      epochs: where the axis ends; by default with the rows.
+      rows: one mapping for each epoch, as in metrics.jsonl, with the keys epoch, perplexity and, if a text was held
+        out, val_perplexity.
+      target: a path or a file open for bytes, to which the picture is saved as a PNG.
+      title: the title of the picture.
+      epochs: the last epoch of the horizontal axis; by default that of the rows.
     """
-    figure, axes = figures.axes("epoch", "perplexity", title)
+    figure, axes = figures.make_axes("epoch", "perplexity", title)
     marker = "o" if len(rows) == 1 else None
-    numbers = [row["epoch"] for row in rows]
-    first, second = ({"color": shade, "linestyle": dashes, "marker": marker} for shade, dashes in LINES[:2])
-    axes.plot(numbers, [row["perplexity"] for row in rows], **first, label="training")
+    row_epochs = [row["epoch"] for row in rows]
+    solid, dashed = ({"color": shade, "linestyle": dashes, "marker": marker} for shade, dashes in LINES[:2])
+    axes.plot(row_epochs, [row["perplexity"] for row in rows], **solid, label="training")
     held_out = [math.nan if row.get("val_perplexity") is None else row["val_perplexity"] for row in rows]
-    if known := [(value, epoch) for value, epoch in zip(held_out, numbers, strict=True) if not math.isnan(value)]:
-        axes.plot(numbers, held_out, **second, label="held out")
-        value, epoch = min(known)
-        axes.plot(epoch, value, "o", color=second["color"], label=f"best held out: {value:.1f} in epoch {epoch}")
+    if measured := [(value, epoch) for value, epoch in zip(held_out, row_epochs, strict=True) if not math.isnan(value)]:
+        axes.plot(row_epochs, held_out, **dashed, label="held out")
+        value, epoch = min(measured)
+        axes.plot(epoch, value, "o", color=dashed["color"], label=f"best held out: {value:.1f} in epoch {epoch}")
     if epochs:
         axes.set_xlim(0, epochs)
-    figures.log_scale(axes)
+    figures.set_log_scale(axes)
     axes.legend(frameon=False)
-    return figures.finish(figure, target)
+    return figures.render(figure, target)
 
 
 def plot_curves(
@@ -49,28 +50,28 @@ def plot_curves(
     xscale: str = "linear",
     yscale: str = "log",
 ) -> Picture:
-    """Draws several curves over 1, 2, ..., told apart by shade and dashes.
+    """Draws several curves over 1, 2, ..., distinguished by shade and dashes.
 
     >>> picture = tfrnn.plot_curves({"RNN": [9.0, 4.0], "GRU": [8.0, 3.0]}, "epoch", "perplexity")
 
     Args:
-      curves: the values of each, by its label.
-      xlabel: what is counted along the horizontal axis, with its unit.
-      ylabel: what the values are, with their unit.
-      target: where it is saved as a PNG, if anywhere.
-      title: what stands above it.
-      xscale: linear or log.
-      yscale: linear or log.
+      curves: the values of each curve, by its label.
+      xlabel: the label of the horizontal axis, with its unit.
+      ylabel: the label of the vertical axis, with its unit.
+      target: a path or a file open for bytes, to which the picture is saved as a PNG.
+      title: the title of the picture.
+      xscale: `linear` or `log`.
+      yscale: `linear` or `log`.
     """
-    figure, axes = figures.axes(xlabel, ylabel, title)
-    styles = itertools.product((None, "o", "x", "s"), LINES)  # markers, when the lines are used up
+    figure, axes = figures.make_axes(xlabel, ylabel, title)
+    styles = itertools.product((None, "o", "x", "s"), LINES)  # markers for more curves than lines
     for (label, values), (marker, (shade, dashes)) in zip(curves.items(), itertools.cycle(styles)):
         axes.plot(range(1, len(values) + 1), values, color=shade, linestyle=dashes, marker=marker, label=label)
     axes.set_xscale(xscale)
     if yscale == "log":
-        figures.log_scale(axes)
+        figures.set_log_scale(axes)
     axes.legend(frameon=False)
-    return figures.finish(figure, target)
+    return figures.render(figure, target)
 
 
 def plot_forecasts(
@@ -80,14 +81,14 @@ def plot_forecasts(
     target: Target | None = None,
     title: str = "",
 ) -> Picture:
-    """Draws a series with predictions of it, a panel for each label. A line stands where training ended.
+    """Draws a series and predictions of it, in one panel for each label, with a line where the training data ends.
 
     Args:
       values: the series, [N].
-      predictions: what was predicted for each of its steps, [N], by its label; NaN where there is none.
-      train_steps: how many leading steps were trained on.
-      target: where it is saved as a PNG, if anywhere.
-      title: what stands above it.
+      predictions: by its label, the prediction of each step, [N]; NaN for steps that are not predicted.
+      train_steps: the number of leading steps that were trained on.
+      target: a path or a file open for bytes, to which the picture is saved as a PNG.
+      title: the title of the picture.
     """
     from matplotlib.figure import Figure
 
@@ -103,31 +104,31 @@ def plot_forecasts(
         axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     panels[0].set_title("; ".join(filter(None, [title, f"trained up to step {train_steps}"])), parse_math=False)
     panels[-1].set(xlabel="step")
-    return figures.finish(figure, target)
+    return figures.render(figure, target)
 
 
 def plot_gradient_norms(
     norms: Sequence[float], clip_norm: float, target: Target | None = None, title: str = ""
 ) -> Picture:
-    """Draws the norm of each step's gradients before it was bounded.
+    """Draws the global norm of the gradients at each training step, before clipping.
 
     Args:
-      norms: as in `Trainer.gradient_norms`.
-      clip_norm: the bound, drawn as a line; 0 for none.
-      target: where it is saved as a PNG, if anywhere.
-      title: what stands above it.
+      norms: the norm of each step, as in `Trainer.gradient_norms`.
+      clip_norm: the bound to which they are clipped, drawn as a line; 0 for none.
+      target: a path or a file open for bytes, to which the picture is saved as a PNG.
+      title: the title of the picture.
 
     Raises:
-      UserError: no norm is above zero.
+      UserError: no norm is above 0.
     """
     if not np.any(np.asarray(norms) > 0):
-        raise UserError("expected the norms of a training step at least; got none above zero")
-    figure, axes = figures.axes("training step", "global norm", title)
+        raise UserError("expected the norms of at least one training step; got none above 0")
+    figure, axes = figures.make_axes("training step", "global norm", title)
     axes.plot(range(1, len(norms) + 1), norms, ".", color="0.3", markersize=2, label="norm of the gradients")
     if clip_norm:
         above = 100 * float(np.mean(np.asarray(norms) > clip_norm))
         label = f"bound {clip_norm:g}: {above:.0f}% above, scaled down to it"
         axes.axhline(clip_norm, color="0.1", linestyle="--", linewidth=1, label=label)
-    figures.log_scale(axes)
+    figures.set_log_scale(axes)
     axes.legend(frameon=False)
-    return figures.finish(figure, target)
+    return figures.render(figure, target)

@@ -1,4 +1,4 @@
-"""What all pictures share: one style, readable in grey, and how they are shown and saved."""
+"""The style that all pictures share, readable in shades of grey, and how they are shown and saved."""
 
 import io
 import os
@@ -7,20 +7,20 @@ from typing import Any, BinaryIO
 
 from tfrnn.errors import RunWarning
 
-OTHER_FONTS = (  # with Chinese letters
+CHINESE_FONTS = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "SimHei",
     "Microsoft YaHei", "PingFang SC", "Hiragino Sans GB", "Heiti TC", "Arial Unicode MS",
 )  # fmt: skip
-# Shades and dashes, which tell curves apart without colour.
+# Shade and dashes of each curve, which distinguish curves without colour.
 LINES = [("0.1", "-"), ("0.45", "--"), ("0.1", ":"), ("0.6", "-"), ("0.3", "-."), ("0.7", "--")]
-Target = str | os.PathLike | BinaryIO  # where a picture is saved
+Target = str | os.PathLike | BinaryIO  # a path, or a file open for bytes, to which a picture is saved
 
 
 class Picture:
-    """A drawn picture, which a notebook shows where it is the last value of a cell.
+    """A drawn picture. A notebook shows it if it is the last value of a cell.
 
     Attributes:
-      png: its bytes, as a PNG.
+      png: the picture as bytes in the PNG format.
     """
 
     def __init__(self, png: bytes):
@@ -30,7 +30,7 @@ class Picture:
         return self.png
 
     def save(self, target: Target) -> None:
-        """Writes the PNG to a path, or to a file that is open for bytes. Raises OSError."""
+        """Writes the PNG to a path, or to a file open for bytes. Raises OSError if it cannot be written."""
         if isinstance(target, (str, os.PathLike)):
             with open(target, "wb") as file:
                 file.write(self.png)
@@ -38,18 +38,20 @@ class Picture:
             target.write(self.png)
 
 
-def axes(xlabel: str, ylabel: str, title: str, size: tuple[float, float] = (6, 3.75)) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # without pyplot: no window system, no global state
+def make_axes(xlabel: str, ylabel: str, title: str, size: tuple[float, float] = (6, 3.75)) -> tuple[Any, Any]:
+    """Returns a new figure and its axes; `size` is in inches."""
+    from matplotlib.figure import Figure  # pyplot would need a window system, and has global state
 
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.add_subplot()
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, parse_math=False)  # a file's name may hold a $
+    axes.set_title(title, parse_math=False)  # a title may be the name of a file with a $
     axes.grid(alpha=0.3)
     return figure, axes
 
 
-def log_scale(axes: Any) -> None:
+def set_log_scale(axes: Any) -> None:
+    """Makes the vertical axis logarithmic, with readable labels however small its range is."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     axes.set_yscale("log")
@@ -59,29 +61,29 @@ def log_scale(axes: Any) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def fonts(usual: str) -> list[str]:
-    """The usual font, and those of OTHER_FONTS that are installed, for the letters that it lacks."""
+def font_families(first_choice: str) -> list[str]:
+    """Returns a font, and after it the CHINESE_FONTS that are installed, for the letters that the font lacks."""
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return [usual, *(name for name in OTHER_FONTS if name in installed)]
+    return [first_choice, *(name for name in CHINESE_FONTS if name in installed)]
 
 
-def finish(figure: Any, target: Target | None, tells_missing: bool = False) -> Picture:
-    """The picture, saved where a target is given."""
-    drawn = io.BytesIO()
+def render(figure: Any, target: Target | None, warn_of_missing_letters: bool = False) -> Picture:
+    """Renders a figure as a picture, and saves it if a target is given."""
+    png = io.BytesIO()
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # of a letter that the font lacks, or of values beyond the axes
-        figure.savefig(drawn, dpi=120, format="png")
+        warnings.simplefilter("always")  # about letters that the font lacks, or values outside the axes
+        figure.savefig(png, dpi=120, format="png")
     missing = [str(warning.message) for warning in caught if "missing from" in str(warning.message)]
-    if missing and tells_missing:
+    if missing and warn_of_missing_letters:
         warnings.warn(
-            f"{len(set(missing))} letters are in no font that is installed here, and are boxes in the picture; install "
-            f"one that has them, such as {OTHER_FONTS[0]}",
+            f"{len(set(missing))} letters are in none of the installed fonts, and are drawn as boxes; install a font "
+            f"that has them, such as {CHINESE_FONTS[0]}",
             RunWarning,
             stacklevel=3,
         )
-    picture = Picture(drawn.getvalue())
+    picture = Picture(png.getvalue())
     if target is not None:
         picture.save(target)
     return picture
