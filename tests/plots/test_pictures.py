@@ -78,8 +78,8 @@ def live_over(epochs):
 
 
 def test_the_curve_is_redrawn_in_place(monkeypatch, capfd):
-    monkeypatch.setattr(live_curve, "SHORTEST", 0.0)
-    monkeypatch.setattr(live_curve, "SHARE", 1e9)
+    monkeypatch.setattr(live_curve, "MIN_SECONDS_BETWEEN_DRAWINGS", 0.0)
+    monkeypatch.setattr(live_curve, "MAX_SHARE_OF_TIME", 1e9)
     notebook = Notebook(monkeypatch)
     curve = live_over(3)
     (last,) = notebook.shown
@@ -91,7 +91,7 @@ def test_the_curve_is_redrawn_in_place(monkeypatch, capfd):
 
 def test_drawing_is_held_back(monkeypatch):
     notebook = Notebook(monkeypatch)
-    monkeypatch.setattr(live_curve, "SHORTEST", 1e9)
+    monkeypatch.setattr(live_curve, "MIN_SECONDS_BETWEEN_DRAWINGS", 1e9)
     live_over(5)
     assert notebook.updates == 1  # the end
 

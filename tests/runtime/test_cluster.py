@@ -259,7 +259,7 @@ def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
     started[1].send_signal(signal.SIGTERM)
     (chief, out, err), (status, *texts) = workers.results(started)
     assert (chief, status, texts, out) == (0, 0, ["", ""], ""), err
-    assert "saved\nto go on: " in err
+    assert "saved\nto resume: " in err
     # One device goes on where two stopped, and three after it.
     epochs = len(metrics(tmp_path / "run"))
     more = [*FEW, "--batch_size=4", "--show_every=0", f"--run_dir={tmp_path}/run"]
@@ -298,7 +298,7 @@ def test_workers_with_other_settings_are_refused(tmp_path):
     started = workers.start(1, *FEW, f"--run_dir={tmp_path}/run", config=[first])
     started += workers.start(1, *FEW, "--clip_norm=0.5", config=[second])
     for status, _, err in workers.results(started):
-        assert (status, "1 of 2 have others than the chief" in err) == (2, True), err
+        assert (status, "those of 1 of 2 differ from the chief's" in err) == (2, True), err
     assert not (tmp_path / "run").exists()
 
 

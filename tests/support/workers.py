@@ -56,7 +56,7 @@ def main():
     trainer = trainer_of(strategy)
     if trainer.replicas.is_chief:
         np.savez(sys.argv[1], **found)
-    trainer.replicas.agree([0])  # all end together
+    trainer.replicas.wait_for_all_workers()  # all end together
 
 
 if __name__ == "__main__":
