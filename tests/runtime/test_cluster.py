@@ -1,9 +1,11 @@
 """TF_CONFIG, and several workers on addresses of the loopback interface."""
 
 import json
+import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,8 +16,8 @@ import pytest
 import workers
 import yaml
 from entry_points import SMALL, command, metrics, run, without_timings
+from replica_models import CELLS, strategy_of, trained, trainer_of
 
-from tests.training.test_replicas import CELLS, strategy_of, trained, trainer_of
 from tfrnn import train
 from tfrnn.errors import UserError
 from tfrnn.runtime import cluster
@@ -210,7 +212,8 @@ def test_workers_give_what_one_device_does(count, tmp_path):
     """Every cell, sequential and random."""
     path = tmp_path / "found.npz"
     started = [
-        command("tests.support.workers", str(path), environment={cluster.VARIABLE: c}) for c in workers.configs(count)
+        command("workers", str(path), environment={cluster.VARIABLE: c, "PYTHONPATH": os.pathsep.join(sys.path)})
+        for c in workers.configs(count)
     ]
     results = workers.results(started)
     assert [status for status, *_ in results] == [0] * count, results

@@ -49,8 +49,7 @@ def main():
     threads.set_threads()
     strategy = devices.multi_worker()
     import numpy as np
-
-    from tests.training.test_replicas import CELLS, trained, trainer_of  # which already computes
+    from replica_models import CELLS, trained, trainer_of  # this import already computes
 
     found = {f"{cell}.{i}": x for cell in CELLS for i, x in enumerate(trained(trainer_of(strategy, cell)))}
     trainer = trainer_of(strategy)
