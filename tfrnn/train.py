@@ -123,14 +123,14 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
       UserError: the settings, the text, the run directory or the other workers do not allow to train.
       DivergedError: training diverged.
     """
-    workers = cluster.from_environment() if config.run.strategy == "multi_worker" else None
-    config, text = text_lib.read(config)
-    # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
         raise UserError(
             "--log_dir: expected the package tensorboard, but it is not installed; install it by "
             "`pip install 'tfrnn[tensorboard]'`"
         )
+    workers = cluster.from_environment() if config.run.strategy == "multi_worker" else None
+    config, text = text_lib.read(config)
+    # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     host.check_memory(
         sizes.least_training_bytes(config, len(text.vocabulary)),
         f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
@@ -209,7 +209,7 @@ def _check_same_in_all_workers(config: Config, text: Text, replicas: Any) -> Non
     (num_different,) = replicas.sum_over_workers([int(replicas.broadcast(compared) != compared)])
     if num_different:
         raise UserError(
-            f"--strategy=multi_worker: expected the same settings and text in all workers, but those of "
+            "--strategy=multi_worker: expected the same settings and text in all workers, but those of "
             f"{num_different} of {replicas.num_workers} differ from the chief's; start all of them by the same command"
         )
 

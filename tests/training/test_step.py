@@ -126,7 +126,7 @@ def check_xla(cell, num_steps):
     )
 
 
-QUICK_XLA = ("rnn_scratch", "gru_keras", "lstm_scratch")
+QUICK_XLA = ("gru_keras", "lstm_scratch")
 
 
 @pytest.mark.parametrize("cell", [c if c in QUICK_XLA else pytest.param(c, marks=pytest.mark.slow) for c in CELLS])

@@ -76,7 +76,7 @@ def check_memorises(cell, embedding_dim, text, num_steps, units, epochs):
     assert tfrnn.generate(model, vocabulary, text[:8], len(text) - 8) == text
 
 
-@pytest.mark.parametrize(("cell", "embedding_dim"), [("rnn_keras", 0), ("gru_scratch", 8), ("lstm_keras", 0)])
+@pytest.mark.parametrize(("cell", "embedding_dim"), [("gru_scratch", 8), ("lstm_keras", 0)])
 def test_a_tiny_text_is_memorised(cell, embedding_dim):
     check_memorises(cell, embedding_dim, "the quick brown fox jumps", num_steps=4, units=32, epochs=50)
 
@@ -177,18 +177,18 @@ def test_calls_of_any_number_of_steps_train_the_same_weights(trained, monkeypatc
     trained.restore(start)
 
 
-def test_a_seed_fixes_everything():
+@pytest.mark.parametrize("kind", [pytest.param("sequential", marks=pytest.mark.slow), "random"])
+def test_a_seed_fixes_everything(kind):
     """Weights, dropout and batches. One trainer takes the snapshots of all, which saves tracing."""
     trainers = [trainer_of(seed=seed, dropout=0.3) for seed in (1, 1, 2)]
     starts = [trainer.snapshot() for trainer in trainers]
     assert_identical(starts[0], starts[1])
-    for kind in KINDS:
-        losses = []
-        for start, seed in zip(starts, (1, 1, 2), strict=True):
-            trainers[0].restore(start)
-            losses.append(trainers[0].fit(batches_of(kind, seed=seed), 2).history["loss"])
-        assert losses[0] == losses[1]
-        assert losses[0] != losses[2]
+    losses = []
+    for start, seed in zip(starts, (1, 1, 2), strict=True):
+        trainers[0].restore(start)
+        losses.append(trainers[0].fit(batches_of(kind, seed=seed), 2).history["loss"])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
 
 
 # Stopping and resuming
@@ -220,8 +220,8 @@ def check_resumes(cell, kind, layers):
     expected = first.snapshot()
     second, batches_again = make()
     lengths = [batches.num_batches(epoch) for epoch in range(2)]
-    # In the first epoch, in the second, and between its last batch and its validation.
-    for position in [(0, 2), (1, 3), (1, lengths[1])][: 3 if validation else 2]:
+    # Within an epoch, and between its last batch and its validation.
+    for position in [(1, 3), (1, lengths[1])] if validation else [(0, 2)]:
         first.restore(start)
         stop = StopAfter(sum(lengths[: position[0]]) + position[1])
         first.fit(batches, 3, validation, [stop])
@@ -277,12 +277,14 @@ def test_a_position_after_the_last_batch_is_refused_by_fit(trained):
     trained.restore(before)
 
 
-def test_batches_may_have_another_size_in_another_epoch():
-    trainer, start = trainer_of(), trainer_of(seed=1).snapshot()
-    trainer.fit(batches_of(batch_size=B + 1, num_steps=T + 1), 1)
-    trainer.restore(start)
-    trainer.fit(batches_of(), 1)
-    assert trainer.epoch == 1
+def test_batches_may_have_another_size_in_another_epoch(trained):
+    before, start = trained.snapshot(), trainer_of(seed=1, layers=2).snapshot()
+    trained.fit(batches_of(batch_size=B + 1, num_steps=T + 1), 1)
+    assert trained.epoch == before["position"][0] + 1
+    trained.restore(start)  # with a state of no rows
+    trained.fit(batches_of(), 1)
+    assert trained.epoch == 1
+    trained.restore(before)
 
 
 # Divergence
