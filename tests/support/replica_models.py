@@ -51,10 +51,10 @@ def trainer_of(strategy, cell="rnn_scratch", optimizer="adam", layers=1, dropout
         return tfrnn.Trainer(model, OPTIMIZERS[optimizer](), 0.5, strategy, **kwargs)
 
 
-def trained(trainer):
+def trained(trainer, samplings=tuple(SAMPLINGS), validation=VALIDATION):
     """Losses, weights and state after two epochs of each sampling."""
     results = []
-    for sampling in SAMPLINGS:
-        history = trainer.fit(batches(sampling), EPOCHS, VALIDATION).history
-        results += [history[name] for name in ("loss", "val_loss", "gradient_norm")]
+    for sampling in samplings:
+        history = trainer.fit(batches(sampling), EPOCHS, validation).history
+        results += [history[name] for name in ("loss", "val_loss", "gradient_norm") if name in history]
     return results + [array for name, array in trainer.snapshot().items() if not name.startswith("best")]
