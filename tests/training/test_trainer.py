@@ -328,7 +328,7 @@ def test_a_gpu_has_one_chain_and_xla(monkeypatch):
 
 def test_tensorflows_own_threads_are_warned_of_once(trained, monkeypatch):
     monkeypatch.setattr(threads, "num_cores", lambda: 2)
-    threads.remark_on_threads(devices.one_device())  # no warning: conftest.py has set the threads
+    threads.warn_of_default_threads(devices.one_device())  # no warning: conftest.py has set the threads
     monkeypatch.setattr(threads, "_remarked", False)
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)

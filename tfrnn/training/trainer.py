@@ -165,7 +165,7 @@ class Trainer:
         threads.check_chains(self._chains, batches.batch_size, self.replicas.count)
         if validation:
             self.replicas.rows_per_replica(validation.batch_size, "the batch size of the validation batches")
-        threads.remark_on_threads(self.strategy)
+        threads.warn_of_default_threads(self.strategy)
         last_epoch = self.epoch + epochs
         callback_list = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last_epoch, steps=batches.num_batches(self.epoch)
