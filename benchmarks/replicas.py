@@ -62,7 +62,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     loss = trainer.fit(batches, 1).history["loss"][-1]
     speeds: list[float] = []
     end = time.perf_counter() + seconds
-    while trainer.replicas.agree([int(time.perf_counter() < end)])[0]:
+    while trainer.replicas.sum_over_workers([int(time.perf_counter() < end)])[0]:
         speeds += [s for s in trainer.fit(batches, 1).history["tokens_per_sec"] if s]
     speed = sorted(speeds)[len(speeds) // 2]
     parameters = sum(weight.size for weight in model.get_weights())
@@ -76,7 +76,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     if trainer.replicas.num_workers > 1:
         found["sum_ms"] = {size: sum_ms(trainer.replicas, size) for size in (parameters, *MESSAGES)}
         found["parameters"] = parameters
-    trainer.replicas.agree([0])
+    trainer.replicas.wait_for_all_workers()
     return found if trainer.replicas.is_chief else {}
 
 
@@ -87,10 +87,10 @@ def sum_ms(replicas: Any, size: int) -> float:
     @tf.function(autograph=False)
     def sums(count: tf.Tensor) -> tf.Tensor:
         def body(i: tf.Tensor, values: Any) -> tuple:
-            return i + 1, replicas.run(lambda v: replicas.sum([v / replicas.count])[0], values)
+            return i + 1, replicas.run(lambda v: replicas.all_reduce_sum([v / replicas.count])[0], values)
 
         start = replicas.run(lambda: tf.ones([size]))
-        return replicas.first(tf.while_loop(lambda i, _: i < count, body, (0, start))[1])
+        return replicas.local_value(tf.while_loop(lambda i, _: i < count, body, (0, start))[1])
 
     count = max(5, min(300, 3 * 10**7 // size))
     sums(tf.constant(3))

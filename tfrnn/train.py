@@ -1,11 +1,12 @@
-"""Trains a recurrent language model on a text, and lets it continue that text.
+"""Trains a recurrent language model on a text and continues prefixes with it.
 
-The same command with the same --run_dir goes on where it ended.
+The same command with the same --run_dir resumes training where it stopped.
 """
 
 import contextlib
 import dataclasses
 import faulthandler
+import importlib.util
 import itertools
 import json
 import sys
@@ -32,15 +33,15 @@ EXAMPLES = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Which(Section):
+class RunFlags(Section):
     """The run"""
 
     preset: str = setting(
         presets.DEFAULT_PRESET,
-        "settings of a section of the book; flags beside it win",
+        "settings of a section of the book; other flags override them",
         choices=tuple(presets.PRESETS),
     )
-    run_dir: str = setting("", "its folder; by default a new one in runs/")
+    run_dir: str = setting("", "folder of the run; by default a new one in runs/")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -53,16 +54,16 @@ def main(argv: Sequence[str]) -> None:
 
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("train", __doc__, EXAMPLES)
-    for section in (Which, *config_lib.SECTIONS):
+    for section in (RunFlags, *config_lib.SECTIONS):
         flags.define(section)
     return flags
 
 
 def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
-    """The settings, the preset if one was named, and the run directory if one was."""
+    """Returns the settings, and the preset and the run directory that the flags name; "" for one that they do not."""
     given = make_flags().parse(argv)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
-    config = Config.from_preset(preset or Which.preset, **given)
+    config = Config.from_preset(preset or RunFlags.preset, **given)
     schedule = config.training.schedule
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
@@ -71,17 +72,26 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
 
 
 def default_run_dir(name: str, corpus: str) -> str:
-    """runs/<name>-<corpus>-<time>, one that is not there yet."""
+    """Returns runs/<name>-<corpus>-<time>, with a number at the end if that exists."""
     path = f"runs/{name}-{Path(corpus).stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
-    """Training batches, and validation batches without an offset; None where two tokens are not held out.
+    """Returns the training batches and the validation batches.
 
-    These have as many rows as the training batches if there are two tokens for each, and shorter ones if need be, so
-    that they are the same for any number of replicas.
+    The validation batches have no random offset. They have as many rows as the training batches if the held-out text
+    has two tokens for each row, else fewer, and rows of at most `num_steps` steps.
+
+    Args:
+      config: the settings.
+      text: the training text and the held-out text.
+      replicas: the number of replicas, of which the number of rows is a multiple.
+    Returns:
+      Batches, and Batches or None if fewer than two tokens are held out.
+    Raises:
+      UserError: the held-out text is too short for the replicas.
     """
     from tfrnn.data.batches import random_batches, sequential_batches
 
@@ -94,25 +104,33 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     if not rows:
         raise UserError(
             f"--validation_tokens: {held_out} held-out tokens cannot be divided over {replicas} replicas; hold out "
-            f"{2 * replicas} at the least, or none"
+            f"at least {2 * replicas}, or none"
         )
     num_steps = min(data.num_steps, held_out // rows - 1)
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
-def train(config: Config, run_dir: str, again: str = "") -> None:
-    """Trains as the config says, from where the run directory stands, and prints the closing lines.
+def train(config: Config, run_dir: str, resume_command: str = "") -> None:
+    """Trains a model as the config says, resumes an unfinished run, and prints the closing lines.
 
-    Of several workers the chief alone has the run directory, and prints.
+    If there are several workers, only the chief writes the run directory and prints.
 
     Args:
       config: the settings.
-      run_dir: new, empty, or of a run with the same settings.
-      again: the command to show to someone who interrupts.
+      run_dir: a folder that does not exist, is empty, or holds a run with the same settings.
+      resume_command: the command that is shown to resume an interrupted run.
+    Raises:
+      UserError: the settings, the text, the run directory or the other workers do not allow to train.
+      DivergedError: training diverged.
     """
+    if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
+        raise UserError(
+            "--log_dir: expected the package tensorboard, but it is not installed; install it by "
+            "`pip install 'tfrnn[tensorboard]'`"
+        )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
     config, text = text_lib.read(config)
-    # What is wrong with flags and texts is said before TensorFlow loads and before memory is taken.
+    # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     host.check_memory(
         sizes.min_training_bytes(config, len(text.vocabulary)),
         f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
@@ -123,14 +141,14 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
 
     try:
         threads.set_threads(config.run.cpu_devices)
-        _train(config, text, run_dir, again, _make_strategy(config.run, workers))
+        _train(config, text, run_dir, resume_command, _make_strategy(config.run, workers))
     except (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
         tf.errors.CancelledError,
         tf.errors.InternalError,
         tf.errors.DeadlineExceededError,
-    ) as error:  # what it may say where a worker has gone
+    ) as error:  # what TensorFlow raises if another worker has ended
         if workers is None:
             raise
         raise workers.connection_lost(error) from None
@@ -141,9 +159,9 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
         return {"one_device": devices.one_device, "mirrored": devices.mirrored}[settings.strategy](settings.device)
 
     if workers.rank == 0:
-        messages.note(f"waiting for {len(workers.addresses)} workers, {settings.worker_timeout:g} seconds at most")
+        messages.note(f"waiting for {len(workers.addresses)} workers, at most {settings.worker_timeout:g} seconds")
     workers.wait_for_all(settings.worker_timeout)
-    # One that dies at this very moment would be waited for by TensorFlow, where no signal and no thread comes through.
+    # TensorFlow would wait forever for a worker that dies at this moment, and no signal or Python thread can end that.
     faulthandler.dump_traceback_later(settings.worker_timeout, exit=True)
     try:
         return devices.multi_worker(settings.device)
@@ -151,26 +169,26 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
         faulthandler.cancel_dump_traceback_later()
 
 
-def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) -> None:
+def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
     from tfrnn.runs.run_dir import RunDir
     from tfrnn.training.replicas import Replicas
     from tfrnn.training.training_run import TrainingRun
 
     replicas = Replicas(strategy)
-    _check_alike(config, text, replicas)
+    _check_same_in_all_workers(config, text, replicas)
     with RunDir(run_dir) if replicas.is_chief else contextlib.nullcontext() as run:
         if run and run.begun_before:
             run.check_same(config, text.vocabulary)
         if run:
-            for note in text.notes:
-                messages.note(note)
+            for remark in text.remarks:
+                messages.note(remark)
         batches, validation = make_batches(config, text, replicas.count)
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)
         try:
             finished = training.go_on()
-        except DivergedError:  # in all of them
-            replicas.agree([0])
+        except DivergedError:  # in all workers
+            replicas.wait_for_all_workers()
             if run:
                 raise
             sys.exit(2)
@@ -178,25 +196,26 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
             training.report()
         elif run:
             messages.note(f"interrupted after {training.where}; saved")
-            messages.show_next_steps({"go on": again})
-        replicas.agree([0])  # no worker ends before the chief has, whose end it would be taken for
+            messages.show_next_steps({"resume": resume_command})
+        replicas.wait_for_all_workers()  # a worker that ended first would look to the chief like one that died
 
 
-def _check_alike(config: Config, text: Text, replicas: Any) -> None:
-    """Raises UserError, in all workers, where some have another text or other settings than the chief."""
-    alone = {*vars(config.run), "chains", "jit_compile", "corpus"}  # another path may lead to the same text
-    settings = {name: value for name, value in config.flat().items() if name not in alone}
-    own = json.dumps([settings, text.sha256, text.vocabulary.id_to_token]).encode()
-    (others,) = replicas.agree([int(replicas.broadcast(own) != own)])
-    if others:
+def _check_same_in_all_workers(config: Config, text: Text, replicas: Any) -> None:
+    """Raises UserError in all workers if the text or the settings of some worker differ from the chief's."""
+    # These may differ; the same text may lie at another path, and its hash is compared.
+    excluded = {*vars(config.run), "chains", "jit_compile", "corpus"}
+    settings = {name: value for name, value in config.flat().items() if name not in excluded}
+    compared = json.dumps([settings, text.sha256, text.vocabulary.id_to_token]).encode()
+    (num_different,) = replicas.sum_over_workers([int(replicas.broadcast(compared) != compared)])
+    if num_different:
         raise UserError(
-            f"--strategy=multi_worker: expected the same settings and text in all workers, but {others} of "
-            f"{replicas.num_workers} have others than the chief; start all of them by the same command"
+            "--strategy=multi_worker: expected the same settings and text in all workers, but those of "
+            f"{num_different} of {replicas.num_workers} differ from the chief's; start all of them by the same command"
         )
 
 
 def _make_trainer(config: Config, text: Text, batches: Any, strategy: Any) -> Any:
-    """A trainer that has not begun."""
+    """Returns a trainer with a new model, before its first step."""
     from tfrnn.models.building import build_language_model
     from tfrnn.training import optimizers
     from tfrnn.training.trainer import Trainer

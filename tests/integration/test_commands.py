@@ -330,12 +330,12 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert "-m tfrnn.train" in err.split("to go on: ")[1]
+    assert "-m tfrnn.train" in err.split("to resume: ")[1]
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert re.fullmatch(r"rnn-sample-\d{8}-\d{6}", run_dir.name)
     done = len(metrics(run_dir))
     assert 3 <= done < 600
-    again = err.split("to go on: ")[1].split()
+    again = err.split("to resume: ")[1].split()
     epochs = str(done + 4)
     for arguments in ([*again[3:], f"--epochs={epochs}"], [*flags, f"--epochs={epochs}", "--run_dir=whole"]):
         process = command("tfrnn.train", *arguments, "--show_every=0", cwd=tmp_path)

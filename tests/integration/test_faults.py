@@ -211,7 +211,7 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
         first.send_signal(signal.SIGTERM)
         _, err = first.communicate(timeout=60)
     assert first.returncode == 0
-    assert "to go on: " in err
+    assert "to resume: " in err
     assert run(train.main, *SMALL, "--epochs=1", f"--run_dir={tmp_path}/run")[0] == 0
 
 
@@ -315,7 +315,7 @@ def test_a_run_is_left_to_others_after_an_error(tmp_path):
 
 def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_path):
     """It comes after this worker has said that it wishes to go on."""
-    agree = replicas.Replicas.agree
+    agree = replicas.Replicas.sum_over_workers
     sent = []
 
     def interrupted(self, numbers):
@@ -324,9 +324,9 @@ def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_pa
             sent.append(os.kill(os.getpid(), signal.SIGTERM))
         return agreed
 
-    with mock.patch.object(trainer.Replicas, "agree", interrupted):
+    with mock.patch.object(trainer.Replicas, "sum_over_workers", interrupted):
         status, out, err = run(train.main, *FEW, "--epochs=2000", f"--run_dir={tmp_path}/run")
-    assert (status, out, "saved\nto go on: " in err) == (0, "", True), err
+    assert (status, out, "saved\nto resume: " in err) == (0, "", True), err
 
 
 def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):

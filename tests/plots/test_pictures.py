@@ -128,8 +128,8 @@ def live_over(epochs):
 
 
 def test_a_notebook_shows_one_curve_that_is_redrawn_in_place(monkeypatch, capfd):
-    monkeypatch.setattr(live_curve, "SHORTEST", 0.0)
-    monkeypatch.setattr(live_curve, "SHARE", 1e9)
+    monkeypatch.setattr(live_curve, "MIN_SECONDS_BETWEEN_DRAWINGS", 0.0)
+    monkeypatch.setattr(live_curve, "MAX_SHARE_OF_TIME", 1e9)
     notebook = Notebook(monkeypatch)
     curve = live_over(3)
     (last,) = notebook.shown
@@ -141,7 +141,7 @@ def test_a_notebook_shows_one_curve_that_is_redrawn_in_place(monkeypatch, capfd)
 
 def test_the_curve_is_not_redrawn_more_often_than_allowed(monkeypatch):
     notebook = Notebook(monkeypatch)
-    monkeypatch.setattr(live_curve, "SHORTEST", 1e9)
+    monkeypatch.setattr(live_curve, "MIN_SECONDS_BETWEEN_DRAWINGS", 1e9)
     live_over(5)
     assert notebook.updates == 1  # at the end
 

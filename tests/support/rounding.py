@@ -17,6 +17,7 @@ import numpy as np
 
 # Eigen, XLA and numpy approximate tanh, the sigmoid and exp within a few units in the last place.
 ACTIVATION_ROUNDINGS = 16
+EPS = float(np.finfo(np.float32).eps)
 
 
 def recurrence_roundings(num_steps: int, input_size: int, units: int, batch_size: int = 1, num_layers: int = 1) -> int:
@@ -47,6 +48,13 @@ def assert_equal_up_to_rounding(actual, expected, roundings: int) -> None:
         if not error <= bound:  # also if it is not a number
             failures.append(f"tensor {i} of shape {e.shape}: differs by {error:.2g}, bound {bound:.2g}")
     assert not failures, "; ".join(failures)
+
+
+def assert_identical(actual, expected) -> None:
+    """Asserts that two nested structures of tensors or arrays are equal to the bit."""
+    keras.tree.assert_same_structure(actual, expected)
+    for a, e in zip(*map(_arrays, (actual, expected)), strict=True):
+        np.testing.assert_array_equal(a, e)
 
 
 def finite_difference_bound(delta: float, roundings: int, value: float) -> float:

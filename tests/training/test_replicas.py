@@ -1,12 +1,15 @@
-"""Replicas on logical devices of this machine's CPU: what several compute is what one does."""
+"""Several replicas, on logical devices of this machine's CPU, compute what one device computes."""
 
-from unittest import mock
+import functools
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
-from absl.testing import parameterized
+from all_cells import CELLS
 from entry_points import run
+from replica_models import IDS, NUM_TERMS, OPTIMIZERS, SAMPLINGS, B, H, T, V, batches, strategy_of, trained, trainer_of
+from rounding import assert_equal_up_to_rounding, assert_identical
 
 import tfrnn
 from tfrnn import train
@@ -15,197 +18,199 @@ from tfrnn.runs import checkpoints
 from tfrnn.runtime import threads
 from tfrnn.training import step
 from tfrnn.training import trainer as trainer_module
-from tfrnn.training.replicas import Replicas
 
-T, B, UNITS, V = 3, 12, 7, 9
-IDS = np.random.default_rng(0).integers(1, V, 400)
-CELLS = {
-    "rnn": tfrnn.RNNCell,
-    "gru": tfrnn.GRUCell,
-    "lstm": tfrnn.LSTMCell,
-    "keras_rnn": keras.layers.SimpleRNNCell,
-    "keras_gru": keras.layers.GRUCell,
-    "keras_lstm": keras.layers.LSTMCell,
-}
+# The same results as one device
 
 
-def strategy_of(count):
-    if count == 1:
-        return tf.distribute.OneDeviceStrategy("/CPU:0")
-    # Collective operations, the default, know one set of devices in a process.
-    return tf.distribute.MirroredStrategy([f"/CPU:{i}" for i in range(count)], tf.distribute.ReductionToOneDevice())
+@functools.cache
+def outcome(count, cell, **kwargs):
+    """A trainer of `count` replicas, its first snapshot, and what it has trained."""
+    trainer = trainer_of(strategy_of(count), cell, **kwargs)
+    return trainer, trainer.snapshot(), trained(trainer)
 
 
-def trainer_of(strategy, cell="rnn", optimizer="Adam", layers=1, dropout=0.0, **kwargs):
-    keras.utils.set_random_seed(0)
-    with strategy.scope():
-        rnn = tfrnn.RNN([CELLS[cell](UNITS) for _ in range(layers)], dropout=dropout)
-        model = tfrnn.LanguageModel(rnn, V)
-        return tfrnn.Trainer(model, getattr(keras.optimizers, optimizer)(0.01), 0.5, strategy, **kwargs)
+def check_same_as_one_device(count, cell, jit_compile=False, **kwargs):
+    _, _, expected = outcome(1, cell, jit_compile=False, **kwargs)
+    _, _, actual = outcome(count, cell, jit_compile=jit_compile, **kwargs)
+    # With Adam and its like, an error of a gradient becomes one of a weight, multiplied by at most rate / epsilon.
+    assert_equal_up_to_rounding(actual, expected, num_terms=10 * NUM_TERMS)
 
 
-def batches(sampling):
-    return {"sequential": tfrnn.sequential_batches, "random": tfrnn.random_batches}[sampling](IDS, B, T, seed=3)
+QUICK = [("rnn_scratch", 2)]  # test_a_run_resumes_with_another_number_of_replicas has four
 
 
-VALIDATION = tfrnn.sequential_batches(IDS[:150], B, T, random_offset=False)
-BOTH = ("sequential", "random")
+@pytest.mark.parametrize(
+    ("cell", "count"),
+    QUICK + [pytest.param(c, n, marks=pytest.mark.slow) for c in CELLS for n in (2, 4) if (c, n) not in QUICK],
+)
+def test_replicas_compute_what_one_device_does(cell, count):
+    check_same_as_one_device(count, cell)
 
 
-def trained(trainer):
-    """What comes of two epochs of each sampling: losses, weights, state."""
-    found = []
-    for sampling in BOTH:
-        history = trainer.fit(batches(sampling), 2, VALIDATION).history
-        found += [history[name] for name in ("loss", "val_loss", "gradient_norm")]
-    return found + [array for name, array in trainer.snapshot().items() if not name.startswith("best")]
+def test_replicas_of_a_cell_with_two_states_compute_what_one_device_does_with_weight_decay():
+    results = []
+    for count in (1, 2):
+        trainer = trainer_of(strategy_of(count), "lstm_keras", "adamw")
+        results.append(trained(trainer, ["random"], validation=None))
+    assert_equal_up_to_rounding(*results, num_terms=10 * NUM_TERMS)
 
 
-class ReplicasTest(parameterized.TestCase, tf.test.TestCase):
-    @parameterized.parameters(*CELLS)
-    def test_replicas_compute_what_one_device_does(self, cell):
-        expected = trained(trainer_of(strategy_of(1), cell))
-        for count in (2, 4):
-            for one, other in zip(expected, trained(trainer_of(strategy_of(count), cell)), strict=True):
-                self.assertAllClose(one, other, 1e-4, 1e-5)
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_replicas_compute_what_one_device_does_with_each_optimizer(optimizer):
+    check_same_as_one_device(2, "gru_scratch", optimizer=optimizer, layers=2)
 
-    @parameterized.parameters("SGD", "RMSprop", "AdamW")
-    def test_so_they_do_with_each_optimizer(self, optimizer):
-        results = [trained(trainer_of(strategy_of(count), optimizer=optimizer, layers=2)) for count in (1, 2)]
-        for one, other in zip(*results, strict=True):
-            self.assertAllClose(one, other, 1e-3, 1e-4)  # those that divide by small gradients magnify rounding
 
-    def test_so_they_do_under_xla(self):
-        results = [trained(trainer_of(strategy_of(n), jit_compile=n > 1)) for n in (1, 2)]
-        for one, other in zip(*results, strict=True):
-            self.assertAllClose(one, other, 1e-4, 1e-5)
+@pytest.mark.parametrize("cell", [c if c == "rnn_scratch" else pytest.param(c, marks=pytest.mark.slow) for c in CELLS])
+def test_replicas_under_xla_compute_what_one_device_does(cell):
+    check_same_as_one_device(2, cell, jit_compile=True)
 
-    def test_all_replicas_have_the_same_weights(self):
-        strategy = strategy_of(2)
-        trainer = trainer_of(strategy, dropout=0.5, layers=2)
-        trainer.fit(batches("sequential"), 2)
-        for variable in [*trainer.model.variables, *trainer.optimizer.variables]:
-            first, second = strategy.experimental_local_results(variable.value)
-            self.assertAllEqual(first, second)
 
-    def test_the_replicas_dropout_differs(self):
-        replicas = Replicas(strategy_of(2))
-        trainer = trainer_of(replicas.strategy, dropout=0.5, layers=2)
-        batch = next(iter(batches("sequential").epoch(0)))
-        same = tf.repeat(batch.inputs[:, :1], B // 2, 1)
+def test_a_run_resumes_with_another_number_of_replicas():
+    (alone, start, _), (second, _, _) = (outcome(count, "rnn_scratch", jit_compile=False) for count in (1, 2))
+    first = trainer_of(strategy_of(4), jit_compile=False)
+    alone.restore(start)
+    alone.fit(batches(), 4)
+    first.fit(batches(), 2)
+    second.restore(first.snapshot())
+    second.fit(batches(), 2)
+    assert_equal_up_to_rounding(second.model.get_weights(), alone.model.get_weights(), num_terms=10 * NUM_TERMS)
 
-        @tf.function
-        def losses():
-            def in_replica():
-                number = tf.distribute.get_replica_context().replica_id_in_sync_group
-                own = tfrnn.Batch(same, same, tf.fill([B // 2], True))
-                state = trainer.model.initial_state(B // 2)
-                return step.gradients(trainer.model, tfrnn.cross_entropy, own, state, replicas=2, replica=number).loss
 
-            return replicas.strategy.experimental_local_results(replicas.run(in_replica))
+# Dropout, resuming and diverging
 
-        first, second = losses()
-        self.assertNotAllClose(first, second)
 
-    def test_going_on_is_as_if_it_had_not_been_stopped(self):
-        """In the middle of an epoch, with dropout; the snapshot goes through the bytes of a checkpoint."""
-        data = batches("sequential")
-        whole = trainer_of(strategy_of(2), "gru", dropout=0.5, layers=2)
-        whole.fit(data, 3)
+@pytest.fixture(scope="module")
+def with_dropout():
+    """A trainer of two replicas with dropout."""
+    return trainer_of(strategy_of(2), "rnn_scratch", dropout=0.5)
 
-        class Stop(keras.callbacks.Callback):
-            def on_train_batch_end(self, batch, logs=None):
-                if (self.params["steps"], batch) == (data.num_batches(1), 2):
-                    self.model.stop_training = True
 
-        with mock.patch.object(trainer_module, "CALL_SECONDS", 0.0):
-            first = trainer_of(strategy_of(2), "gru", dropout=0.5, layers=2)
-            first.fit(data, 3, callbacks=[Stop()])
-        self.assertGreater(first.batch, 0)
-        second = trainer_of(strategy_of(2), "gru", dropout=0.5, layers=2)
-        second.restore(checkpoints.unpack(bytes(checkpoints.pack(first.snapshot()))))
-        second.fit(data, 3 - second.epoch)
-        for name, array in whole.snapshot().items():
-            self.assertAllEqual(array, second.snapshot()[name], name)
+class StopAfter(keras.callbacks.Callback):
+    """Stops training after a number of calls."""
 
-    def test_another_number_of_replicas_goes_on(self):
-        data = batches("sequential")
-        alone, first = trainer_of(strategy_of(1)), trainer_of(strategy_of(4))
-        alone.fit(data, 4)
-        first.fit(data, 2)
-        second = trainer_of(strategy_of(2))
-        second.restore(first.snapshot())
-        second.fit(data, 2)
-        self.assertAllClose(alone.model.get_weights(), second.model.get_weights(), 1e-4, 1e-5)
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
 
-    def test_a_cell_may_keep_numbers_of_its_own(self):
-        """A counter and a moving average, which are no weights of an optimizer; a frozen weight is left alone."""
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls -= 1
+        self.model.stop_training = self.calls == 0
 
-        class Counting(tfrnn.RNNCell):
-            def build(self, input_shape):
-                super().build(input_shape)
-                self.seen = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False)
-                self.average = self.add_weight(shape=(), initializer="zeros", trainable=False)
-                self.frozen = self.add_weight(shape=(), initializer="ones", trainable=False)
 
-            def call(self, inputs, states, training=False):
-                outputs, states = super().call(inputs, states)
-                if training:
-                    self.seen.assign(self.seen + 1)
-                    self.average.assign(0.9 * self.average + 0.1 * keras.ops.mean(outputs) * self.frozen)
-                return outputs, states
+def test_resumed_training_equals_uninterrupted_training_and_replicas_stay_alike(with_dropout, monkeypatch):
+    """In the middle of an epoch, with dropout; the snapshot goes through the bytes of a checkpoint."""
+    monkeypatch.setattr(trainer_module, "CALL_SECONDS", 0.0)  # a step per call
+    data, first = batches(), with_dropout
+    start = first.snapshot()
+    first.fit(data, 3)
+    expected = first.snapshot()
+    first.restore(start)
+    first.fit(data, 3, callbacks=[StopAfter(data.num_batches(0) + 2)])
+    assert first.position == (1, 2)
+    second = trainer_of(strategy_of(2), "rnn_scratch", dropout=0.5)
+    second.restore(checkpoints.unpack(bytes(checkpoints.pack(first.snapshot()))))
+    second.fit(data, 3 - second.epoch)
+    assert_identical(second.snapshot(), expected)
+    for variable in [*second.model.variables, *second.optimizer.variables]:
+        on_first, on_second = second.strategy.experimental_local_results(variable.value)
+        assert_identical(on_first, on_second)
 
-        results = []
-        for count in (1, 2):
-            with strategy_of(count).scope(), mock.patch.dict(CELLS, counting=Counting):
-                trainer = trainer_of(tf.distribute.get_strategy(), "counting", chains=1)
-                trainer.fit(batches("sequential"), 1)
-            cell = trainer.model.rnn.cells[0]
-            results.append([cell.seen.numpy(), cell.average.numpy(), cell.frozen.numpy()])
-        self.assertEqual(results[0][0], T * batches("sequential").num_batches(0))
-        self.assertAllClose(*results)
 
-    def test_a_batch_that_diverges_leaves_all_as_it_was(self):
-        trainer = trainer_of(strategy_of(2), optimizer="SGD", dropout=0.5, layers=2)
-        trainer.fit(batches("sequential"), 1)
-        trainer.model.layers[-1].bias.assign(np.full(V, np.inf, np.float32))
-        before = trainer.snapshot()
-        with self.assertRaisesRegex(UserError, "training diverged"):
-            trainer.fit(batches("sequential"), 1)
-        for name, array in trainer.snapshot().items():
-            if name.startswith(("weights", "optimizer", "generators")):
-                self.assertAllEqual(array, before[name], name)
+def test_a_batch_that_diverges_changes_nothing_in_any_replica(with_dropout):
+    with_dropout.model.layers[-1].bias.assign(np.full(V, np.inf, np.float32))
+    before = with_dropout.snapshot()
+    with pytest.raises(UserError, match="training diverged"):
+        with_dropout.fit(batches(), 1)
+    after = with_dropout.snapshot()
+    names = [name for name in before if name.startswith(("weights", "optimizer", "generators"))]
+    assert_identical([after[name] for name in names], [before[name] for name in names])
 
-    def test_what_cannot_be_divided_is_refused_with_the_numbers(self):
-        trainer = trainer_of(strategy_of(4))
-        with self.assertRaisesRegex(UserError, "--batch_size=10 cannot be divided evenly over 4 replicas.* such as 8"):
-            trainer.fit(tfrnn.sequential_batches(IDS, 10, T), 1)
-        with self.assertRaisesRegex(UserError, "validation batches=3 cannot be divided evenly over 4"):
-            trainer.fit(batches("random"), 1, tfrnn.sequential_batches(IDS, 3, T))
-        with self.assertRaisesRegex(UserError, "cannot be cut into --chains=2 equal slices for each of 4 replicas"):
-            trainer_of(strategy_of(4), chains=2).fit(batches("random"), 1)
 
-    def test_rows_of_a_worker_are_those_of_the_whole_batch(self):
-        for sampling in BOTH:
-            data = batches(sampling)
-            whole, part = (next(iter(data.from_position(1, 2, rows))) for rows in (None, range(3, 9)))
-            self.assertAllEqual(whole.inputs[:, 3:9], part.inputs)
-            self.assertAllEqual(whole.targets[:, 3:9], part.targets)
-            self.assertAllEqual(whole.reset[3:9], part.reset)
+def test_replicas_draw_different_dropout(with_dropout):
+    """The same rows in both replicas have different losses."""
+    replicas, model = with_dropout.replicas, with_dropout.model
+    rows = tf.ones([T, B // 2], tf.int32)
+    batch = tfrnn.Batch(rows, rows, tf.fill([B // 2], True))
+    model.set_weights([np.linspace(-1, 1, w.size, dtype=w.dtype).reshape(w.shape) for w in model.get_weights()])
 
-    def test_chains_are_cores_of_a_replica(self):
-        with mock.patch.object(threads, "num_cores", return_value=4):
-            self.assertEqual(threads.num_chains(64, strategy_of(2)), 2)
-            self.assertEqual(threads.num_chains(64, strategy_of(4)), 1)
+    @tf.function(autograph=False)
+    def losses():
+        def in_replica():
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            state = model.initial_state(B // 2)
+            return step.compute_gradients(
+                model, tfrnn.cross_entropy, batch, state, replicas=replicas.count, replica=number
+            ).loss
 
-    def test_the_command_trains_on_all_devices(self):
-        folder = self.create_tempdir().full_path
-        flags = ["--units=8", "--batch_size=8", "--num_steps=5", "--max_tokens=400", "--validation_tokens=100"]
-        flags += ["--epochs=2", "--strategy=mirrored", f"--run_dir={folder}/run"]
-        status, out, err = run(train.main, *flags)
-        self.assertEqual(status, 0, err)
-        devices = len(tf.config.list_logical_devices("CPU"))
-        self.assertIn(f"tokens/sec on {devices} x /CPU:0\n", out)
-        status, _, err = run(train.main, *flags[:-2], "--strategy=one_device", "--epochs=3", flags[-1])
-        self.assertEqual(status, 0, err)
-        self.assertIn(f"1 chains, XLA off, {devices} replicas before", err)
+        return replicas.strategy.experimental_local_results(replicas.run(in_replica))
+
+    first, second = losses()
+    assert abs(float(first) - float(second)) > 1e-3  # far above rounding
+
+
+class CountingCell(tfrnn.RNNCell):
+    """Has a counter and a moving average, which no optimizer changes, and a frozen weight."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.calls = self.add_weight(shape=(), dtype="int32", initializer="zeros", trainable=False)
+        self.average = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        self.frozen = self.add_weight(shape=(), initializer="ones", trainable=False)
+
+    def call(self, inputs, states, training=False):
+        outputs, states = super().call(inputs, states)
+        if training:
+            self.calls.assign(self.calls + 1)
+            self.average.assign(0.9 * self.average + 0.1 * keras.ops.mean(outputs) * self.frozen)
+        return outputs, states
+
+
+def test_a_cell_may_keep_values_of_its_own():
+    results = []
+    for count in (1, 2):
+        trainer = trainer_of(strategy_of(count), CountingCell, chains=1)
+        trainer.fit(batches(), 1)
+        (cell,) = trainer.model.rnn.cells
+        results.append([cell.calls.numpy(), cell.average.numpy(), cell.frozen.numpy()])
+    one, two = results
+    num_calls = T * batches().num_batches(0)
+    assert one[0] == two[0] == num_calls
+    assert_equal_up_to_rounding(two, one, num_terms=num_calls * B * H)
+
+
+# Rows, workers and the command
+
+
+def test_rows_that_cannot_be_divided_are_refused_with_the_numbers():
+    trainer = trainer_of(strategy_of(4))
+    with pytest.raises(UserError, match=r"--batch_size=10 cannot be divided evenly over 4 replicas.* such as 8"):
+        trainer.fit(tfrnn.sequential_batches(IDS, 10, T), 1)
+    with pytest.raises(UserError, match="validation batches=3 cannot be divided evenly over 4"):
+        trainer.fit(batches("random"), 1, tfrnn.sequential_batches(IDS, 3, T))
+    with pytest.raises(UserError, match="cannot be cut into --chains=2 equal slices for each of 4 replicas"):
+        trainer_of(strategy_of(4), chains=2).fit(batches("random"), 1)
+
+
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_the_rows_of_a_worker_are_those_of_the_whole_batch(sampling):
+    data = batches(sampling)
+    whole, part = (next(iter(data.from_position(1, 2, rows))) for rows in (None, range(3, 9)))
+    assert_identical(tuple(part), (whole.inputs[:, 3:9], whole.targets[:, 3:9], whole.reset[3:9]))
+
+
+def test_chains_share_the_cores_among_the_replicas(monkeypatch):
+    monkeypatch.setattr(threads, "num_cores", lambda: 4)
+    assert [threads.num_chains(64, strategy_of(count)) for count in (2, 4)] == [2, 1]
+
+
+def test_the_command_trains_on_all_devices_and_resumes_on_one(tmp_path):
+    flags = ["--units=4", "--batch_size=8", "--num_steps=2", "--max_tokens=200", "--validation_tokens=0"]
+    flags += ["--show_every=0", f"--run_dir={tmp_path}/run"]
+    status, out, err = run(train.main, *flags, "--epochs=1", "--strategy=mirrored")
+    assert status == 0, err
+    devices = len(tf.config.list_logical_devices("CPU"))
+    assert f"tokens/sec on {devices} x /CPU:0\n" in out
+    status, _, err = run(train.main, *flags, "--epochs=2", "--strategy=one_device")
+    assert status == 0, err
+    assert f"1 chains, XLA off, {devices} replicas before" in err

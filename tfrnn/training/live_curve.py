@@ -1,4 +1,4 @@
-"""The perplexity curve while a model trains."""
+"""The perplexity curve in a notebook, redrawn while a model trains."""
 
 import sys
 import time
@@ -7,12 +7,12 @@ from typing import Any
 from tfrnn.plots.curves import plot_perplexity
 from tfrnn.training.progress import Progress
 
-SHORTEST = 0.5  # seconds between two drawings
-SHARE = 0.1  # of the time, at most, that drawing takes
+MIN_SECONDS_BETWEEN_DRAWINGS = 0.5
+MAX_SHARE_OF_TIME = 0.1  # that drawing takes
 
 
 def in_notebook() -> bool:
-    """Whether pictures can be shown: in Jupyter or Colab, not in a terminal."""
+    """Returns whether pictures can be shown: True in Jupyter and Colab, False in a terminal."""
     ipython = sys.modules.get("IPython")
     return hasattr(ipython and ipython.get_ipython(), "kernel")
 
@@ -20,10 +20,10 @@ def in_notebook() -> bool:
 class LiveCurve(Progress):
     """A Keras callback for `Trainer.fit` of a language model that redraws its perplexity in place in a notebook.
 
-    The curve of the training text is drawn through, that of the validation batches dashed. Elsewhere a progress bar
-    takes its place. Pass it as
-    `trainer.fit(batches, 200, validation=held_out, callbacks=[tfrnn.LiveCurve()])`. Drawing
-    is held back to a tenth of the time, and does not count in tokens per second.
+    The curve of the training text is solid, that of the validation batches dashed. Outside of a notebook it shows a
+    progress bar instead. Drawing takes at most a tenth of the time and is not counted in tokens per second.
+
+    Example: `trainer.fit(batches, 200, validation=held_out, callbacks=[tfrnn.LiveCurve()])`
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class LiveCurve(Progress):
     def on_train_begin(self, logs: Any = None) -> None:
         super().on_train_begin(logs)
         self._rows: list[dict[str, Any]] = []
-        self._shown: Any = None  # where in the notebook
+        self._display_handle: Any = None  # the output cell that is updated
         self._next_drawing = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -64,10 +64,10 @@ class LiveCurve(Progress):
             last = self._rows[-1]
             speed = f", {last['tokens_per_sec']:,.0f} tokens/sec" if last.get("tokens_per_sec") else ""
             title = f"training perplexity {last['perplexity']:.2f} after epoch {last['epoch']}{speed}"
-            picture = plot_perplexity(self._rows, title=title, epochs=max(self.params["epochs"], last["epoch"]))
-            if self._shown:
-                self._shown.update(picture)
+            figure = plot_perplexity(self._rows, title=title, epochs=max(self.params["epochs"], last["epoch"]))
+            if self._display_handle:
+                self._display_handle.update(figure)
             else:
-                self._shown = display(picture, display_id=True)
+                self._display_handle = display(figure, display_id=True)
         now = time.perf_counter()
-        self._next_drawing = now + max(SHORTEST, (now - start) / SHARE)
+        self._next_drawing = now + max(MIN_SECONDS_BETWEEN_DRAWINGS, (now - start) / MAX_SHARE_OF_TIME)

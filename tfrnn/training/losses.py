@@ -1,6 +1,6 @@
-"""Losses, summed over a batch: the mean is taken once, over all tokens.
+"""Losses, summed over a batch; the trainer divides their sum over an epoch by the number of tokens once.
 
-Letters: T num_steps, B batch_size, V vocab_size, D values of a step.
+Letters: T num_steps, B batch_size, V vocab_size, D values per step.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,20 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (outputs, targets) -> the 
 
 
 def cross_entropy(logits: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Softmax cross entropy from logits [T, B, V] and targets, int [T, B], summed, in nats: a scalar."""
+    """Returns the softmax cross entropy, summed over steps and rows: a scalar, in nats.
+
+    Args:
+      logits: float [T, B, V].
+      targets: int [T, B].
+    """
     return tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
 
 
 def squared_error(predictions: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Squares of the differences, summed: a scalar, in the square of the series' unit. Both are [T, B, D]."""
+    """Returns the sum of the squared differences: a scalar, in the square of the series' unit.
+
+    Args:
+      predictions: float [T, B, D].
+      targets: float [T, B, D].
+    """
     return tf.reduce_sum(tf.square(predictions - targets))

@@ -1,4 +1,4 @@
-"""Keras's optimizers by name, and schedules of their learning rate."""
+"""Keras's optimizers by name, with schedules of their learning rate."""
 
 from typing import Any
 
@@ -9,7 +9,12 @@ from tfrnn.config import sections
 
 @keras.saving.register_keras_serializable("tfrnn")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises from zero in `steps` steps, to go on as `after` says, a number or a schedule."""
+    """A learning rate that rises linearly from 0 during the first `steps` steps and then follows `after`.
+
+    Args:
+      after: the learning rate after the warm-up: a number, or a schedule whose step 0 is the first step after it.
+      steps: the number of steps of the warm-up.
+    """
 
     def __init__(self, after: Any, steps: int):
         self.after, self.steps = after, steps
@@ -30,10 +35,14 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.optimizers.Optimizer:
-    """Keras's optimizer by its name in config.OPTIMIZERS, with the schedule of its learning rate.
+    """Returns the Keras optimizer that the settings name, with its learning rate schedule.
 
-    In `total_steps`, warm-up included, cosine (Loshchilov and Hutter, 2017) and exponential fall to the share
-    `decay_to`. Plateau is a callback's (Keras's ReduceLROnPlateau), so constant here.
+    The schedules cosine (Loshchilov and Hutter, 2017) and exponential fall from `learning_rate` to
+    `decay_to * learning_rate`. The schedule plateau is constant here: a callback (`Plateau`) lowers it.
+
+    Args:
+      settings: `optimizer`, a name in `sections.OPTIMIZERS`, `learning_rate`, `schedule`, `decay_to`, `warmup_steps`.
+      total_steps: the number of steps of the whole training, warm-up included.
     """
     name, arguments = sections.OPTIMIZERS[settings.optimizer]
     rate: Any = settings.learning_rate

@@ -1,8 +1,8 @@
-"""One training step and one evaluation step, and many of them in one call.
+"""One training step, one evaluation step, and loops that make many of them in one call.
 
 Letters: T num_steps, B batch_size, V vocab_size.
-A step is a function of a batch and a state: the state comes out of one step and goes into the next, and the gradient
-ends where the step begins.
+A step is a function of a batch and a state. The state that it returns is an input of the next step, and gradients do
+not flow back into earlier steps.
 """
 
 import contextlib
@@ -17,80 +17,95 @@ from tfrnn.layers.state import State, join_rows, split_rows
 from tfrnn.training.losses import Loss
 from tfrnn.training.replicas import Replicas
 
-_APART = 7919  # between the seeds of two replicas' generators
+_SEED_DIFFERENCE = 7919  # between the dropout seeds of replicas r and r + 1
 
 
 class Sums(NamedTuple):
-    """What an epoch adds up; the mean loss is exact however the epoch is cut into calls."""
+    """Sums over the batches of an epoch, from which the mean loss is exact however the epoch is cut into calls."""
 
     loss: tf.Tensor  # float64, nats
     tokens: tf.Tensor  # float64
 
     @classmethod
     def zero(cls) -> "Sums":
+        """Returns the sums before the first batch."""
         return cls(tf.zeros([], tf.float64), tf.zeros([], tf.float64))
 
     def add(self, loss: tf.Tensor, tokens: tf.Tensor) -> "Sums":
+        """Returns the sums after a batch with this summed loss and this number of tokens."""
         return Sums(self.loss + tf.cast(loss, tf.float64), self.tokens + tf.cast(tokens, tf.float64))
 
 
 def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """The gradients scaled so that their global norm is at most clip_norm (0: no bound), and the norm before.
+    """Returns the gradients, scaled so that their global norm is at most `clip_norm`, and their norm before that.
 
-    Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
+    Source: Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
+
+    Args:
+      gradients: one tensor per variable.
+      clip_norm: the bound; 0 for none.
     """
     norm = tf.linalg.global_norm(gradients)
     bounded = 0 < clip_norm < float(tf.float32.max)
     return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if bounded else gradients), norm
 
 
-class Gradients(NamedTuple):
-    """What a replica finds in its rows of a batch."""
+class ReplicaResult(NamedTuple):
+    """What one replica computes from its rows of a batch, before it communicates with others."""
 
-    loss: tf.Tensor  # the sum, nats
-    gradients: list[tf.Tensor]  # of the mean loss over all replicas' tokens, dense
-    state: State  # after the rows
-    changed: list[tf.Tensor | None]  # what the model's changeable variables become; None where one stays
+    loss: tf.Tensor  # the sum over the rows, nats
+    gradients: list[tf.Tensor]  # of the mean loss over the tokens of all replicas; dense
+    state: State  # after the batch
+    variable_values: list[tf.Tensor | None]  # new values of `changeable_variables`; None for an unchanged one
 
 
-def gradients(
+def compute_gradients(
     model: Any, loss_fn: Loss, batch: Batch, state: State, chains: int = 1, replicas: int = 1, replica: Any = 0
-) -> Gradients:
-    """Forward and backward over the rows of one replica, which meets no other here.
+) -> ReplicaResult:
+    """Runs the model forward and backward over the rows of one replica, without communication.
 
-    The rows are cut into `chains` equal slices, which never meet before their gradients are added up, so that they run
-    side by side. In each replica the generators of dropout have a seed of their own.
+    No variable is assigned: a variable that the model changes while it runs is returned as a value.
+
+    Args:
+      model: as for `Trainer`.
+      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      batch: the rows of this replica.
+      state: the state of these rows before the batch.
+      chains: the number of equal slices into which the rows are cut. The slices depend on each other only in the sum
+        of their gradients, so TensorFlow can run them in parallel.
+      replicas: the number of replicas.
+      replica: the number of this replica. Each replica draws its dropout from a different seed.
     """
     variables, changeable = model.trainable_variables, changeable_variables(model)
     tokens = replicas * tf.size(batch.targets)
     losses, states = [], []
-    seeded = {id(generator) for generator in generators(model)} if replicas > 1 else set()
+    seeded = {id(seed_state) for seed_state in seed_states(model)} if replicas > 1 else set()
 
-    def shifted(variable: Any, value: tf.Tensor, sign: int) -> tf.Tensor:
-        """The state of a generator, (seed, number drawn), as it is in this replica, or back; any other as it is."""
+    def shift_seed(variable: Any, value: tf.Tensor, sign: int) -> tf.Tensor:
+        """Adds this replica's difference to a seed state, (seed, count), or subtracts it; other values stay."""
         if id(variable.value) not in seeded:
             return tf.identity(value)
-        return value + tf.stack([sign * _APART * tf.cast(replica, value.dtype), tf.zeros([], value.dtype)])
+        return value + tf.stack([sign * _SEED_DIFFERENCE * tf.cast(replica, value.dtype), tf.zeros([], value.dtype)])
 
-    before = [shifted(variable, variable.value, 1) for variable in changeable]
-    # A variable that changes on the way is a value too: it is assigned with the weights, or not at all.
+    before = [shift_seed(variable, variable.value, 1) for variable in changeable]
+    # In this scope an assignment to a variable only sets a value, which `train_step` assigns if the step is finite.
     with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
-        with tf.GradientTape() as tape, _cached_weights(model):
-            for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+        with tf.GradientTape() as tape, _weights_read_once(model):
+            for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
                 outputs, new_state = model(part.inputs, part_state, training=True)
                 losses.append(loss_fn(outputs, part.targets))
                 states.append(new_state)
             loss = tf.add_n(losses)
             mean = loss / tf.cast(tokens, loss.dtype)
         after = [scope.get_current_value(variable) for variable in changeable]
-    # As dense tensors: the norm of an embedding's sparse gradient would count repeated rows apart.
+    # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
     pairs = zip(tape.gradient(mean, variables), variables, strict=True)
-    found = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
-    changed = [
-        None if value is old else shifted(variable, value, -1)
-        for variable, value, old in zip(changeable, after, before, strict=True)
+    gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+    variable_values = [
+        None if value is value_before else shift_seed(variable, value, -1)
+        for variable, value, value_before in zip(changeable, after, before, strict=True)
     ]
-    return Gradients(loss, found, join_rows(states), changed)
+    return ReplicaResult(loss, gradients, join_rows(states), variable_values)
 
 
 def train_step(
@@ -103,80 +118,102 @@ def train_step(
     sums: Sums,
     chains: int = 1,
     replicas: Replicas | None = None,
-    find: Callable = gradients,
+    compute: Callable = compute_gradients,
 ) -> tuple[State, Sums, tf.Tensor, tf.Tensor]:
-    """Forward, backward, clip, update. Gives the state after the batch, the sums with the batch's, the gradients' norm
-    before it was bounded, and whether that and the loss were finite; where they were not, all is left as it came.
+    """Makes one training step: forward, backward, clip, update.
 
-    The loss is the mean over the batch's T * B tokens. Of several replicas each reads its own rows; their gradients are
-    summed before they are bounded, so that all make the update that one would have made.
+    The loss is the mean over the batch's T * B tokens. Each of several replicas reads its own rows; their gradients
+    are summed before they are clipped, so that all replicas make the update that one would have made.
 
     Args:
+      model: as for `Trainer`.
+      optimizer: a Keras optimizer.
+      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      clip_norm: the bound on the global norm of the gradients; 0 for none.
       batch: the rows of this process's replicas.
-      state: of the rows of each replica.
-      replicas: by default those of the strategy in whose scope this is called.
-      find: `gradients`, or the same compiled.
+      state: the state of each replica's rows before the batch.
+      sums: the sums before the batch.
+      chains: as for `compute_gradients`.
+      replicas: by default the replicas of the strategy in whose scope this is called.
+      compute: `compute_gradients`, or a compiled version of it.
+    Returns:
+      The state after the batch; the sums with the batch's; the norm of the gradients before they were clipped; and
+      whether the loss and the update were finite. If not, state, sums, weights and optimizer are unchanged.
     """
     replicas = replicas or Replicas(tf.distribute.get_strategy())
     variables, changeable = model.trainable_variables, changeable_variables(model)
 
     def in_replica(batch: Batch, state: State, sums: Sums) -> tuple:
-        own = _own(replicas, batch)
+        part = _slice_batch(replicas, batch)
         context = tf.distribute.get_replica_context()
-        found = find(model, loss_fn, own, state, chains, replicas.count, context.replica_id_in_sync_group)
-        *summed, loss = replicas.sum([*found.gradients, tf.cast(found.loss, found.gradients[0].dtype)])
-        tokens = replicas.count * tf.size(own.targets)
-        bounded, norm = clip(summed, clip_norm)
-        # The rate times the norm bounds what SGD adds to a weight, which could overflow though both are finite.
+        result = compute(model, loss_fn, part, state, chains, replicas.count, context.replica_id_in_sync_group)
+        *summed, loss = replicas.all_reduce_sum([*result.gradients, tf.cast(result.loss, result.gradients[0].dtype)])
+        tokens = replicas.count * tf.size(part.targets)
+        clipped, norm = clip(summed, clip_norm)
+        # The rate times the norm bounds what SGD adds to a weight, which could overflow even if both are finite.
         rate = tf.cast(optimizer.learning_rate, norm.dtype)
         finite = tf.math.is_finite(loss / tf.cast(tokens, loss.dtype)) & tf.math.is_finite(rate * norm)
-        if getattr(optimizer, "weight_decay", None):  # which takes from a weight in proportion to it
+        if getattr(optimizer, "weight_decay", None):  # it subtracts from a weight in proportion to the weight
             finite &= tf.math.is_finite(rate * optimizer.weight_decay * tf.linalg.global_norm(variables))
-        after = (found.state, sums.add(loss, tokens))
-        kept = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
-        # A moving average, of a user's own cell, is averaged over the replicas; generators are the same in all.
-        changed = [v if v is None or v.dtype.is_integer else replicas.mean(v) for v in found.changed]
-        return *kept, tf.cast(norm, tf.float32), finite, bounded, changed
+        after = (result.state, sums.add(loss, tokens))
+        state_and_sums = tf.nest.map_structure(lambda new, old: tf.where(finite, new, old), after, (state, sums))
+        # Values that a user's cell keeps, such as moving averages, differ between replicas; seed states do not.
+        values = [v if v is None or v.dtype.is_integer else replicas.all_reduce_mean(v) for v in result.variable_values]
+        return *state_and_sums, tf.cast(norm, tf.float32), finite, clipped, values
 
-    def update(gradients: list[tf.Tensor], changed: list[tf.Tensor]) -> None:
+    def update(gradients: list[tf.Tensor], values: list[tf.Tensor]) -> None:
         optimizer.apply(gradients, variables)
-        for variable, value in zip(changeable, changed, strict=True):
+        for variable, value in zip(changeable, values, strict=True):
             if value is not None:
                 variable.assign(value)
 
-    new_state, new_sums, norm, finite, bounded, changed = replicas.run(in_replica, batch, state, sums)
-    new_sums, norm, finite = replicas.first((new_sums, norm, finite))
+    new_state, new_sums, norm, finite, clipped, values = replicas.run(in_replica, batch, state, sums)
+    new_sums, norm, finite = replicas.local_value((new_sums, norm, finite))
 
     def update_all() -> bool:
-        replicas.run(update, bounded, changed)
+        replicas.run(update, clipped, values)
         return True
 
-    # The condition is outside of the replicas, since Keras's optimizers meet the other replicas on the way.
+    # The condition is outside of the replicas because Keras's optimizers communicate between replicas.
     tf.cond(finite, update_all, lambda: False)
     return new_state, Sums(*new_sums), norm, finite
 
 
 def changeable_variables(model: Any) -> list[Any]:
-    """Keras's variables of the model that a step may change and no optimizer does: what dropout draws from, and what a
-    user's own cell keeps, such as moving averages."""
+    """Returns the Keras variables that a step may change and the optimizer does not.
+
+    These are the seed states of dropout, and what a user's cell keeps, such as moving averages.
+    """
     if not isinstance(model, keras.Model):
-        return []  # the book's own classes, which have no such thing
+        return []  # the book's classes, which have none
     return list(model.non_trainable_variables)
 
 
-def generators(model: Any) -> list[Any]:
-    """What is a variable of the model and no weight: the states of the generators that dropout draws from."""
+def seed_states(model: Any) -> list[Any]:
+    """Returns the state variables of the model's random seed generators, from which dropout draws.
+
+    They are the variables of the model that are no weights.
+    """
     if not isinstance(model, keras.Model):
-        return []  # the book's own classes, which have no such thing
+        return []  # the book's classes, which have none
     weights = {id(weight) for weight in model.weights}
     return [variable.value for variable in model.variables if id(variable) not in weights]
 
 
 def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums, chains: int = 1) -> tuple[State, Sums]:
-    """Forward alone, over the rows of one replica; chains as in `gradients`."""
+    """Runs the model forward over the rows of one replica; returns the state after the batch and the sums with it.
+
+    Args:
+      model: as for `Trainer`.
+      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      batch: the rows of this replica.
+      state: the state of these rows before the batch.
+      sums: the sums before the batch.
+      chains: the number of equal slices into which the rows are cut.
+    """
     losses, states = [], []
-    with _cached_weights(model):
-        for part, part_state in _slices(batch, _reset(model, state, batch.reset), chains):
+    with _weights_read_once(model):
+        for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
             outputs, new_state = model(part.inputs, part_state, training=False)
             losses.append(loss_fn(outputs, part.targets))
             states.append(new_state)
@@ -191,9 +228,17 @@ def train_steps(
     state: State,
     sums: Sums,
 ) -> tuple[State, Sums, tf.Tensor]:
-    """So many training steps, or up to the first that was not finite; gives also the good ones' gradient norms.
+    """Makes `num_steps` training steps, or fewer if one of them is not finite.
 
-    The state that goes in and comes out is that of all rows, whoever computes them.
+    Args:
+      replicas: the replicas that make the steps.
+      step: (batch, state, sums) -> what `train_step` returns.
+      iterator: the batches, with the rows of this process's replicas.
+      num_steps: an int32 scalar.
+      state: the state of all B rows.
+      sums: the sums before the first step.
+    Returns:
+      The state of all B rows and the sums after the last finite step, and the gradient norm of each finite step.
     """
 
     def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums, norms: tf.TensorArray) -> tuple:
@@ -215,10 +260,19 @@ def eval_steps(
     state: State,
     sums: Sums,
 ) -> tuple[State, Sums]:
-    """So many evaluation steps; state and sums are those of each replica."""
+    """Makes `num_steps` evaluation steps; returns the state and the sums of each replica after the last step.
+
+    Args:
+      replicas: the replicas that make the steps.
+      step: (batch, state, sums) -> what `eval_step` returns.
+      iterator: the batches, with the rows of this process's replicas.
+      num_steps: an int32 scalar.
+      state: the state of each replica's rows.
+      sums: the sums of each replica.
+    """
 
     def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
-        return step(_own(replicas, batch), state, sums)
+        return step(_slice_batch(replicas, batch), state, sums)
 
     _, state, sums = tf.while_loop(
         lambda done, *_: done < num_steps,
@@ -228,24 +282,26 @@ def eval_steps(
     return state, sums
 
 
-def _own(replicas: Replicas, batch: Batch) -> Batch:
-    """In a replica: its rows of this process's batch."""
-    return Batch(replicas.own(batch.inputs, 1), replicas.own(batch.targets, 1), replicas.own(batch.reset))
+def _slice_batch(replicas: Replicas, batch: Batch) -> Batch:
+    """Returns one replica's rows of this process's batch. Must be called in a replica."""
+    return Batch(
+        replicas.slice_rows(batch.inputs, 1), replicas.slice_rows(batch.targets, 1), replicas.slice_rows(batch.reset)
+    )
 
 
-def _reset(model: Any, state: State, reset: tf.Tensor) -> State:
-    """The state with the named rows [B] started anew."""
-    fresh = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
-    return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), fresh, state)
+def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
+    """Returns the state with the initial state in the rows for which `reset`, bool [B], is true."""
+    initial = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
+    return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, state)
 
 
-def _cached_weights(model: Any) -> contextlib.AbstractContextManager:
-    """The model's own, for the chains to share; a user's model need not have it."""
-    return getattr(model, "cached_weights", contextlib.nullcontext)()
+def _weights_read_once(model: Any) -> contextlib.AbstractContextManager:
+    """Returns the model's `weights_read_once()`, in which the chains share what they read, if the model has one."""
+    return getattr(model, "weights_read_once", contextlib.nullcontext)()
 
 
 def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:
-    """The rows of a batch and its state in so many equal parts."""
+    """Returns `chains` pairs of a batch and a state, each with an equal part of the rows."""
     if chains == 1:
         return [(batch, state)]
     parts = zip(
