@@ -133,7 +133,7 @@ def evaluate(
     for flag in ("heatmap", "json_lines"):
         path = getattr(written, flag)
         read_too = bool(what.named) and Path(path).resolve() == Path(what.named).resolve()
-        if path and (read_too or RunDir(trained.run_dir).owns(path)):
+        if path and (read_too or RunDir(trained.run_dir).is_run_file(path)):
             raise UserError(f"--{flag}={path}: expected a file that is not read here; name another")
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     own = None if what.named and not memorised.memorised else open_own(trained, vocabulary, config, where.cache_dir)

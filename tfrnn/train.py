@@ -159,7 +159,7 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
     replicas = Replicas(strategy)
     _check_alike(config, text, replicas)
     with RunDir(run_dir) if replicas.is_chief else contextlib.nullcontext() as run:
-        if run and run.begun_before:
+        if run and run.existed:
             run.check_same(config, text.vocabulary)
         if run:
             for remark in text.remarks:
@@ -168,7 +168,7 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)
         try:
-            finished = training.go_on()
+            finished = training.train()
         except DivergedError:  # in all of them
             replicas.agree([0])
             if run:
@@ -177,8 +177,8 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
         if finished:
             training.report()
         elif run:
-            messages.note(f"interrupted after {training.where}; saved")
-            messages.next_steps({"go on": again})
+            messages.note(f"interrupted after {training.describe_position()}; saved")
+            messages.next_steps({"resume": again})
         replicas.agree([0])  # no worker ends before the chief has, whose end it would be taken for
 
 

@@ -357,7 +357,7 @@ FLAGS_OF_RUN = " ".join(SMALL)
 CASES = [
     *((train.main, *item) for item in TRAINING.items()),
     (train.main, f"{FLAGS_OF_RUN} --units=17 --run_dir={{}}/run", "was begun with --units=16, now it is 17"),
-    (train.main, f"{FLAGS_OF_RUN} --seed=1 --run_dir={{}}/run", "give --seed=0 to go on"),
+    (train.main, f"{FLAGS_OF_RUN} --seed=1 --run_dir={{}}/run", "give --seed=0 to resume it"),
     (train.main, f"{FLAGS_OF_RUN} --corpus={{}}/good --run_dir={{}}/run", "--corpus=sample"),
     *((sample.main, *item) for item in SAMPLING.items()),
     *((sample.main, f"--run_dir={{}}/{name}", text) for name, text in {**SPOILT, **ONLY_SAMPLING}.items()),

@@ -247,7 +247,7 @@ def test_after_a_kill_all_start_again_and_nothing_is_lost(victim, tmp_path):
     assert "start all of them again by the same command" in results[1 - victim][2]
     again = workers.results(workers.start(2, *flags, f"--run_dir={tmp_path}/run"))
     assert [status for status, *_ in again] == [0, 0], again
-    assert "going on after" in again[0][2]
+    assert "resuming after" in again[0][2]
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
 
 
@@ -259,7 +259,7 @@ def test_a_signal_to_one_worker_saves_and_ends_all(tmp_path):
     started[1].send_signal(signal.SIGTERM)
     (chief, out, err), (status, *texts) = workers.results(started)
     assert (chief, status, texts, out) == (0, 0, ["", ""], ""), err
-    assert "saved\nto go on: " in err
+    assert "saved\nto resume: " in err
     # One device goes on where two stopped, and three after it.
     epochs = len(metrics(tmp_path / "run"))
     more = [*FEW, "--batch_size=4", "--show_every=0", f"--run_dir={tmp_path}/run"]

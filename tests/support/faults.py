@@ -140,7 +140,7 @@ def killed(arguments: list[str], run_dir: Path, number: int, seconds: float, fro
     if not (signalled or process.returncode == 0):
         raise AssertionError(f"{shown(arguments)}: status {process.returncode} after {number}: {err}")
     if number != signal.SIGKILL and hit and process.returncode == 0 and not out:
-        assert "to go on: " in err, err
+        assert "to resume: " in err, err
     return hit
 
 
