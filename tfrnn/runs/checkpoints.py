@@ -96,7 +96,7 @@ def pack(arrays: Arrays) -> memoryview:
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
-    """Returns the arrays that another worker has packed by `pack`. (`Checkpoint` reads a file, which may be damaged.)"""
+    """Returns the arrays that another worker has packed by `pack`. For a file, which may be damaged, see Checkpoint."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return dict(archive)
 
@@ -175,7 +175,7 @@ def _reporting_damage() -> Iterator[None]:
 
 
 def _verify(file: BinaryIO) -> None:
-    """Raises UnusableError unless the file ends with the SHA-256 of all bytes before it; then seeks to its beginning."""
+    """Raises UnusableError unless the file ends with the SHA-256 of all bytes before it. Seeks to the beginning."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     remaining, digest = size - _NUM_DIGITS, hashlib.sha256()
@@ -265,6 +265,6 @@ class Folder:
             return result
         if failures:
             raise UserError(
-                f"{failures[0]}, and {self.path} has no other that can; bring the original files back, or train a new run"
+                f"{failures[0]}, and {self.path} has no other that can; bring the right files back, or train a new run"
             )
         return None

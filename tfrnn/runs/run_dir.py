@@ -6,6 +6,7 @@ read only by `evaluate`, if no other text is named.)
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -159,7 +160,7 @@ class RunDir:
         """
         previous = self.config().flat()
         for name, value in config.flat().items():
-            if previous[name] != value and not config_lib.may_change_on_resume(name):
+            if previous[name] != value and name in _fixed_settings():
                 raise UserError(
                     f"--run_dir {self.path}: the run was begun with --{name}={previous[name]}, now it is {value}; "
                     f"give --{name}={previous[name]} to resume it, or another --run_dir for a new run"
@@ -318,7 +319,13 @@ class RunDir:
         return UserError(f"--run_dir {self.path}: expected {expected}")
 
 
+@functools.cache
+def _fixed_settings() -> frozenset[str]:
+    """Returns the names of the settings that may not change on resume."""
+    return frozenset(name for name in Config().flat() if not config_lib.may_change_on_resume(name))
+
+
 def _digest_settings(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     """Returns the SHA-256 of the vocabulary and of all settings that may not change, uint8 [32]."""
-    fixed = {name: value for name, value in config.flat().items() if not config_lib.may_change_on_resume(name)}
+    fixed = {name: value for name, value in config.flat().items() if name in _fixed_settings()}
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
