@@ -111,7 +111,7 @@ class NumpyTrainer:
             self._state = np.tanh(self._state + self.model.weights + noise)
             gradient = self._state - np.float32(self.epoch + self.batch / 10)
             self.model.weights = self.model.weights - np.float32(self.model.optimizer.learning_rate) * gradient
-            self._sums = self._sums + [float(np.square(gradient).mean()), 1.0]
+            self._sums = self._sums + np.array([np.square(gradient).mean(), 1.0])
             self.batch += 1
             served.on_train_batch_end(self.batch - 1, self._measures())
             if self.model.stop_training and self.batch < batches.num_batches(self.epoch):
