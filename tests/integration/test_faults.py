@@ -130,7 +130,7 @@ def main(argv):
     bar.close()
     open("done", "w").close()
     print("results")
-    messages.next_steps({"go": "home"})
+    messages.show_next_steps({"go": "home"})
 
 program.run(main)
 """

@@ -116,7 +116,7 @@ def test_after_any_failing_operation_the_last_save_is_kept_and_resuming_is_exact
 def test_another_process_is_kept_out_until_the_lock_is_released_or_its_holder_is_killed(tmp_path):
     code = (
         "import pathlib\nfrom tfrnn.runtime import durable\n"
-        f"held = durable.Hold(pathlib.Path({str(tmp_path)!r}))\nprint(1, flush=True)\ninput()"
+        f"held = durable.FolderLock(pathlib.Path({str(tmp_path)!r}))\nprint(1, flush=True)\ninput()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True)
     assert holder.stdout.readline() == "1\n"
@@ -125,8 +125,8 @@ def test_another_process_is_kept_out_until_the_lock_is_released_or_its_holder_is
     holder.kill()
     holder.communicate()
     with RunDir(tmp_path), pytest.raises(BlockingIOError):
-        durable.Hold(tmp_path)
-    durable.Hold(tmp_path).release()
+        durable.FolderLock(tmp_path)
+    durable.FolderLock(tmp_path).release()
 
 
 def test_a_folder_with_other_files_is_refused_and_left_unlocked(tmp_path):

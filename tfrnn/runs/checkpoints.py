@@ -235,7 +235,7 @@ class Folder:
             return  # others may be undamaged too
         for file in self.path.iterdir():
             # A process that was killed may have left a file under its temporary name, which ends with NEW.
-            is_checkpoint = _FILE_NAME.fullmatch(file.name.removesuffix(durable.NEW))
+            is_checkpoint = _FILE_NAME.fullmatch(file.name.removesuffix(durable.PARTIAL))
             if is_checkpoint and file not in self._verified:
                 with contextlib.suppress(OSError):
                     file.unlink()

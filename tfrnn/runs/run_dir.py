@@ -29,7 +29,7 @@ from tfrnn.runtime import durable
 
 CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
 _RUN_FILES = {
-    name + suffix for name in (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)
+    name + suffix for name in (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.PARTIAL)
 }
 _MAX_BYTES = {CONFIG: 2**24, VOCABULARY: 2**25}  # a larger file is not read
 _DIGEST = Layout((32,), "|u1")
@@ -53,7 +53,7 @@ class RunDir:
         self.metrics = Metrics(self.path)
         self.existed = False
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
-        self._lock: durable.Hold | None = None
+        self._lock: durable.FolderLock | None = None
         self._settings = np.zeros(32, np.uint8)
 
     def __enter__(self) -> "RunDir":
@@ -223,7 +223,7 @@ class RunDir:
                 raise UnusableError(f"its position is {arrays['position'].tolist()}, not that of its name")
             return arrays
 
-        arrays = self._checkpoints.read_newest(read, sizes.most_checkpoint_bytes(config, len(vocabulary)))
+        arrays = self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary)))
         if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -251,7 +251,7 @@ class RunDir:
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.read_newest(read, sizes.most_checkpoint_bytes(config, len(vocabulary)))
+        weights = self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary)))
         if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; resume its training first")
         return weights
@@ -266,7 +266,7 @@ class RunDir:
         def read(checkpoint: Checkpoint) -> bytes:
             return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
 
-        if self._checkpoints.read_newest(read, sizes.most_checkpoint_bytes(config, len(vocabulary))) != sha256:
+        if self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary))) != sha256:
             raise self._error(
                 f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
                 "back, or read another by --text_file, without --memorised"
@@ -294,7 +294,7 @@ class RunDir:
         if self._lock:
             return
         try:
-            self._lock = durable.Hold(self.path)
+            self._lock = durable.FolderLock(self.path)
         except BlockingIOError:
             expected = "a run that no other process is training, but one is; wait for it, or name another"
             raise self._error(expected) from None
