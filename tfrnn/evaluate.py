@@ -189,7 +189,7 @@ def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: 
 
     for flag, path in outputs.paths().items():
         is_text = bool(choice.name_or_path) and Path(path).resolve() == Path(choice.name_or_path).resolve()
-        if is_text or RunDir(trained.run_dir).owns(path):
+        if is_text or RunDir(trained.run_dir).is_run_file(path):
             raise UserError(f"--{flag}={path}: expected a file that this command does not read; name another")
 
 

@@ -177,7 +177,7 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
     replicas = Replicas(strategy)
     _check_same_in_all_workers(config, text, replicas)
     with RunDir(run_dir) if replicas.is_chief else contextlib.nullcontext() as run:
-        if run and run.begun_before:
+        if run and run.existed:
             run.check_same(config, text.vocabulary)
         if run:
             for remark in text.remarks:
@@ -186,7 +186,7 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)
         try:
-            finished = training.go_on()
+            finished = training.train()
         except DivergedError:  # in all workers
             replicas.wait_for_all_workers()
             if run:
@@ -195,7 +195,7 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
         if finished:
             training.report()
         elif run:
-            messages.note(f"interrupted after {training.where}; saved")
+            messages.note(f"interrupted after {training.describe_position()}; saved")
             messages.show_next_steps({"resume": resume_command})
         replicas.wait_for_all_workers()  # a worker that ended first would look to the chief like one that died
 

@@ -1,12 +1,12 @@
-"""Training that is killed, runs out of room, finds its files damaged or its corpus changed: the short form.
+"""Training that is killed, runs out of space, or finds its files damaged ends as if that had not happened.
 
-The long form is `python tests/support/faults.py --kills=200 --operations`.
+Every operation on files is made to fail under the trainer of numpy; a few real runs are killed and resumed. The long
+form, with real runs alone, is `python tests/support/faults.py --kills=200 --operations`.
 """
 
 import errno
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -15,147 +15,208 @@ import sys
 from unittest import mock
 
 import faults
+import keras
+import numpy as np
+import numpy_trainer
 import pytest
-from entry_points import SMALL, command, metrics, run, without_timings
+from entry_points import SMALL, command, metrics, run
 
+import tfrnn
 from tfrnn import sample, train
+from tfrnn.config.config import Config
 from tfrnn.config.sections import OPTIMIZERS
 from tfrnn.data import run_text
 from tfrnn.runs.run_dir import RunDir
-from tfrnn.training import replicas, trainer
+from tfrnn.training import trainer as trainer_lib
 
 FEW = [*faults.FEW, "--save_every=0", "--show_every=0"]
+
+
+# Failing operations, with the trainer of numpy
+
+
+SETTINGS = {"schedule": "plateau", "plateau_patience": 1}
+
+
+@pytest.fixture(scope="module")
+def numpy_twin(tmp_path_factory):
+    """The run of numpy to which nothing happens, and its operations on files."""
+    path = tmp_path_factory.mktemp("numpy") / "run"
+    with faults.Operations(path).counted() as operations:
+        assert numpy_trainer.command(path, **SETTINGS)[0] == 0
+    return path, operations.made
+
+
+def fail_and_resume(fault, twin, run_dir):
+    """Trains with a fault, resumes, compares with the twin. Returns what the failing run printed on stderr."""
+    expected, err = twin[0], ""
+    with faults.Operations(run_dir, fault).counted():
+        try:
+            status, out, err = numpy_trainer.command(run_dir, **SETTINGS)
+            assert "Traceback" not in err
+            assert status in (0, 2)
+            assert (status == 2) == ("tfrnn: error: " in err)
+            assert not out or status == 0
+        except faults.Dead:
+            assert fault.error is None
+    if (run_dir / "checkpoints").exists():
+        faults.check_readable(run_dir)
+    with faults.Operations(run_dir).counted():
+        status, _, again = numpy_trainer.command(run_dir, **SETTINGS)
+    assert (status, "warning" in again) == (0, False), again
+    assert faults.differences(run_dir, expected) == []
+    shutil.rmtree(run_dir)
+    return err
+
+
+FAULTS = {
+    "write error once": {"error": errno.EIO},
+    "full disk": {"error": errno.ENOSPC, "lasting": True},
+    "read-only disk": {"error": errno.EROFS, "lasting": True},
+    "kill": {"error": None},
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_run_resumed_after_any_failed_operation_equals_the_uninterrupted_run(name, numpy_twin, tmp_path):
+    failures = []
+    assert len(numpy_twin[1]) > 70
+    for at, operation in enumerate(numpy_twin[1]):
+        try:
+            fail_and_resume(faults.Fault(at, **FAULTS[name]), numpy_twin, tmp_path / str(at))
+        except AssertionError as error:
+            failures.append(f"{at}, {operation}: {error}")
+    assert failures == []
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_full_disk_is_told_once_and_once_more_at_the_end(lasting, numpy_twin, tmp_path):
+    fault = faults.Fault("write 00000000-00000001.npz.new", errno.ENOSPC, lasting)
+    err = fail_and_resume(fault, numpy_twin, tmp_path / "run")
+    assert err.count("tfrnn: warning: ") == 1
+    assert "cannot be written now (No space left on device); what was saved before is unchanged" in err
+    assert ("error" in err) == lasting
+    if lasting:
+        assert err.splitlines()[-1].startswith("tfrnn: error: ")
+        assert "the end of training cannot be saved (No space left on device)" in err
+
+
+def test_the_harness_finds_a_difference(numpy_twin, tmp_path):
+    run_dir = shutil.copytree(numpy_twin[0], tmp_path / "run")
+    rows = metrics(run_dir)
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    newest = max((run_dir / "checkpoints").iterdir())
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    assert faults.differences(run_dir, numpy_twin[0]) == ["metrics", "checkpoint"]
+    with pytest.raises(Exception, match="checksum"):
+        faults.check_readable(run_dir)
+
+
+# A command that only speaks, as training does: notes, warnings, a bar, lines above it, and results.
+SPEAK = """
+import sys, warnings
+from tqdm import tqdm
+from tfrnn.cli import messages, program
+from tfrnn.errors import RunWarning
+
+def main(argv):
+    messages.note("a note")
+    warnings.warn("a warning", RunWarning)
+    bar = tqdm(total=2, file=sys.stderr)
+    for _ in range(1000):
+        tqdm.write("a line", file=sys.stderr)
+    bar.close()
+    open("done", "w").close()
+    print("results")
+    messages.show_next_steps({"go": "home"})
+
+program.run(main)
+"""
+REDIRECTIONS = {  # and the exit status: only results that cannot be written are an error
+    "2>/dev/full": 0,
+    "2>&1 | head -1": 0,
+    ">&-": 0,
+    "2>&-": 0,
+    "2>&1 >/dev/full | cat >/dev/null": 2,
+}
+
+
+def redirected(arguments, redirection, folder):
+    """Runs Python in a shell with its streams redirected."""
+    script = f"{shlex.join([sys.executable, *arguments])} {redirection}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, cwd=folder)
+
+
+@pytest.mark.parametrize("redirection", REDIRECTIONS)
+def test_messages_that_cannot_be_written_end_nothing(redirection, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    done = redirected(["-c", SPEAK], redirection, tmp_path)
+    assert done.returncode == REDIRECTIONS[redirection], done.stderr
+    assert done.stderr == "" or "2>" not in redirection
+    assert (tmp_path / "done").exists()
+
+
+# Real runs
 
 
 @pytest.fixture
 def short_calls(monkeypatch):
     """A call, and so a save, for every batch."""
-    monkeypatch.setattr(trainer, "CALL_SECONDS", 0)
+    monkeypatch.setattr(trainer_lib, "CALL_SECONDS", 0)
 
 
 @pytest.fixture(scope="module")
 def twin(tmp_path_factory):
-    """The run that nothing happens to, with its number of operations on files."""
+    """A real run with dropout, to which nothing happens."""
     path = tmp_path_factory.mktemp("twin") / "run"
-    operations = faults.Operations(path)
-    with mock.patch.object(trainer, "CALL_SECONDS", 0), operations.counted():
-        assert run(train.main, *FEW, f"--run_dir={path}")[0] == 0
-    return path, operations.made
+    assert run(train.main, *FEW, f"--run_dir={path}")[0] == 0
+    return path
 
 
-def test_a_seed_fixes_every_byte_and_another_gives_another_run(twin, tmp_path):
-    """The calls, and so the saves, are others than the twin's."""
-    for name, seed in (("same", 0), ("other", 1)):
-        assert run(train.main, *FEW, f"--seed={seed}", f"--run_dir={tmp_path}/{name}")[0] == 0
-    assert faults.differences(tmp_path / "same", twin[0]) == []
-    assert {"metrics", "checkpoint"} <= set(faults.differences(tmp_path / "other", twin[0]))
-
-
-@pytest.mark.slow
-def test_operations_that_may_not_be_repeated_to_the_bit_are_not_used(tmp_path):
-    """--deterministic, in processes of their own, as TensorFlow cannot take it back."""
-    for name in ("one", "two"):
-        _, err = (
-            process := command("tfrnn.train", *FEW, "--deterministic", f"--run_dir={tmp_path}/{name}")
-        ).communicate()
-        assert process.returncode == 0, err
-    assert faults.differences(tmp_path / "one", tmp_path / "two") == []
-
-
-def tried(operations, every):
-    """Every so many of the operations, with the first and the last."""
-    return sorted({0, *range(0, len(operations), every), len(operations) - 1})
-
-
-def fail_at(at, fault, twin, folder):
-    """A run with a fault, gone on with: as its twin. Gives what it said when it failed."""
-    path, made = twin
-    said = []
-    with faults.Operations(folder / "run", fault).counted():
-        try:
-            status, out, err = run(train.main, *FEW, f"--run_dir={folder}/run")
-            said.append(err)
-            assert "Traceback" not in err
-            assert status in (0, 2), made[at]
-            assert (status == 2) == ("tfrnn: error: " in err)
-            assert not out or status == 0
-        except faults.Dead:
-            assert fault.error is None
-    if (folder / "run" / "checkpoints").exists():
-        faults.check_readable(folder / "run")
-    status, _, err = run(train.main, *FEW, f"--run_dir={folder}/run")
-    assert (status, "warning" in err) == (0, False), (made[at], err)
-    different = faults.differences(folder / "run", path)
-    assert different == [], made[at]
-    shutil.rmtree(folder / "run")
-    return said
-
-
-FAULTS = {
-    "a write error": {"error": errno.EIO},
-    "a full disk": {"error": errno.ENOSPC, "lasting": True},
-    "a read-only disk": {"error": errno.EROFS, "lasting": True},
-    "a kill": {"error": None},
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_run_goes_on_after_an_operation_on_files_has_failed(name, twin, tmp_path, short_calls):
-    for at in tried(twin[1], 30):
-        fail_at(at, faults.Fault(at, **FAULTS[name]), twin, tmp_path)
+def test_a_run_killed_at_a_random_operation_and_resumed_equals_the_uninterrupted_run(twin, tmp_path):
+    """A real process, killed by SIGKILL, mostly within an epoch; with dropout, bit for bit."""
+    operation = int(np.random.default_rng().integers(20, 80))
+    process = faults.start(faults.FEW, tmp_path / "run", faults.__file__, f"--child={operation}")
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == -signal.SIGKILL, err
+    faults.check_readable(tmp_path / "run")
+    assert run(train.main, *FEW, f"--run_dir={tmp_path}/run")[0] == 0
+    assert faults.differences(tmp_path / "run", twin) == [], operation
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["a write error", "a full disk", "a kill"])
-def test_so_it_does_after_any(name, twin, tmp_path, short_calls):
-    for at in tried(twin[1], 1):
-        fail_at(at, faults.Fault(at, **FAULTS[name]), twin, tmp_path)
-
-
-def test_a_full_disk_is_told_once_and_at_the_end(twin, tmp_path, short_calls):
-    at = next(i for i, made in enumerate(twin[1]) if made.startswith("write 00000000-00000001"))
-    (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC, lasting=True), twin, tmp_path)
-    assert err.count("tfrnn: warning: ") == 1
-    assert "cannot be written now (No space left on device); what was saved before is as it was" in err
-    assert err.splitlines()[-1].startswith("tfrnn: error: ")
-    assert "the end of training cannot be saved (No space left on device)" in err
-    (err,) = fail_at(at, faults.Fault(at, errno.ENOSPC), twin, tmp_path)  # there is room again
-    assert err.count("tfrnn: warning: ") == 1
-    assert "error" not in err
-
-
-@pytest.mark.parametrize("i", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("i", [2, 8])
 def test_kills_at_random_moments(i, tmp_path):
-    """Real processes; a setting with long epochs, and one with two layers, embeddings and states of two tensors."""
+    """A setting with long epochs, and one with two layers, embeddings and states of two tensors."""
     fewer = [flag.replace("=400", "=100").replace("epochs=3", "epochs=1") for flag in faults.MIX[i]]
     faults.kill_often(fewer, 2, 0, tmp_path)
 
 
-def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_used(twin, tmp_path):
-    for spoil in (lambda path: os.truncate(path, 1000), flip_a_bit, lambda path: path.write_bytes(b"")):
-        shutil.copytree(twin[0], tmp_path / "run")
-        last = max((tmp_path / "run" / "checkpoints").iterdir())
-        spoil(last)
-        status, _, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
-        assert status == 0
-        assert re.search(rf"tfrnn: warning: .*{last.name} cannot be used .*; going back to \d+-\d+.npz\n", err)
-        assert faults.differences(tmp_path / "run", twin[0]) == []
-        shutil.rmtree(tmp_path / "run")
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_real_run_resumed_after_a_failed_operation_equals_the_uninterrupted_run(name, tmp_path, short_calls):
+    with faults.Operations(tmp_path / "twin").counted() as operations:
+        assert run(train.main, *FEW, f"--run_dir={tmp_path}/twin")[0] == 0
+    run_dir = tmp_path / "run"
+    for at in range(0, len(operations.made), 15):
+        try:
+            with faults.Operations(run_dir, faults.Fault(at, **FAULTS[name])).counted():
+                assert "Traceback" not in run(train.main, *FEW, f"--run_dir={run_dir}")[2]
+        except faults.Dead:
+            pass
+        assert run(train.main, *FEW, f"--run_dir={run_dir}")[0] == 0
+        assert faults.differences(run_dir, tmp_path / "twin") == [], operations.made[at]
+        shutil.rmtree(run_dir)
 
 
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_with_every_optimizer_a_stop_changes_nothing(optimizer, tmp_path, short_calls):
-    """Killed in the middle of the second epoch."""
+def test_a_run_killed_within_an_epoch_and_resumed_equals_the_uninterrupted_run(optimizer, tmp_path, short_calls):
     flags = [*FEW, "--max_tokens=300", f"--optimizer={optimizer}", "--learning_rate=0.01", "--sampling=random"]
     run(train.main, *flags, f"--run_dir={tmp_path}/twin")
-    killed = f"open {'00000001-00000005.npz.new'}"
-    operations = faults.Operations(tmp_path / "run", faults.Fault(killed, None))
+    operations = faults.Operations(tmp_path / "run", faults.Fault("open 00000001-00000005.npz.new", None))
     with pytest.raises(faults.Dead), operations.counted():
         run(train.main, *flags, f"--run_dir={tmp_path}/run")
     assert max((tmp_path / "run" / "checkpoints").glob("*.npz")).name == "00000001-00000004.npz"
@@ -163,43 +224,25 @@ def test_with_every_optimizer_a_stop_changes_nothing(optimizer, tmp_path, short_
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
 
 
-def test_a_corpus_that_has_changed_is_refused(tmp_path):
-    """Even by one character behind what is trained on, and with the same vocabulary."""
-    run_text, flags = tmp_path / "text", [*SMALL, "--max_tokens=300", f"--run_dir={tmp_path}/run"]
-    run_text.write_text("abc abd " * 200)
-    assert run(train.main, *flags, f"--corpus={run_text}")[0] == 0
-    run_text.write_text("abc abd " * 199 + "abd abc ")
-    status, out, err = run(train.main, *flags, f"--corpus={run_text}", "--epochs=9")
-    assert (status, out) == (2, "")
-    assert f"the text of --corpus={run_text} has changed since the run began; bring the old one back" in err
-    run_text.write_text("abc abd " * 200)
-    assert run(train.main, *flags, f"--corpus={run_text}", "--epochs=4")[0] == 0
+@pytest.mark.slow
+def test_another_seed_trains_another_run_and_other_calls_the_same(twin, tmp_path, short_calls):
+    for name, seed in (("same", 0), ("other", 1)):
+        assert run(train.main, *FEW, f"--seed={seed}", f"--run_dir={tmp_path}/{name}")[0] == 0
+    assert faults.differences(tmp_path / "same", twin) == []
+    assert {"metrics", "checkpoint"} <= set(faults.differences(tmp_path / "other", twin))
 
 
-def test_a_token_that_has_rotted_is_noticed(twin, tmp_path):
-    shutil.copytree(twin[0], tmp_path / "run")
-    vocabulary = tmp_path / "run" / "vocabulary.json"
-    vocabulary.write_text(vocabulary.read_text().replace('"t"', '"T"'))
-    status, _, err = run(sample.main, f"--run_dir={tmp_path}/run")
-    assert (status, "made with other settings or tokens" in err) == (2, True)
+@pytest.mark.slow
+def test_deterministic_runs_are_equal_bit_for_bit(tmp_path):
+    """In processes of their own, as TensorFlow cannot undo --deterministic."""
+    for name in ("one", "two"):
+        process = command("tfrnn.train", *FEW, "--deterministic", f"--run_dir={tmp_path}/{name}")
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert faults.differences(tmp_path / "one", tmp_path / "two") == []
 
 
-def test_a_finished_run_whose_metrics_are_torn_says_so(twin, tmp_path):
-    shutil.copytree(twin[0], tmp_path / "run")
-    metrics = tmp_path / "run" / "metrics.jsonl"
-    os.truncate(metrics, metrics.stat().st_size - 30)
-    status, out, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
-    assert (status, out, "expected the row of epoch 2 in metrics.jsonl" in err) == (2, "", True)
-
-
-def test_a_checkpoint_of_another_seed_is_refused(twin, tmp_path):
-    shutil.copytree(twin[0], tmp_path / "run")
-    config = tmp_path / "run" / "config.json"
-    config.write_text(config.read_text().replace('"seed": 0', '"seed": 5'))
-    status, _, err = run(train.main, *FEW, "--seed=5", "--epochs=3", f"--run_dir={tmp_path}/run")
-    assert (status, "made with other settings or tokens than are in config.json" in err) == (2, True)
-
-
+@pytest.mark.slow
 def test_a_second_process_on_the_same_run_is_refused(tmp_path):
     first = command("tfrnn.train", *SMALL, "--epochs=100000", f"--run_dir={tmp_path}/run")
     try:
@@ -215,140 +258,115 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
     assert run(train.main, *SMALL, "--epochs=1", f"--run_dir={tmp_path}/run")[0] == 0
 
 
-def test_a_stop_within_validation_is_gone_on_from(tmp_path, monkeypatch):
-    """A signal while the first call of an epoch's validation is under way: training does not wait for the others."""
-    flags = [*FEW, "--validation_tokens=5000"]
-    run(train.main, *flags, f"--run_dir={tmp_path}/twin")
-    monkeypatch.setattr(trainer, "CALL_SECONDS", 0)
-    evaluate = trainer.Trainer._evaluate
-
-    def interrupted(*arguments, **kwargs):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return evaluate(*arguments, **kwargs)
-
-    with mock.patch.object(trainer.Trainer, "_evaluate", interrupted):
-        status, out, err = run(train.main, *flags, f"--run_dir={tmp_path}/run")
-    assert (status, out) == (0, "")
-    assert re.search(r"interrupted after 0 epochs( and \d batches)?; saved", err)
-    assert metrics(tmp_path / "run") == []
-    assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
-    assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
-
-
-SLOWER = ["2>&-", "2>&1 >/dev/full | cat >/dev/null"]
-
-
-@pytest.mark.parametrize(
-    "redirection",
-    ["2>/dev/full", "2>&1 | head -1", ">&-", *(pytest.param(other, marks=pytest.mark.slow) for other in SLOWER)],
-)
-def test_messages_that_cannot_be_written_end_nothing(redirection, twin, tmp_path):
-    """Standard error on a full disk, a pipe whose reader has gone; and results that cannot be written are an error."""
-    arguments = shlex.join([sys.executable, "-m", "tfrnn.train", *FEW, "--show_every=1", f"--run_dir={tmp_path}/run"])
-    script = f"{arguments} {redirection}; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == (2 if ">/dev/full" in redirection.replace("2>/dev/full", "") else 0)
+@pytest.mark.slow
+@pytest.mark.parametrize("redirection", REDIRECTIONS)
+def test_messages_of_a_real_run_that_cannot_be_written_end_nothing(redirection, twin, tmp_path):
+    flags = ["-m", "tfrnn.train", *FEW, "--show_every=1", f"--run_dir={tmp_path}/run"]
+    done = redirected(flags, redirection, tmp_path)
+    assert done.returncode == REDIRECTIONS[redirection], done.stderr
     assert done.stderr == "" or "2>" not in redirection
-    assert set(faults.differences(tmp_path / "run", twin[0])) <= {"config"}  # --show_every
+    assert faults.differences(tmp_path / "run", twin) == ["config"]  # --show_every
 
 
-def test_a_picture_that_cannot_be_made_costs_nothing_else(twin, tmp_path):
-    with mock.patch("tfrnn.plots.curves.plot_perplexity", side_effect=ImportError("no font")):
-        status, out, err = run(train.main, *FEW, f"--run_dir={tmp_path}/run")
-    assert (status, out.startswith("perplexity ")) == (0, True)
-    assert "tfrnn: warning: " in err
-    assert "the picture cannot be made (no font)" in err
-    assert run(train.main, *FEW, f"--run_dir={tmp_path}/run")[0] == 0  # makes it after all
-    assert faults.differences(tmp_path / "run", twin[0]) == []
+# A trainer that is stopped
 
 
-def test_another_number_of_chains_is_remarked_on(tmp_path):
-    flags = [*SMALL, "--batch_size=16", f"--run_dir={tmp_path}/run"]
-    run(train.main, *flags, "--chains=2", "--epochs=1")
-    assert "warning" not in run(train.main, *flags, "--chains=2", "--epochs=2")[2]
-    status, _, err = run(train.main, *flags, "--chains=1")
-    assert (status, "with 2 chains, XLA off before and is with 1 chains, XLA off now" in err) == (0, True)
+class StopAtLastBatch(keras.callbacks.Callback):
+    """Asks training to stop when the last batch of an epoch has been trained, before its validation."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = True
 
 
-def test_a_finished_run_that_cannot_be_written_is_still_read(twin, tmp_path):
-    with faults.Operations(twin[0], faults.Fault(0, errno.EROFS, lasting=True)).counted() as operations:
-        status, out, err = run(train.main, *FEW, f"--run_dir={twin[0]}")
-    assert (status, operations.made) == (0, [])
-    assert out.startswith("perplexity ")
-    assert "this run is finished" in err
+def small_trainer():
+    model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(4)), vocab_size=5)
+    keras.utils.set_random_seed(0)
+    model.build()
+    return tfrnn.Trainer(model, keras.optimizers.SGD(0.1), chains=1)
 
 
-def test_metrics_that_are_lost_are_told_and_training_goes_on(twin, tmp_path):
-    shutil.copytree(twin[0], tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").unlink()
-    status, _, err = run(train.main, *FEW, "--epochs=4", f"--run_dir={tmp_path}/run")
-    assert status == 0
-    assert "metrics.jsonl has whole rows of 0 of 2 finished epochs; going on without" in err
-    assert [row["epoch"] for row in metrics(tmp_path / "run")] == [3, 4]
+@pytest.fixture
+def small_batches():
+    ids = np.arange(60, dtype=np.int32) % 5
+    return [tfrnn.sequential_batches(part, 2, 3, random_offset=False) for part in (ids[:8], ids)]
 
 
-def test_rows_come_once_however_often_a_run_is_stopped(twin, tmp_path):
-    for epochs in (1, 2, 2):
-        run(train.main, *FEW, f"--epochs={epochs}", f"--run_dir={tmp_path}/run")
-    assert without_timings(metrics(tmp_path / "run")) == without_timings(metrics(twin[0]))
+def test_a_stop_within_validation_is_resumed_from(small_batches, short_calls):
+    """Training does not wait for the other calls of the validation, and validates again when it is resumed."""
+    batches, validation = small_batches
+    assert (batches.num_batches(0), validation.num_batches(0)) == (1, 9)
+    whole, stopped = small_trainer(), small_trainer()
+    stopped.model.set_weights(whole.model.get_weights())
+    expected = whole.fit(batches, 2, validation).history
+    assert stopped.fit(batches, 2, validation, [StopAtLastBatch()]).history == {}
+    assert stopped.position == (0, 1)
+    history = stopped.fit(batches, 2, validation).history
+    assert history["val_loss"] == expected["val_loss"]
+    assert all((a == b).all() for a, b in zip(stopped.model.get_weights(), whole.model.get_weights(), strict=True))
 
 
-def test_the_harness_finds_a_difference(twin, tmp_path):
-    shutil.copytree(twin[0], tmp_path / "run")
-    rows = metrics(tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
-    flip_a_bit(max((tmp_path / "run" / "checkpoints").iterdir()))
-    assert faults.differences(tmp_path / "run", twin[0]) == ["metrics", "checkpoint"]
-    with pytest.raises(Exception, match="checksum"):
-        faults.check_readable(tmp_path / "run")
+def test_a_stop_that_is_requested_while_other_workers_are_waited_for_is_not_forgotten(small_batches):
+    """It comes after this worker has told the others that it wishes to continue."""
+    trainer = small_trainer()
+    agree = trainer.replicas.agree
 
-
-def test_a_run_is_left_to_others_after_an_error(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.txt").write_text("x")
-    for _ in range(2):
-        assert "holds other files" in run(train.main, *FEW, f"--run_dir={tmp_path}/run")[2]
-    (tmp_path / "run" / "thesis.txt").unlink()
-    with RunDir(tmp_path / "run"):
-        pass
-
-
-def test_a_signal_while_the_other_workers_are_waited_for_is_not_forgotten(tmp_path):
-    """It comes after this worker has said that it wishes to go on."""
-    agree = replicas.Replicas.sum_over_workers
-    sent = []
-
-    def interrupted(self, numbers):
-        agreed = agree(self, numbers)
-        if len(numbers) > 1 and not sent:  # not before training has begun
-            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+    def interrupted(numbers):
+        agreed = agree(numbers)
+        trainer.model.stop_training = True
         return agreed
 
-    with mock.patch.object(trainer.Replicas, "sum_over_workers", interrupted):
-        status, out, err = run(train.main, *FEW, "--epochs=2000", f"--run_dir={tmp_path}/run")
-    assert (status, out, "saved\nto resume: " in err) == (0, "", True), err
+    trainer.replicas.agree = interrupted
+    trainer.fit(small_batches[0], 50)
+    assert trainer.epoch <= 1
 
 
-def test_a_text_on_the_disk_that_is_damaged_while_training_is_one_line(tmp_path, monkeypatch):
-    """What has been removed is still open; what has been cut is an error, and what was saved stays."""
-    monkeypatch.setattr(run_text, "IN_MEMORY_LIMIT", 100)
-    path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
-    path.write_text("abcdefg hij" * 2000)
-    flags = [f"--corpus={path}", "--max_tokens=0", f"--cache_dir={cache}", "--units=8", "--show_every=0"]
+# Other harm
 
-    def trained(harm):
-        def harmed(self, position, arrays):
-            save(self, position, arrays)
-            for ids in cache.rglob("*.bin"):
-                harm(ids)
 
-        with mock.patch.object(RunDir, "save", harmed):
-            return run(train.main, *flags, "--epochs=3", f"--run_dir={tmp_path}/{harm.__name__}")
+def test_a_text_that_changes_after_the_training_text_is_another_text(tmp_path):
+    """Even by the order of two characters, with the same vocabulary: it is refused on resume, by its SHA-256."""
+    path = tmp_path / "text"
+    config = Config().replace(corpus=str(path), max_tokens=300, validation_tokens=100)
+    path.write_text("abc abd " * 200)
+    _, before = run_text.read(config)
+    path.write_text("abc abd " * 199 + "abd abc ")
+    _, after = run_text.read(config)
+    assert before.vocabulary.id_to_token == after.vocabulary.id_to_token
+    assert before.training.tolist() == after.training.tolist()
+    assert before.sha256 != after.sha256
 
-    def cut(ids):
-        os.truncate(ids, 5)
 
-    assert trained(os.unlink)[0] == 0
-    status, _, err = trained(cut)
+def test_a_vocabulary_with_a_changed_token_is_noticed(small_run, tmp_path):
+    run_dir = shutil.copytree(small_run, tmp_path / "run")
+    vocabulary = run_dir / "vocabulary.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"t"', '"T"'))
+    status, _, err = run(sample.main, f"--run_dir={run_dir}")
+    assert (status, "made with other settings or tokens" in err) == (2, True)
+
+
+def test_stored_ids_that_are_truncated_while_training_are_one_line(tmp_path, monkeypatch):
+    status, err = train_and_harm(lambda ids: os.truncate(ids, 5), tmp_path, monkeypatch)
     assert (status, err.count("error:")) == (2, 1), err
     assert "bin: expected stored token ids, but they cannot be read (it has become shorter)" in err
+
+
+@pytest.mark.slow
+def test_stored_ids_that_are_removed_while_training_are_still_read(tmp_path, monkeypatch):
+    assert train_and_harm(os.unlink, tmp_path, monkeypatch)[0] == 0  # the file is open
+
+
+def train_and_harm(harm, tmp_path, monkeypatch):
+    """Trains on a text that counts as large, and harms its stored ids after the first save. Returns status, stderr."""
+    monkeypatch.setattr(run_text, "LARGE", 100)
+    path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
+    path.write_text("abcdefg hij" * 2000)
+
+    def save_and_harm(self, position, arrays):
+        save(self, position, arrays)
+        for ids in cache.rglob("*.bin"):
+            harm(ids)
+
+    flags = [f"--corpus={path}", "--max_tokens=0", f"--cache_dir={cache}", "--units=8", "--show_every=0"]
+    with mock.patch.object(RunDir, "save", save_and_harm):
+        status, _, err = run(train.main, *flags, "--epochs=3", f"--run_dir={tmp_path}/run")
+    return status, err

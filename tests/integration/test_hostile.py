@@ -1,4 +1,4 @@
-"""Any bytes, any text, any run directory: it works, or it is a user's error.
+"""Any bytes, any text, any run directory: it works, or it is a UserError.
 
 `python -m pytest --hypothesis-profile=long` tries 1,000 examples of each, 10,000 and more together.
 """
@@ -15,9 +15,10 @@ import tracemalloc
 from unittest import mock
 
 import numpy as np
+import numpy_trainer
 import pytest
 from entry_points import SMALL, run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tfrnn
@@ -35,9 +36,7 @@ from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import host
 from tfrnn.series import reading
 
-pass
-
-# Letters, line ends of all kinds, marks that combine, right to left, what JSON and terminals mind, and all the rest.
+# Letters, all line ends, combining marks, right-to-left text, what is special in JSON and terminals, and all the rest.
 TEXTS = st.text(
     st.one_of(
         st.characters(codec="utf-8"), st.sampled_from('ab \n\r\t\0\x0b\x0c\x1c\x85\u2028\u0301\u202e\u05d0\ufeff"\\')
@@ -55,7 +54,7 @@ KINDS = st.sampled_from(["char", "word"])
 
 
 @given(text=TEXTS, tokens=KINDS)
-def test_a_text_is_encoded_and_decoded(text, tokens):
+def test_a_decoded_text_is_the_encoded_text(text, tokens):
     vocabulary = Vocabulary.from_text(text, tokens)
     decoded = vocabulary.decode(vocabulary.encode(text))
     assert decoded == (text if tokens == "char" else " ".join(text.split()))
@@ -65,7 +64,7 @@ def test_a_text_is_encoded_and_decoded(text, tokens):
 
 
 @given(text=TEXTS, other=TEXTS, tokens=KINDS)
-def test_what_is_unknown_is_an_error_or_skipped_or_unk(text, other, tokens):
+def test_unknown_tokens_are_an_error_or_skipped_or_unk(text, other, tokens):
     vocabulary = Vocabulary.from_text(text, tokens)
     known = [token in vocabulary.id_to_token for token in text_rules.split(other, tokens)]
     as_unknown = vocabulary.encode(other, "unk")
@@ -88,7 +87,7 @@ def test_any_json_is_a_vocabulary_or_an_error(data, tokens):
 
 
 @given(text=TEXTS, tokens=KINDS)
-def test_a_rule_applied_twice_is_the_rule(text, tokens):
+def test_a_text_rule_applied_twice_is_the_rule_applied_once(text, tokens):
     for rule in text_rules.TEXT_RULES:
         cleaned = text_rules.clean(text, rule, tokens)
         assert text_rules.clean(cleaned, rule, tokens) == cleaned
@@ -131,6 +130,7 @@ def test_any_bytes_are_a_column_or_an_error(content, tmp_path_factory):
         assert np.isfinite(reading.read_column(path)).all()
 
 
+@settings(max_examples=settings().max_examples // 5)  # each traces a pipeline
 @given(
     num_tokens=st.integers(0, 80),
     batch_size=st.integers(1, 5),
@@ -140,8 +140,9 @@ def test_any_bytes_are_a_column_or_an_error(content, tmp_path_factory):
     sequential=st.booleans(),
     epoch=st.integers(0, 10**6),
 )
-def test_batches_of_any_size(num_tokens, batch_size, num_steps, seed, random_offset, sequential, epoch):
-    """Each token is predicted once at most, after the one before it; no token is made up."""
+def test_batches_of_any_size_predict_each_token_once_at_most(
+    num_tokens, batch_size, num_steps, seed, random_offset, sequential, epoch
+):
     kind = tfrnn.sequential_batches if sequential else tfrnn.random_batches
     try:
         batches = kind(np.arange(num_tokens, dtype=np.int32), batch_size, num_steps, seed, random_offset)
@@ -187,26 +188,24 @@ def test_any_arguments_are_settings_or_an_error(arguments):
 # Run directories
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    path = tmp_path_factory.mktemp("trained") / "run"
-    assert run(train.main, *SMALL, "--epochs=1", f"--run_dir={path}")[0] == 0
-    return path
+@pytest.fixture(scope="session")
+def trained(small_run):
+    return small_run
 
 
 def read_all(path):
-    """All that is read of a run before a model is made of it."""
-    found = RunDir(path)
-    config = found.config()
-    vocabulary = found.vocabulary(config.data.tokens)
-    assert all(np.isfinite(row["perplexity"]) for row in found.metrics.rows())
-    weights = found.load_weights(config, vocabulary, "best")
+    """Reads all of a run that is read before its model is built."""
+    run_dir = RunDir(path)
+    config = run_dir.config()
+    vocabulary = run_dir.vocabulary(config.data.tokens)
+    assert all(np.isfinite(row["perplexity"]) for row in run_dir.metrics.rows())
+    weights = run_dir.load_weights(config, vocabulary, "best")
     assert [array.shape for array in weights] == sizes.weight_shapes(config.model, len(vocabulary))
 
 
 @given(data=st.data())
 def test_a_run_directory_with_any_damage_is_read_or_an_error(data, trained, tmp_path_factory):
-    """A file cut, changed, or given any other content."""
+    """Some bytes of up to three files are replaced, removed or added."""
     path = tmp_path_factory.getbasetemp() / "damaged_run"
     shutil.rmtree(path, ignore_errors=True)
     shutil.copytree(trained, path)
@@ -277,23 +276,30 @@ def test_the_shapes_of_a_config_are_those_of_its_model(cell, implementation, num
         assert sizes.weight_shapes(config, 7) == [tuple(weight.shape) for weight in model.weights]
 
 
-def test_a_run_writes_through_no_link_and_removes_nothing_else(trained, tmp_path):
-    """Links where a run's files should be, to files elsewhere: these stay as they are."""
-    victim = tmp_path / "victim"
-    for name in ("metrics.jsonl", "perplexity.png", "vocabulary.json.new", "config.json.new", "metrics.jsonl.new"):
-        path = tmp_path / name.replace(".", "_")
-        shutil.copytree(trained, path)
-        victim.write_text("all my work")
-        (path / name).unlink(missing_ok=True)
-        (path / name).symlink_to(victim)
-        run(train.main, *SMALL, "--epochs=2", f"--run_dir={path}")
-        assert victim.read_text() == "all my work"
-    path = tmp_path / "hard"
-    shutil.copytree(trained, path)
-    (path / "metrics.jsonl").unlink()
-    os.link(victim, path / "metrics.jsonl")
-    assert run(train.main, *SMALL, "--epochs=2", f"--run_dir={path}")[0] == 0
+RUN_FILES = ["metrics.jsonl", "perplexity.png", "vocabulary.json"]
+
+
+@pytest.mark.parametrize("name", [*RUN_FILES, *(f"{name}.new" for name in [*RUN_FILES, "config.json"])])
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symbolic", "hard"])
+def test_a_run_writes_through_no_link(name, link, tmp_path):
+    """A link to another file in the place of one of a run's files: the other file stays as it is."""
+    victim, run_dir = tmp_path / "victim", tmp_path / "run"
+    victim.write_text("all my work")
+    numpy_trainer.train(run_dir)
+    (run_dir / name).unlink(missing_ok=True)
+    link(victim, run_dir / name)
+    numpy_trainer.command(run_dir, epochs=3)
     assert victim.read_text() == "all my work"
+
+
+@pytest.mark.slow
+def test_a_real_run_writes_through_no_link(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "victim").write_text("all my work")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    os.link(tmp_path / "victim", tmp_path / "run" / "metrics.jsonl")
+    assert run(train.main, *SMALL, "--epochs=4", f"--run_dir={tmp_path}/run")[0] == 0
+    assert (tmp_path / "victim").read_text() == "all my work"
 
 
 # Whole texts through the commands
@@ -310,30 +316,71 @@ STRANGE = {
 }
 
 
-@pytest.mark.parametrize(("name", "tokens"), [*((name, "char") for name in STRANGE), ("format", "word")])
+TEXTS_AND_TOKENS = [*((name, "char") for name in STRANGE), ("format", "word")]
+
+
+def strange_text(name, folder):
+    path = folder / "a text.txt"
+    path.write_bytes(STRANGE[name].encode())
+    return path
+
+
+@pytest.mark.parametrize(("name", "tokens"), TEXTS_AND_TOKENS)
+def test_a_strange_text_makes_a_run_or_is_refused(name, tokens, tmp_path):
+    """All of a run but its model: the text, its batches, the vocabulary and the prefixes on disk, and the messages."""
+    config = numpy_trainer.CONFIG.replace(
+        corpus=str(strange_text(name, tmp_path)), batch_size=2, num_steps=4, tokens=tokens, validation_tokens=20,
+        max_tokens=50, prefix=(),
+    )  # fmt: skip
+    try:
+        config, text = text_lib.read(config)
+        batches, _ = train.make_batches(config, text)
+    except UserError as error:
+        assert "text too short" in str(error)  # noqa: PT017
+        return
+    assert batches.num_batches(0) >= 1
+    settings = {name: config.flat()[name] for name in ("corpus", "tokens", "prefix", "text_rule")}
+    status, out, _ = numpy_trainer.command(tmp_path / "run", text=text, **settings)
+    assert status == 0
+    assert out.startswith("perplexity ")
+    with RunDir(tmp_path / "run") as run_dir:
+        assert run_dir.vocabulary(tokens).id_to_token == text.vocabulary.id_to_token
+        assert run_dir.config().run.prefix == config.run.prefix
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [pytest.param(*case, marks=() if case == ("emoji", "char") else pytest.mark.slow) for case in TEXTS_AND_TOKENS],
+)
 def test_a_strange_text_is_trained_on_and_sampled_or_refused(name, tokens, tmp_path):
-    text = tmp_path / "a text.txt"
-    text.write_bytes(STRANGE[name].encode())
+    path = strange_text(name, tmp_path)
     flags = [*SMALL, "--epochs=1", "--batch_size=2", "--num_steps=4", f"--tokens={tokens}", "--validation_tokens=20"]
-    status, out, err = run(train.main, *flags, f"--corpus={text}", "--max_tokens=50", f"--run_dir={tmp_path}/run")
+    status, out, err = run(train.main, *flags, f"--corpus={path}", "--max_tokens=50", f"--run_dir={tmp_path}/run")
     assert status == 0 or (status == 2 and "text too short" in err), err
     if status == 0:
         assert out.startswith("perplexity ")
         assert run(sample.main, f"--run_dir={tmp_path}/run")[0] == 0
 
 
-def test_every_character_there_is(tmp_path):
-    """1,112,063 of them: with few units it works, with many it is said how much memory it would take."""
+@pytest.fixture
+def every_character(tmp_path):
+    """A text of all 1,112,063 characters."""
     characters = [c for c in map(chr, range(1, sys.maxunicode + 1)) if not "\ud800" <= c <= "\udfff"]
-    text = tmp_path / "all"
-    text.write_bytes("".join(characters).encode())
-    config = Config().replace(corpus=str(text), units=4, max_tokens=0)
-    _, read = text_lib.read(config)
-    assert len(read.vocabulary) == len(characters) + 1
-    assert read.training[:100].tolist() == list(range(1, 101))
+    (tmp_path / "all").write_bytes("".join(characters).encode())
+    return tmp_path / "all"
+
+
+def test_a_vocabulary_of_every_character_and_many_units_is_refused_for_its_memory(every_character, tmp_path):
     with mock.patch.object(host, "memory_bytes", return_value=8 * 10**9):
-        status, _, err = run(train.main, f"--corpus={text}", f"--run_dir={tmp_path}/run")
+        status, _, err = run(train.main, f"--corpus={every_character}", f"--run_dir={tmp_path}/run")
     assert (status, "and 1,112,064 different tokens needs" in err) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_vocabulary_of_every_character_and_few_units_is_read(every_character):
+    _, text = text_lib.read(Config().replace(corpus=str(every_character), units=4, max_tokens=0))
+    assert len(text.vocabulary) == 1_112_064
+    assert text.training[:100].tolist() == list(range(1, 101))
 
 
 @pytest.mark.slow

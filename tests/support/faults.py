@@ -1,10 +1,10 @@
-"""Interrupts training in every way that is known, goes on, and compares with the run that was never interrupted.
+"""Interrupts training in every known way, resumes it, and compares it with the run that was never interrupted.
 
     python tests/support/faults.py --kills=200 --operations
 
 kills real training processes at random moments (SIGKILL, SIGTERM, SIGINT), over a mix of settings, and with
---operations also at every operation on files that a run makes. It prints a line for each run and ends with status 1
-where one differs. The short form of both is in test_faults.py.
+--operations also at every operation on files that a run makes. It prints a line for each run and exits with status 1
+if one differs. The short form of both is in test_faults.py.
 """
 
 import argparse
@@ -31,11 +31,11 @@ from unittest import mock
 # Small, so that a run takes seconds, with a validation text and a state that matter.
 SMALL = ["--batch_size=4", "--num_steps=8", "--max_tokens=2000", "--validation_tokens=300", "--units=16"]
 LONG = "--max_tokens=60000"
-# Settings of all kinds; each with as many epochs as take some seconds.
+# Settings of all kinds, each with as many epochs as take a few seconds.
 MIX = [
     [*SMALL, f"--epochs={epochs}", *more.split()]
     for epochs, more in (
-        # Epochs of some seconds, so that most kills come in the middle of one.
+        # Epochs of a few seconds, so that most kills come in the middle of one.
         (3, f"{LONG} --cell=rnn --implementation=scratch --dropout=0.2"),
         (3, f"{LONG} --cell=gru --sampling=random --optimizer=adam --learning_rate=0.01 --dropout=0.2"),
         (3, f"{LONG} --cell=lstm --implementation=scratch --optimizer=momentum --learning_rate=0.1 --num_layers=2"),
@@ -58,11 +58,11 @@ MIX = [
 ]  # fmt: skip
 
 
-# What is compared
+# Comparing two runs
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
-    """All of a finished run that must not depend on what happened on the way: everything but timings."""
+    """Returns all of a finished run that must not depend on interruptions: everything but timings."""
     rows = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return {
         "metrics": [{k: v for k, v in row.items() if k not in ("tokens_per_sec", "seconds")} for row in rows],
@@ -76,13 +76,13 @@ def outcome(run_dir: Path) -> dict[str, Any]:
 
 
 def differences(run_dir: Path, twin: Path) -> list[str]:
-    """The names of what is not the same in two finished runs."""
-    found, expected = outcome(run_dir), outcome(twin)
-    return [name for name in expected if found[name] != expected[name]]
+    """Returns the names of the parts in which two finished runs differ."""
+    actual, expected = outcome(run_dir), outcome(twin)
+    return [name for name in expected if actual[name] != expected[name]]
 
 
 def check_readable(run_dir: Path) -> None:
-    """Raises an exception where a checkpoint of a run is not whole."""
+    """Raises an exception if a checkpoint of a run is damaged."""
     from tfrnn.runs.checkpoints import Checkpoint
 
     for path in (run_dir / "checkpoints").glob("*.npz"):
@@ -90,7 +90,7 @@ def check_readable(run_dir: Path) -> None:
             checkpoint.read(checkpoint.layouts)
 
 
-# Processes that are killed
+# Killing processes
 
 
 def start(arguments: list[str], run_dir: Path, *python: str) -> subprocess.Popen:
@@ -108,11 +108,11 @@ def start(arguments: list[str], run_dir: Path, *python: str) -> subprocess.Popen
 
 
 def finish(arguments: list[str], run_dir: Path) -> str:
-    """Goes on to the end; gives stdout, without the speed."""
+    """Trains to the end, and returns stdout without the speed."""
     process = start(arguments, run_dir)
     out, err = process.communicate(timeout=600)
     if process.returncode:
-        raise AssertionError(f"{shown(arguments)}: went on with status {process.returncode}: {err}")
+        raise AssertionError(f"{shown(arguments)}: resumed with status {process.returncode}: {err}")
     return re.sub(r", [\d.]+ tokens/sec", "", out)
 
 
@@ -121,9 +121,9 @@ def shown(arguments: list[str]) -> str:
 
 
 def killed(arguments: list[str], run_dir: Path, number: int, seconds: float, from_start: bool) -> bool:
-    """Trains, and sends the signal after so many seconds, counted from when training begins if not from the start.
+    """Trains, and sends the signal after `seconds`, counted from the start of the process or of training.
 
-    Gives whether it came before the end.
+    Returns whether it came before the end.
     """
     process = start(arguments, run_dir)
     if not from_start:
@@ -134,7 +134,7 @@ def killed(arguments: list[str], run_dir: Path, number: int, seconds: float, fro
     if hit:
         process.send_signal(number)
     out, err = process.communicate(timeout=600)
-    signalled = process.returncode in (-number, 130)  # SIGTERM and SIGINT act as usual until the run is at hand
+    signalled = process.returncode in (-number, 130)  # SIGTERM and SIGINT act as usual until training begins
     if "Traceback" in err:
         raise AssertionError(err)
     if not (signalled or process.returncode == 0):
@@ -145,13 +145,13 @@ def killed(arguments: list[str], run_dir: Path, number: int, seconds: float, fro
 
 
 def wait_for(process: subprocess.Popen, beginning: str) -> None:
-    """Reads stderr up to a line; what has been read is lost to communicate."""
+    """Reads stderr up to a line with this beginning; `communicate` does not return what has been read."""
     while (line := process.stderr.readline()) and not line.startswith(beginning):
         pass
 
 
 def twin_of(arguments: list[str], folder: Path) -> tuple[Path, str, float]:
-    """The run that is never interrupted, its output, and how long it trains."""
+    """Returns the run that is never interrupted, its output, and the seconds that it trains."""
     twin = folder / "twin"
     process = start(arguments, twin)
     wait_for(process, "run directory: ")
@@ -163,9 +163,9 @@ def twin_of(arguments: list[str], folder: Path) -> tuple[Path, str, float]:
 
 
 def kill_often(arguments: list[str], kills: int, seed: int, folder: Path) -> int:
-    """Kills a run at random moments, so often, going on each time; begins another where one has come to its end.
+    """Kills a run `kills` times at random moments and resumes it each time; starts another run when one has finished.
 
-    Every checkpoint that is left must be readable, and every run end as its twin. Gives the number of runs.
+    Each checkpoint must be readable after a kill, and each run must end as its twin. Returns the number of runs.
     """
     random_numbers = random.Random(f"{seed} {arguments}")
     twin, twin_out, seconds = twin_of(arguments, folder)
@@ -194,15 +194,16 @@ def kill_often(arguments: list[str], kills: int, seed: int, folder: Path) -> int
     raise AssertionError
 
 
-# Operations on files that fail
+# Failing operations on files
 
 
 @dataclasses.dataclass
 class Fault:
-    """Which operation on files fails, counted from 0 or by its name, and how.
+    """Which operation on files fails, and how.
 
-    error: with this errno; for a write, after half of it. None: the process dies there.
-    lasting: all operations that need room fail from there on, as on a full disk.
+    at: its number, counted from 0, or its name, e.g. `write config.json.new`.
+    error: the errno with which it fails (a write after half of it); None: the process dies there.
+    lasting: whether all later operations that need space fail too, as on a full disk.
     """
 
     at: int | str
@@ -211,21 +212,22 @@ class Fault:
 
 
 class Dead(BaseException):
-    """In place of SIGKILL, in a process that is to live on: from then on no operation does anything."""
+    """Stands for SIGKILL in a process that must survive: all later operations do nothing."""
 
 
 def die() -> None:
     raise Dead
 
 
-def die_indeed() -> None:
+def kill_this_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Operations:
-    """Counts the operations on files below a folder, and lets them fail.
+    """Counts the operations on files below a folder, and makes one fail.
 
     An operation is to open for writing, to write, to flush to the disk, to rename, to remove, or to make a folder.
+    Nothing is really flushed to the disk: what a process has written survives its death, and no test cuts the power.
     """
 
     def __init__(self, folder: Path, fault: Fault | None = None, die: Callable[[], None] = die):
@@ -238,14 +240,12 @@ class Operations:
             for name in ("replace", "unlink", "mkdir"):
                 usual = getattr(os, name)
                 stack.enter_context(mock.patch.object(os, name, self._operation(name, usual)))
-            usual_fsync, usual_open = os.fsync, open
-
+            usual_open = open
             opened: dict[int, Any] = {}
 
             def fsync(descriptor: int) -> None:
                 if path := opened.pop(descriptor, None):
                     self._step("fsync", path)
-                usual_fsync(descriptor)
 
             def faulty_open(path: Any, mode: str = "r", *rest: Any, **more: Any) -> Any:
                 if not set(mode) & set("wax+") or isinstance(path, int) or not self._is_ours(path):
@@ -282,7 +282,7 @@ class Operations:
             if now == fault.at:
                 cut()
             self.die()
-        elif now > fault.at and not (fault.lasting and name != "unlink"):  # to remove needs no room
+        elif now > fault.at and not (fault.lasting and name != "unlink"):  # removing needs no space
             return
         cut()
         raise OSError(fault.error, os.strerror(fault.error or 0), str(path))
@@ -312,7 +312,7 @@ class _FaultyFile:
         return getattr(self._file, name)
 
 
-# Settings of a run that makes few operations on files, so that each can fail; with a call for each batch.
+# Settings of a run with few operations on files, so that each can fail, if there is a call for each batch.
 FEW = [*SMALL, "--max_tokens=100", "--validation_tokens=50", "--epochs=2", "--dropout=0.1", "--cell=gru"]
 
 
@@ -323,7 +323,7 @@ def operations_of_a_run(folder: Path) -> list[str]:
 
 
 def killed_at(operation: int, folder: Path, twin: Path) -> None:
-    """Kills a training process at this of its operations on files, goes on, and compares."""
+    """Kills a training process at one of its operations on files, resumes it, and compares it with its twin."""
     run_dir = folder / f"killed{operation}"
     process = start(FEW, run_dir, __file__, f"--child={operation}")
     _, err = process.communicate(timeout=600)
@@ -338,7 +338,7 @@ def killed_at(operation: int, folder: Path, twin: Path) -> None:
 
 
 def child(operation: int, flags: list[str]) -> None:
-    """Trains in this process, which is killed at that operation; without one (-1), shows the operations it made."""
+    """Trains in this process, which is killed at that operation; for -1, prints the operations that it made."""
     from tfrnn import train
     from tfrnn.cli import program
     from tfrnn.training import trainer
@@ -348,7 +348,7 @@ def child(operation: int, flags: list[str]) -> None:
     with (
         mock.patch.object(trainer, "CALL_SECONDS", 0),
         Operations(
-            Path(run_dir), Fault(operation, None) if operation >= 0 else None, die_indeed
+            Path(run_dir), Fault(operation, None) if operation >= 0 else None, kill_this_process
         ).counted() as operations,
     ):
         program.run(train.main)
@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=0, help="at random moments, over all settings together")
     parser.add_argument("--operations", action="store_true", help="kill at every operation on files of a run")
     parser.add_argument("--jobs", type=int, default=2, help="processes side by side")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="decides the moments")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     options, flags = parser.parse_known_args()
     if options.child is not None:
@@ -374,9 +374,9 @@ def main() -> None:
         for i, arguments in enumerate(MIX):
             kills = options.kills // len(MIX) + (i < options.kills % len(MIX))
             if kills:
-                own = Path(folder) / f"kills{i}"
-                own.mkdir()
-                work[pool.submit(kill_often, arguments, kills, options.seed, own)] = (
+                subfolder = Path(folder) / f"kills{i}"
+                subfolder.mkdir()
+                work[pool.submit(kill_often, arguments, kills, options.seed, subfolder)] = (
                     f"{kills} kills of {shown(arguments)}"
                 )
         if options.operations:
@@ -387,7 +387,7 @@ def main() -> None:
             error = future.exception()
             failed += error is not None
             print(f"{'DIFFERS' if error else 'same'}: {work[future]}{f': {error}' if error else ''}", flush=True)
-    print(f"{len(work) - failed} of {len(work)} as if nothing had happened, in {time.monotonic() - began:.0f} s")
+    print(f"{len(work) - failed} of {len(work)} ended as if never interrupted, in {time.monotonic() - began:.0f} s")
     sys.exit(bool(failed))
 
 

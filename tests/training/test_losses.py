@@ -16,10 +16,10 @@ def test_cross_entropy_is_that_of_the_softmax_of_the_logits():
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     expected = -np.log(np.take_along_axis(probabilities, targets[..., None], -1)).sum()
     actual = losses.cross_entropy(tf.constant(logits, tf.float32), tf.constant(targets))
-    assert_equal_up_to_rounding(actual, expected, num_terms=T * B * V)
+    assert_equal_up_to_rounding(actual, expected, roundings=T * B * V)
 
 
 def test_squared_error_is_the_sum_of_the_squared_differences():
     predictions, targets = random.normal(size=[2, T, B, 2])
     actual = losses.squared_error(tf.constant(predictions, tf.float32), tf.constant(targets, tf.float32))
-    assert_equal_up_to_rounding(actual, ((predictions - targets) ** 2).sum(), num_terms=T * B * 2)
+    assert_equal_up_to_rounding(actual, ((predictions - targets) ** 2).sum(), roundings=T * B * 2)

@@ -105,13 +105,13 @@ def test_perplexity_is_from_summed_loss_over_summed_tokens_with_the_state_carrie
         {name: history[name][0] for name in expected},
         {name: history[f"val_{name}"][0] for name in expected},
     ):
-        assert_equal_up_to_rounding(measured, expected, num_terms=len(parts) * T)  # steps of rounding in the state
+        assert_equal_up_to_rounding(measured, expected, roundings=len(parts) * T)  # steps of rounding in the state
 
 
 def test_an_untrained_model_is_as_unsure_as_the_vocabulary_is_large():
     model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V, output_initializer="zeros")
     perplexity = tfrnn.Trainer(model, keras.optimizers.SGD()).evaluate(batches_of())["perplexity"]
-    assert_equal_up_to_rounding(perplexity, V, num_terms=V)
+    assert_equal_up_to_rounding(perplexity, V, roundings=V)
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_training_carries_the_state_over_an_epoch(cell, layers):
     trainer = trainer_of(cell, keras.optimizers.SGD(0.0), layers=layers)
     short = trainer.fit(tfrnn.sequential_batches(ids, 3, 5, random_offset=False), 1).history["loss"]
     whole = trainer.evaluate(tfrnn.sequential_batches(ids, 3, steps, random_offset=False))["loss"]
-    assert_equal_up_to_rounding(short[0], whole, num_terms=3 * steps)
+    assert_equal_up_to_rounding(short[0], whole, roundings=3 * steps)
 
 
 # The same results, however they are computed

@@ -1,7 +1,7 @@
-"""Checkpoints: arrays by name, each checkpoint one file with a checksum of every byte of it.
+"""Checkpoints: arrays by name, each checkpoint a single file with a checksum of all its bytes.
 
-The file is an uncompressed .npz, which numpy.load opens as well; the archive's comment is the SHA-256, in hexadecimal
-digits, of all bytes before it. Nothing in it can be executed: it holds numbers alone.
+The file is an uncompressed .npz archive, which numpy.load opens as well. The archive's comment is the SHA-256, in
+hexadecimal digits, of all bytes before it. The file holds only numbers, so that nothing in it can be executed.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ import numpy as np
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runtime import durable
 
-KEPT = 2
-_DIGITS = 64  # of the SHA-256
-_NAME = re.compile(r"(\d{8,15})-(\d{8,15})\.npz")
+NUM_KEPT = 2  # checkpoints that a run keeps
+_NUM_DIGITS = 64  # of the SHA-256
+_FILE_NAME = re.compile(r"(\d{8,15})-(\d{8,15})\.npz")
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
     rb"\{'descr': '(?P<dtype><[fiu][48]|\|[iu]1)', 'fortran_order': False, "
@@ -34,17 +34,23 @@ Result = TypeVar("Result")
 
 
 class Layout(NamedTuple):
-    """What an array must be; a dimension of None may have any size."""
+    """The shape and the type of an array.
+
+    Attributes:
+      shape: the size of each dimension; None for any size.
+      dtype: the type in numpy's notation, e.g. `<f4`.
+    """
 
     shape: tuple[int | None, ...]
     dtype: str
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Layout":
+        """Returns the layout of an array."""
         return cls(array.shape, array.dtype.str)
 
     def fits(self, other: "Layout") -> bool:
-        """Whether an array of the other layout, which has every size, is as this one says."""
+        """Returns whether an array of the `other` layout, whose sizes are all known, has this layout."""
         pairs = zip(self.shape, other.shape, strict=False)
         same_shape = len(self.shape) == len(other.shape) and all(a is None or a == b for a, b in pairs)
         return same_shape and self.dtype == other.dtype
@@ -54,57 +60,66 @@ class Layout(NamedTuple):
 
 
 class UnusableError(Exception):
-    """A checkpoint is damaged, or is one of something else."""
+    """A checkpoint is damaged, or belongs to something else."""
 
 
-def check(found: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
-    """Raises UnusableError unless exactly the expected arrays are there, as expected."""
-    if found.keys() != expected.keys():
-        missing, more = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-        what = [f"{name} {shown[:5]}" for name, shown in (("lacks the arrays", missing), ("has beside", more)) if shown]
-        raise UnusableError(f"it {' and '.join(what)}")
+def check(layouts: Mapping[str, Layout], expected: Mapping[str, Layout]) -> None:
+    """Checks that a checkpoint holds exactly the expected arrays.
+
+    Args:
+      layouts: the arrays that the checkpoint holds.
+      expected: the arrays that it must hold.
+    Raises:
+      UnusableError: an array is missing, is not expected, or has another layout than expected.
+    """
+    if layouts.keys() != expected.keys():
+        missing, unexpected = sorted(expected.keys() - layouts.keys()), sorted(layouts.keys() - expected.keys())
+        problems = [("lacks the arrays", missing), ("has the unexpected arrays", unexpected)]
+        raise UnusableError(f"it {' and '.join(f'{problem} {names[:5]}' for problem, names in problems if names)}")
     for name, layout in expected.items():
-        if not layout.fits(found[name]):
-            raise UnusableError(f"array {name} is {found[name]}, expected {layout}")
+        if not layout.fits(layouts[name]):
+            raise UnusableError(f"array {name} is {layouts[name]}, expected {layout}")
 
 
 def pack(arrays: Arrays) -> memoryview:
-    """The content of a checkpoint file; the same arrays always give the same bytes."""
+    """Returns the content of a checkpoint file; the same arrays are always packed into the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            # With the date of ZipInfo's own: a clock before 1980 would be an error.
+            # ZipInfo's default date instead of the clock's, which zip refuses if it is before 1980.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.asarray(array), version=(1, 0), allow_pickle=False)
-        archive.comment = bytes(_DIGITS)  # its place
+        archive.comment = bytes(_NUM_DIGITS)  # overwritten by the checksum below
     content = buffer.getbuffer()
-    content[-_DIGITS:] = hashlib.sha256(content[:-_DIGITS]).hexdigest().encode()
+    content[-_NUM_DIGITS:] = hashlib.sha256(content[:-_NUM_DIGITS]).hexdigest().encode()
     return content
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
-    """The inverse of `pack`, for what another worker has packed; of a file see Checkpoint."""
+    """Returns the arrays that another worker has packed by `pack`. For a file, which may be damaged, see Checkpoint."""
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         return dict(archive)
 
 
 class Checkpoint:
-    """A checkpoint file of at most `limit` bytes, open, its checksum verified; arrays are read when they are asked for.
+    """An open checkpoint file whose checksum has been verified. Its arrays are read on request.
 
+    Args:
+      path: the file.
+      limit: the largest size of the file, in bytes.
     Attributes:
-      position: epochs and batches, by its name; None where the name tells none.
-      layouts: what it holds.
-
+      position: finished epochs and batches, by the file's name; None if the name is not that of a checkpoint.
+      layouts: the arrays that it holds.
     Raises:
-      UnusableError: it is damaged, or no checkpoint.
-      OSError: it cannot be read, see durable.open_file.
+      UnusableError: the file is damaged, or is not a checkpoint.
+      OSError: the file cannot be read; see durable.open_file.
     """
 
     def __init__(self, path: Path, limit: int):
-        self.position = tuple(map(int, match.groups())) if (match := _NAME.fullmatch(path.name)) else None
+        self.position = tuple(map(int, match.groups())) if (match := _FILE_NAME.fullmatch(path.name)) else None
         self._file = durable.open_file(path, limit)
         try:
-            with _damage_is_told():
+            with _reporting_damage():
                 _verify(self._file)
                 self._archive = zipfile.ZipFile(self._file)
                 self.layouts = {self._name_of(info): self._read_layout(info) for info in self._archive.infolist()}
@@ -119,13 +134,17 @@ class Checkpoint:
         self._file.close()
 
     def read(self, expected: Mapping[str, Layout]) -> dict[str, np.ndarray]:
-        """These arrays. Raises UnusableError, before it takes memory, where they are others than expected, and where a
-        number is not finite."""
+        """Returns the expected arrays; the checkpoint may hold others too.
+
+        Raises:
+          UnusableError: an array is missing or has another layout, which is found before memory is taken for it; or a
+            number is not finite.
+        """
         check({name: layout for name, layout in self.layouts.items() if name in expected}, expected)
         arrays = {}
         for name in expected:
             shape, dtype = self.layouts[name]
-            with _damage_is_told(), self._archive.open(f"{name}.npy") as member:
+            with _reporting_damage(), self._archive.open(f"{name}.npy") as member:
                 _read_header(member)
                 arrays[name] = np.frombuffer(member.read(), dtype).reshape(shape)  # type: ignore[arg-type]
             if not np.isfinite(arrays[name]).all():
@@ -135,20 +154,20 @@ class Checkpoint:
     @staticmethod
     def _name_of(info: zipfile.ZipInfo) -> str:
         if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
-            raise UnusableError(f"it holds {info.filename[:40]!r}, which is no uncompressed array")
+            raise UnusableError(f"it holds {info.filename[:40]!r}, which is not an uncompressed array")
         return info.filename.removesuffix(".npy")
 
     def _read_layout(self, info: zipfile.ZipInfo) -> Layout:
         with self._archive.open(info) as member:
             shape, dtype = _read_header(member)
             if math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
-                raise UnusableError(f"array {info.filename[:40]!r} has another size than it says")
+                raise UnusableError(f"array {info.filename[:40]!r} has another size than its header says")
         return Layout(shape, dtype.str)
 
 
 @contextlib.contextmanager
-def _damage_is_told() -> Iterator[None]:
-    """What zipfile and numpy raise where an archive is not as it should be, as one exception."""
+def _reporting_damage() -> Iterator[None]:
+    """A context in which what zipfile and numpy raise on a damaged archive becomes an UnusableError."""
     try:
         yield
     except (ArithmeticError, EOFError, LookupError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
@@ -156,13 +175,13 @@ def _damage_is_told() -> Iterator[None]:
 
 
 def _verify(file: BinaryIO) -> None:
-    """Raises UnusableError where the last bytes are not the SHA-256 of those before; goes back to the beginning."""
+    """Raises UnusableError unless the file ends with the SHA-256 of all bytes before it. Seeks to the beginning."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
-    left, digest = size - _DIGITS, hashlib.sha256()
-    while left > 0:
-        piece = file.read(min(left, 2**20))
-        left -= len(piece)
+    remaining, digest = size - _NUM_DIGITS, hashlib.sha256()
+    while remaining > 0:
+        piece = file.read(min(remaining, 2**20))
+        remaining -= len(piece)
         digest.update(piece)
         if not piece:
             break
@@ -172,68 +191,80 @@ def _verify(file: BinaryIO) -> None:
 
 
 def _read_header(member: Any) -> tuple[tuple[int, ...], np.dtype]:
-    """Of an array of numbers, as numpy writes it; its own reader would evaluate the text."""
+    """Returns the shape and type of an array of numbers as numpy writes it, without evaluating text as numpy does."""
     size = int.from_bytes(member.read(len(_MAGIC) + 2).removeprefix(_MAGIC)[:2], "little")
     match = _HEADER.fullmatch(member.read(size))
     if not match:
-        raise UnusableError("it holds something else than arrays of numbers")
+        raise UnusableError("it holds something other than arrays of numbers")
     return tuple(int(size) for size in match["shape"].split(b",") if size.strip()), np.dtype(match["dtype"].decode())
 
 
 class Folder:
-    """The checkpoints of a run, each named by its position: `<epochs>-<batches>.npz`."""
+    """The folder of a run's checkpoints, each named by its position: `<epochs>-<batches>.npz`."""
 
     def __init__(self, path: Path):
         self.path = path
-        self._whole: list[Path] = []  # what is known to be whole, the newest last
+        self._verified: list[Path] = []  # known to be undamaged, the newest last
 
     def files(self) -> list[Path]:
-        """The checkpoints, the newest first. Raises UserError where there is something else than a folder of them."""
+        """Returns the checkpoint files, the newest first.
+
+        Raises:
+          UserError: the path is not a folder, or cannot be read.
+        """
         try:
             if self.path.is_symlink():
                 raise OSError(errno.ELOOP, "it is a symbolic link, which is not followed")
             names = [path.name for path in self.path.iterdir()] if self.path.exists() else []
         except OSError as error:
             raise UserError(f"{self.path}: expected a folder of checkpoints, but {error.strerror}") from None
-        found = [(match, self.path / match[0]) for match in map(_NAME.fullmatch, names) if match]
-        return [path for _, path in sorted(found, key=lambda item: [*map(int, item[0].groups())], reverse=True)]
+        matches = [match for match in map(_FILE_NAME.fullmatch, names) if match]
+        newest_first = sorted(matches, key=lambda match: [*map(int, match.groups())], reverse=True)
+        return [self.path / match[0] for match in newest_first]
 
     def save(self, position: tuple[int, int], arrays: Arrays) -> None:
-        """Writes a checkpoint, then drops all but the last KEPT that are whole. Raises OSError."""
+        """Writes a checkpoint, then removes all but the last NUM_KEPT undamaged ones.
+
+        Raises:
+          OSError: it cannot be written; the earlier ones are unchanged.
+        """
         path = self.path / "{:08d}-{:08d}.npz".format(*position)
         durable.write(path, pack(arrays))
-        self._whole = [*(other for other in self._whole if other != path), path][-KEPT:]
-        if len(self._whole) < KEPT:
-            return  # others may be whole too
-        for other in self.path.iterdir():
-            ours = _NAME.fullmatch(other.name.removesuffix(durable.PARTIAL))  # PARTIAL: of a process that was killed
-            if ours and other not in self._whole:
+        self._verified = [*(earlier for earlier in self._verified if earlier != path), path][-NUM_KEPT:]
+        if len(self._verified) < NUM_KEPT:
+            return  # others may be undamaged too
+        for file in self.path.iterdir():
+            # A process that was killed may have left a file under its temporary name, which ends with NEW.
+            is_checkpoint = _FILE_NAME.fullmatch(file.name.removesuffix(durable.PARTIAL))
+            if is_checkpoint and file not in self._verified:
                 with contextlib.suppress(OSError):
-                    other.unlink()
+                    file.unlink()
 
-    def newest(self, use: Callable[[Checkpoint], Result], limit: int) -> Result | None:
-        """What `use` makes of the newest checkpoint that is whole and serves; None where there is none at all.
+    def read_newest(self, read: Callable[[Checkpoint], Result], limit: int) -> Result | None:
+        """Reads the newest usable checkpoint. Each newer one that cannot be used is named in a RunWarning.
 
-        `use` raises UnusableError where a checkpoint does not serve; one of more than `limit` bytes does not either.
-        Each of these is named in a RunWarning.
+        Args:
+          read: reads an open checkpoint, or raises UnusableError.
+          limit: the largest size of a usable checkpoint, in bytes.
+        Returns:
+          What `read` returns, or None if there are no checkpoints.
         Raises:
-          UserError: there are some, but none serves.
+          UserError: there are checkpoints, but none can be used.
         """
-        passed: list[str] = []
+        failures: list[str] = []
         for path in self.files():
             try:
                 with Checkpoint(path, limit) as checkpoint:
-                    result = use(checkpoint)
+                    result = read(checkpoint)
             except (UnusableError, OSError) as error:
-                passed.append(f"{path} cannot be used ({error})")
+                failures.append(f"{path} cannot be used ({error})")
                 continue
-            for remark in passed:
-                warnings.warn(f"{remark}; going back to {path.name}", RunWarning, stacklevel=2)
-            self._whole = [path]
+            for failure in failures:
+                warnings.warn(f"{failure}; falling back to {path.name}", RunWarning, stacklevel=2)
+            self._verified = [path]
             return result
-        if passed:
+        if failures:
             raise UserError(
-                f"{passed[0]}, nor has another whole one been found in {self.path}; bring the right files back, or "
-                "train a new run"
+                f"{failures[0]}, and {self.path} has no other that can; bring the right files back, or train a new run"
             )
         return None

@@ -1,4 +1,4 @@
-"""A trained model from its run directory."""
+"""Loads a trained model from its run directory."""
 
 import os
 
@@ -13,7 +13,9 @@ from tfrnn.runtime import host
 
 
 def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[LanguageModel, Vocabulary, Config]:
-    """A trained model with its vocabulary and settings. Safe for a run of a stranger's: nothing of it is executed.
+    """Loads a trained model with its vocabulary and settings.
+
+    A run from an untrusted source is safe to load: nothing in it is executed.
 
     After `python -m tfrnn.train --run_dir=runs/first`:
 
@@ -22,27 +24,29 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     ('sample', 'rnn', 28)
 
     Args:
-      run_dir: what `python -m tfrnn.train` wrote.
-      checkpoint: `best` for the weights with the lowest perplexity on the validation tokens (the last ones where
-        there were no such tokens), or `last`.
+      run_dir: the run directory that `python -m tfrnn.train` wrote.
+      checkpoint: `best` for the weights with the lowest perplexity on the validation tokens (the last weights if no
+        tokens were held out), or `last`.
+    Returns:
+      The model, its vocabulary and its settings.
     Raises:
-      MissingFileError: there is no such run, or it has no checkpoint yet.
-      UserError: it is no run of tfrnn, or none of its checkpoints is whole.
+      MissingFileError: the run does not exist, or has no checkpoint yet.
+      UserError: the folder is not a run of tfrnn, or all of its checkpoints are damaged.
     """
     if checkpoint not in ("best", "last"):
         raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
     run = RunDir(run_dir)
-    if not run.begun:
+    if not run.exists:
         raise MissingFileError(
-            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_none(run)}; name "
+            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
             "another, or train first"
         )
     config = run.config()
     if not config.run.prefix:
-        raise UserError(f"{run.path / CONFIG}: expected a prefix at least, as train writes it; got none")
+        raise UserError(f"{run.path / CONFIG}: expected at least one prefix, as train writes it; got none")
     vocabulary = run.vocabulary(config.data.tokens)
-    needed = 2 * sizes.weight_bytes(config.model, len(vocabulary))
-    host.check_memory(needed, f"the model that {run.path / CONFIG} describes")
+    num_bytes = 2 * sizes.weight_bytes(config.model, len(vocabulary))
+    host.check_memory(num_bytes, f"the model that {run.path / CONFIG} describes")
     weights = run.load_weights(config, vocabulary, checkpoint)
     model = build_language_model(config.model, len(vocabulary), initialized=False)
     model.build()
@@ -50,8 +54,8 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     return model, vocabulary, config
 
 
-def _why_none(run: RunDir) -> str:
-    """Why there is no run, and which others are near."""
+def _why_missing(run: RunDir) -> str:
+    """Returns the reason why the run does not exist, with a run of a similar name if there is one."""
     if os.path.isdir(run.path):
         runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
         return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")

@@ -1,4 +1,4 @@
-"""metrics.jsonl: a row for each finished epoch, one JSON object a line."""
+"""metrics.jsonl: one row for each finished epoch, one JSON object per line."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from typing import Any
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runtime import durable
 
-NAME = "metrics.jsonl"
-LARGEST = 2**30  # bytes that are read
-# What a row has beside its epoch's number; the None of those that may be unknown.
+FILE_NAME = "metrics.jsonl"
+MAX_BYTES = 2**30  # a larger file is not read
+# The fields of a row besides `epoch`, each with its types; those that may be unknown include None.
 MEASURES = {
     "perplexity": (float,),
     "bits_per_char": (float,),
@@ -22,98 +22,116 @@ MEASURES = {
     "learning_rate": (float,),
     "seconds": (float,),
 }
-BY_HEART = 1.5  # a training perplexity below which a model mostly recites
-RISEN = 1.1  # times the best perplexity on held-out text, from which on it counts as risen
+MEMORISED_PERPLEXITY = 1.5  # at most this on the training text: the model mostly recites it
+OVERFITTING_RATIO = 1.1  # validation perplexity, relative to its best, from which on it counts as risen
 _OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
 
 
 class Metrics:
-    """The file in a run directory. A row that could not be written is written with the next, or by `flush`."""
+    """The metrics file of a run directory. A row that could not be written is written with the next one or by `flush`.
+
+    Args:
+      folder: the run directory.
+    """
 
     def __init__(self, folder: Path):
-        self.path = folder / NAME
+        self.path = folder / FILE_NAME
         self._lines: list[str] = []
-        self._in_file: tuple[int, int] | None = None  # so many lines and bytes; None: not known, to be written anew
+        # The number of lines and bytes in the file; None if unknown, so that the whole file must be rewritten.
+        self._written: tuple[int, int] | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is in the file, by the numbers of the epochs; a line that is no row, torn say, is left out.
+        """Returns the rows of the file in the order of their epochs, without lines that are not rows, e.g. torn ones.
 
-        Raises UserError where it cannot be read.
+        Raises:
+          UserError: the file exists but cannot be read.
         """
         try:
-            text = durable.read(self.path, LARGEST).decode(errors="replace")
+            text = durable.read(self.path, MAX_BYTES).decode(errors="replace")
         except FileNotFoundError:
             return []
         except OSError as error:
             raise UserError(f"{self.path}: expected lines of JSON, but it cannot be read ({error.strerror})") from None
         rows: list[dict[str, Any]] = []
         for line in _OBJECT.finditer(text):
-            row = _row(line[0])
+            row = _parse_row(line[0])
             if row and row["epoch"] > (rows[-1]["epoch"] if rows else 0):
                 rows.append(row)
         return rows
 
     def keep(self, epochs: int) -> None:
-        """Drops the rows of later epochs, which will come again, and what is torn. Raises OSError."""
+        """Removes the rows after the first `epochs` epochs, which will be trained again, and torn lines.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
         rows = [row for row in self.rows() if row["epoch"] <= epochs]
         if len(rows) < epochs:
             warnings.warn(
-                f"{self.path} has whole rows of {len(rows)} of {epochs} finished epochs; going on without the others",
+                f"{self.path} has rows of {len(rows)} of {epochs} finished epochs; continuing without the others",
                 RunWarning,
                 stacklevel=2,
             )
-        self._lines, self._in_file = [_line(row) for row in rows], None
+        self._lines, self._written = [_format_row(row) for row in rows], None
         self._write()
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch's row. Raises OSError."""
-        self._lines.append(_line(row))
+        """Adds the row of an epoch.
+
+        Raises:
+          OSError: the file cannot be written; the row will be written with the next one.
+        """
+        self._lines.append(_format_row(row))
         self._write()
 
     def flush(self) -> None:
-        """Returns when all rows are on the disk. Raises OSError."""
+        """Writes all rows and flushes them to the disk.
+
+        Raises:
+          OSError: the file cannot be written.
+        """
         self._write()
         durable.flush(self.path)
 
     def _write(self) -> None:
-        """What of the rows is not in the file yet; all of it, where the file is not as it was left."""
-        known, self._in_file = self._in_file, None
-        if known is None or not self.path.exists() or self.path.stat().st_size != known[1]:
+        """Appends the rows that the file lacks; rewrites it if something else has changed it or a write has failed."""
+        written, self._written = self._written, None  # unknown, if what follows fails
+        if written is None or not self.path.exists() or self.path.stat().st_size != written[1]:
             durable.write(self.path, "".join(self._lines).encode())
-        elif known[0] < len(self._lines):
-            durable.append(self.path, "".join(self._lines[known[0] :]).encode())
-        self._in_file = len(self._lines), self.path.stat().st_size
+        elif written[0] < len(self._lines):
+            durable.append(self.path, "".join(self._lines[written[0] :]).encode())
+        self._written = len(self._lines), self.path.stat().st_size
 
 
-def learnt_by_heart(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A remark where the training text is known by heart and other text has become harder; else nothing."""
+def describe_overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Returns a sentence if the model has memorised its training text and its validation perplexity rose; else ""."""
     held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
-    if not held_out or rows[-1]["perplexity"] > BY_HEART:
+    if not held_out or rows[-1]["perplexity"] > MEMORISED_PERPLEXITY:
         return ""
-    (best, epoch), (now, _) = min(held_out), held_out[-1]
-    if now < RISEN * best:
+    (best, best_epoch), (last, _) = min(held_out), held_out[-1]
+    if last < OVERFITTING_RATIO * best:
         return ""
     return (
-        f"the model has learnt its text by heart: perplexity {rows[-1]['perplexity']:.2f} there, while on the held-out "
-        f"text it rose from {best:.1f} (epoch {epoch}) to {now:.1f}. Where other text matters: more of it "
-        "(--max_tokens), --dropout, --early_stopping"
+        f"the model has memorised its training text (perplexity {rows[-1]['perplexity']:.2f}), while its perplexity on "
+        f"the held-out text rose from {best:.1f} (epoch {best_epoch}) to {last:.1f}. If other text matters, train on "
+        "more text (--max_tokens) or with --dropout or --early_stopping"
     )
 
 
-def _line(row: Mapping[str, Any]) -> str:
+def _format_row(row: Mapping[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
 
-def _row(line: str) -> dict[str, Any] | None:
-    """An epoch's row, if the line is one."""
+def _parse_row(line: str) -> dict[str, Any] | None:
+    """Returns the row of an epoch, or None if the line is not one."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or row.keys() != {"epoch", *MEASURES} or type(row["epoch"]) is not int:
         return None
-    for name, kinds in MEASURES.items():
+    for name, types in MEASURES.items():
         value = row[name]
-        if not (None in kinds if value is None else type(value) in (int, float) and 0 <= value <= 1e308):
+        if not (None in types if value is None else type(value) in (int, float) and 0 <= value <= 1e308):
             return None
     return row

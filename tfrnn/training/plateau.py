@@ -1,4 +1,4 @@
-"""Plateau: a learning rate that is halved when held-out text gains nothing more."""
+"""Plateau: halves the learning rate when the validation loss stops falling."""
 
 import math
 import sys
@@ -7,15 +7,15 @@ from typing import Any
 import keras
 import numpy as np
 
-NO_LOSS = sys.float_info.max  # a checkpoint holds finite numbers alone
+NO_LOSS = sys.float_info.max  # stands for infinity, as all numbers of a checkpoint are finite
 
 
 class Plateau(keras.callbacks.ReduceLROnPlateau):
-    """Keras's, with a state that can be saved: the learning rate is halved where val_loss falls no more.
+    """keras.callbacks.ReduceLROnPlateau with a state that can be saved; it halves the learning rate.
 
     Args:
-      patience: epochs without gain before that.
-      lowest: learning rate.
+      patience: the number of epochs in which val_loss has not fallen after which the rate is halved.
+      lowest: the lower bound on the learning rate.
     """
 
     def __init__(self, patience: int, lowest: float):
@@ -24,8 +24,8 @@ class Plateau(keras.callbacks.ReduceLROnPlateau):
 
     @property
     def state(self) -> np.ndarray:
-        """float64: the lowest loss, the largest number where there is none yet; epochs since then or the last change;
-        the cooldown."""
+        """The state as float64 [3]: the lowest loss (NO_LOSS before the first epoch), the number of epochs since then
+        or since the last change of the rate, and the cooldown."""
         best = NO_LOSS if self.best is None else min(self.best, NO_LOSS)
         return np.array([best, self.wait, self.cooldown_counter])
 
@@ -35,5 +35,5 @@ class Plateau(keras.callbacks.ReduceLROnPlateau):
         self._restored = (math.inf if best == NO_LOSS else best), int(wait), int(cooldown)
 
     def on_train_begin(self, logs: Any = None) -> None:
-        super().on_train_begin(logs)  # begins anew
+        super().on_train_begin(logs)  # resets what the next line restores
         self.best, self.wait, self.cooldown_counter = self._restored

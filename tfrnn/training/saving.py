@@ -1,4 +1,4 @@
-"""SaveRun: metrics and checkpoints are written while a model trains."""
+"""SaveRun: writes metrics and checkpoints while a model trains."""
 
 import math
 import time
@@ -13,38 +13,39 @@ from tfrnn.training.timing import Timed
 
 
 class SaveRun(Timed):
-    """Adds each finished epoch to metrics.jsonl and saves a checkpoint from time to time and at the end.
+    """Adds a row to metrics.jsonl after each epoch, and saves a checkpoint at intervals and at the end.
 
-    Where that fails on the way, on a full disk say, a warning says so and training goes on; the next save tries again.
+    If a write fails while training, e.g. on a full disk, training continues with a warning, and the next save tries
+    again.
 
     Args:
       run: the run directory.
-      save: writes a checkpoint of where training stands.
-      save_plot: makes the picture, after the last checkpoint.
+      save: writes a checkpoint of the current position.
+      save_plot: writes the picture, after the last checkpoint.
       save_every: seconds between checkpoints.
 
     Raises (at the end of training):
-      UserError: it cannot be saved.
+      UserError: the last checkpoint cannot be written.
     """
 
     def __init__(self, run: RunDir, save: Callable[[], None], save_plot: Callable[[], None], save_every: float):
         super().__init__()
         self._run, self._save, self._save_plot, self._save_every = run, save, save_plot, save_every
-        self._saved = time.perf_counter()
+        self._last_save = time.perf_counter()
         self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         measured = {name: logs.get(name) for name in MEASURES}
-        # A loss on held-out text may overflow; JSON has no infinity.
+        # A loss on the held-out text may overflow, and JSON has no infinity.
         finite = {name: value if value is None or math.isfinite(value) else None for name, value in measured.items()}
         row = {"epoch": epoch + 1, **finite}
         self._try(lambda: self._run.metrics.add(row))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if time.perf_counter() - self._saved > self._save_every:
+        if time.perf_counter() - self._last_save > self._save_every:
             if self._try(self._save):
                 self._warned = False
-            self._saved = time.perf_counter()
+            self._last_save = time.perf_counter()
 
     def on_train_end(self, logs: Any = None) -> None:
         with self.timed():
@@ -53,12 +54,12 @@ class SaveRun(Timed):
             except OSError as error:
                 raise UserError(
                     f"--run_dir {self._run.path}: the end of training cannot be saved ({error.strerror}); what was "
-                    "saved before is as it was. Once it can be written again, the same command goes on from there"
+                    "saved before is unchanged. When the folder can be written again, the same command resumes the run"
                 ) from None
         self._save_plot()
 
     def _try(self, write: Callable[[], None]) -> bool:
-        """Whether it could be written."""
+        """Calls `write`, and returns whether it succeeded; warns of a failure unless the one before has been told."""
         with self.timed():
             try:
                 write()
@@ -66,7 +67,7 @@ class SaveRun(Timed):
                 if not self._warned:
                     warnings.warn(
                         f"--run_dir {self._run.path}: cannot be written now ({error.strerror}); what was saved before "
-                        "is as it was, training goes on, and the next save tries again",
+                        "is unchanged, training continues, and the next save tries again",
                         RunWarning,
                         stacklevel=2,
                     )

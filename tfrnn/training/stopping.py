@@ -1,4 +1,4 @@
-"""When training stops before its last epoch: at a signal, or when held-out text gains nothing more."""
+"""Callbacks that end training before its last epoch: early stopping, and stopping on a signal."""
 
 import signal
 import threading
@@ -9,13 +9,13 @@ import keras
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Ends training where so many epochs in turn have brought no gain on the validation batches.
+    """Ends training when the validation loss has not fallen for a number of epochs.
 
-    (Keras's own counts for itself, so it would begin anew when training goes on.)
+    keras.callbacks.EarlyStopping counts these epochs itself, so its count would start again when a run is resumed.
 
     Args:
-      epochs_without_gain: gives their number, as the trainer keeps it.
-      patience: epochs.
+      epochs_without_gain: returns the number of epochs since that with the lowest validation loss.
+      patience: the number of such epochs that ends training.
     """
 
     def __init__(self, epochs_without_gain: Callable[[], int], patience: int):
@@ -27,31 +27,34 @@ class EarlyStopping(keras.callbacks.Callback):
 
 
 class StopOnSignal(keras.callbacks.Callback):
-    """Ends training after the call under way on Ctrl-C or SIGTERM; a second one acts as usual.
+    """Ends training after the current call on Ctrl-C (SIGINT) or SIGTERM; a second signal is handled as usual.
 
-    Only within `with`, so that the usual handlers come back whatever happens.
+    The signals are caught only within `with`, and the previous handlers are restored after it.
+
+    Attributes:
+      stopped: whether a signal has come.
     """
 
     stopped = False
 
     def __enter__(self) -> "StopOnSignal":
-        self._usual: dict[int, Any] = {}
+        self._previous: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # of a job that is not to be interrupted
-                self._usual[number] = signal.signal(number, self._stop)
+                    continue  # e.g. a background job, which is not to be interrupted
+                self._previous[number] = signal.signal(number, self._stop)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        for number, handler in self._usual.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.model.stop_training |= self.stopped  # it may have come before training did
+        self.model.stop_training |= self.stopped  # the signal may have come before training began
 
     def _stop(self, number: int, frame: Any) -> None:
         self.stopped = True
         if self.model:
             self.model.stop_training = True
-        signal.signal(number, self._usual[number])
+        signal.signal(number, self._previous[number])

@@ -1,9 +1,11 @@
-"""A training run: gone on with from where its run directory stands, which is kept up to date, and reported."""
+"""A training run: resumes from its run directory, keeps that up to date, and reports the results."""
 
 import statistics
 import warnings
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
 
+import keras
 import numpy as np
 
 from tfrnn.cli import invocation, messages
@@ -11,30 +13,70 @@ from tfrnn.config.config import Config
 from tfrnn.config.sections import DECAYING_SCHEDULES
 from tfrnn.data.batches import Batches
 from tfrnn.data.run_text import Text
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.inference.generation import generate
 from tfrnn.models.labeller import summary
+from tfrnn.plots.curves import plot_perplexity
 from tfrnn.runs import checkpoints, metrics
-from tfrnn.runs.checkpoints import Layout
+from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import devices
-from tfrnn.training import plateau, stopping, tensorboard_log
+from tfrnn.training import event_files, plateau, stopping
 from tfrnn.training import progress as progress_lib
 from tfrnn.training import saving as saving_lib
-from tfrnn.training.trainer import Trainer
 
-PREDICTED = 50  # tokens shown after a prefix, as in the book
+NUM_PREDICTED = 50  # tokens shown after a prefix, as in the book
+
+
+class ResumableTrainer(Protocol):
+    """What a training run needs of a trainer. `Trainer` is one, and its docstrings say what each member does."""
+
+    model: Any
+    replicas: Any
+    epoch: int
+    batch: int
+    jit_compile: bool
+    seconds_apart: dict[str, float]
+
+    def fit(
+        self,
+        batches: Batches,
+        epochs: int,
+        validation: Batches | None = None,
+        callbacks: list[keras.callbacks.Callback] | None = None,
+    ) -> keras.callbacks.History: ...
+
+    def snapshot(self) -> dict[str, np.ndarray]: ...
+
+    def restore(self, snapshot: Arrays) -> None: ...
+
+    def num_chains(self, rows: int | None) -> int: ...
+
+    @property
+    def layouts(self) -> Mapping[str, Layout]: ...
+
+    @property
+    def position(self) -> tuple[int, int]: ...
+
+    @property
+    def epochs_without_gain(self) -> int: ...
 
 
 class TrainingRun:
-    """Of several workers each has one; the chief's alone has a run directory, and speaks.
+    """Trains, saves and reports a run.
+
+    Each of several workers has a TrainingRun. Only that of the chief has a run directory and prints.
 
     Args:
       config: the settings.
-      text: what is trained on.
-      run: the chief's; None in the other workers.
-      trainer: one that has not begun.
+      text: the text to train on.
+      run: the run directory, entered; None in workers other than the chief.
+      trainer: one that has not trained yet.
       batches, validation: as for Trainer.fit.
+      continue_prefix: (model, vocabulary, prefix, num_tokens) -> the prefix and its continuation.
+      summarize: (model) -> lines that describe the model.
+      plot: (rows of the metrics, title=...) -> a picture, see plot_perplexity.
     """
 
     def __init__(
@@ -42,20 +84,25 @@ class TrainingRun:
         config: Config,
         text: Text,
         run: RunDir | None,
-        trainer: Trainer,
+        trainer: ResumableTrainer,
         batches: Batches,
         validation: Batches | None,
+        *,
+        continue_prefix: Callable[[Any, Vocabulary, str, int], str] = generate,
+        summarize: Callable[[Any], Iterable[str]] = summary,
+        plot: Callable[..., Any] = plot_perplexity,
     ):
         self._config, self._text, self._run, self._trainer = config, text, run, trainer
         self._batches, self._validation = batches, validation
+        self._continue_prefix, self._summarize, self._plot = continue_prefix, summarize, plot
         training = config.training
-        # What must be, or is better to be, the same when training goes on.
+        # What must be the same on resume (the text), or is better the same (how a step is executed).
         self._identity: dict[str, np.ndarray] = {
             "seed": np.array(training.seed, np.int64),
             "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
             "execution": np.array(
                 [
-                    trainer.num_chains(trainer.replicas.rows_per_replica(batches.batch_size)),
+                    trainer.num_chains(trainer.replicas.share(batches.batch_size)),
                     trainer.jit_compile,
                     trainer.replicas.count,
                 ],
@@ -66,57 +113,68 @@ class TrainingRun:
         if training.schedule == "plateau":
             self._plateau = plateau.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
 
-    def go_on(self) -> bool:
-        """Trains from where the run directory stands; gives whether the run is finished."""
+    def train(self) -> bool:
+        """Trains from the newest checkpoint of the run directory, or from the beginning if there is none.
+
+        Returns:
+          Whether the run is finished: False after Ctrl-C or SIGTERM.
+        Raises:
+          DivergedError: a loss or gradient norm was not finite; the weights before that are saved.
+          UserError: the run directory cannot be resumed or cannot be written.
+        """
         run, trainer = self._run, self._trainer
-        with stopping.StopOnSignal() as signals:
-            begun = self._restore()
+        with stopping.StopOnSignal() as stop_on_signal:
+            restored = self._restore()
             if self._is_finished:
-                self._remark_on_the_end()
+                self._note_finished()
                 return True
-            served: list[Any] = [self._plateau] if self._plateau else []
+            callbacks: list[Any] = [self._plateau] if self._plateau else []
             if patience := self._config.training.early_stopping:
-                served.append(stopping.EarlyStopping(lambda: trainer.epochs_without_gain, patience))
+                callbacks.append(stopping.EarlyStopping(lambda: trainer.epochs_without_gain, patience))
             saving = progress = None
             if run:
                 if log_dir := self._config.run.log_dir:
                     show_every = self._config.run.show_every
-                    served.insert(0, tensorboard_log.TensorBoardLog(log_dir, self._predictions, show_every))
-                self._begin(run, begun)
+                    callbacks.append(event_files.LogForTensorBoard(log_dir, self._predictions, show_every))
+                self._prepare_run_dir(run, restored)
                 progress = progress_lib.Progress(self._predictions, self._config.run.show_every)
-                saving = saving_lib.SaveRun(run, self._save, self._save_plot, self._config.run.save_every)
-                served += [saving, progress]
+                saving = saving_lib.SaveRun(run, self._save_checkpoint, self._save_plot, self._config.run.save_every)
+                callbacks += [saving, progress]
             try:
                 epochs = self._config.training.epochs - trainer.epoch
-                trainer.fit(self._batches, epochs, self._validation, [*served, signals])
+                trainer.fit(self._batches, epochs, self._validation, [*callbacks, stop_on_signal])
             except DivergedError as error:
                 if not run:
                     raise
                 raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
         if saving and progress:
-            apart = {**trainer.excluded_seconds, "predictions": progress.seconds, "saving": saving.seconds}
-            shown = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in apart.items())
-            messages.note(f"not counted in tokens/sec: {shown}")
+            seconds_apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
+            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in seconds_apart.items())
+            messages.note(f"not counted in tokens/sec: {listed}")
         return self._is_finished
 
     def report(self) -> None:
-        """Prints the closing lines of a finished run."""
+        """Prints the results of a finished run: perplexity, speed, a continuation of each prefix, and next steps.
+
+        Raises:
+          UserError: metrics.jsonl has no row of the last epoch.
+        """
         run, trainer = self._run, self._trainer
         if not run:
             return
         rows = [row for row in run.metrics.rows() if row["epoch"] <= trainer.epoch]
         if not rows or rows[-1]["epoch"] != trainer.epoch:
             raise UserError(
-                f"--run_dir {run.path}: expected the row of epoch {trainer.epoch} in metrics.jsonl, where it is "
-                "damaged or gone; bring it back, or go on with a larger --epochs"
+                f"--run_dir {run.path}: expected the row of epoch {trainer.epoch} in metrics.jsonl, but it is damaged "
+                "or missing; bring the file back, or continue with a larger --epochs"
             )
         perplexity = rows[-1]["perplexity"]
-        shown = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+        rounded = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
         device, count = devices.device_name(self._config.run.device), trainer.replicas.count
-        if remark := metrics.learnt_by_heart(rows):
-            messages.note(remark)
-        where = device if count == 1 else f"{count} x {device}"
-        print(f"perplexity {shown}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {where}")
+        if overfitting := metrics.describe_overfitting(rows):
+            messages.note(overfitting)
+        all_devices = device if count == 1 else f"{count} x {device}"
+        print(f"perplexity {rounded}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {all_devices}")
         print("\n".join(self._predictions()))
         run_dir = f"--run_dir={run.path}"
         part = () if self._validation else ("--part=training",)
@@ -128,46 +186,45 @@ class TrainingRun:
             }
         )
 
-    @property
-    def where(self) -> str:
-        """How far it has come, in words."""
+    def describe_position(self) -> str:
+        """Returns how far the run has come, e.g. `3 epochs and 12 batches`."""
         batches = f" and {self._trainer.batch} batches" if self._trainer.batch else ""
         return f"{self._trainer.epoch} epochs{batches}"
 
     @property
     def _is_finished(self) -> bool:
-        """Whether all epochs are done, or as many without gain as end training."""
+        """Whether all epochs are finished, or early stopping has ended the run."""
         training, trainer = self._config.training, self._trainer
         patience = training.early_stopping
         stopped_early = patience and trainer.batch == 0 and trainer.epochs_without_gain >= patience
         return trainer.epoch >= training.epochs or bool(stopped_early)
 
-    def _remark_on_the_end(self) -> None:
+    def _note_finished(self) -> None:
         run, trainer = self._run, self._trainer
         if not run:
             return
-        larger = "--early_stopping" if trainer.epoch < self._config.training.epochs else "--epochs"
+        flag = "--early_stopping" if trainer.epoch < self._config.training.epochs else "--epochs"
         messages.note(f"run directory: {run.path}")
-        messages.note(f"this run is finished: {trainer.epoch} epochs; a larger {larger} goes on")
-        if run.picture_is_old:  # it was stopped between the last checkpoint and the picture
+        messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger {flag}")
+        if run.plot_is_outdated:  # it was killed between the last checkpoint and the picture
             self._save_plot()
 
-    def _beside(self) -> dict[str, np.ndarray]:
-        """What a checkpoint has beside the trainer's snapshot."""
+    def _own_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""
         return {**self._identity, **({"plateau": self._plateau.state} if self._plateau else {})}
 
-    def _save(self) -> None:
+    def _save_checkpoint(self) -> None:
         assert self._run
-        self._run.save(self._trainer.position, {**self._trainer.snapshot(), **self._beside()})
+        self._run.save(self._trainer.position, {**self._trainer.snapshot(), **self._own_arrays()})
 
     def _restore(self) -> bool:
-        """Goes back to the newest checkpoint, in all workers; gives whether there is one."""
+        """Restores the newest checkpoint in all workers, and returns whether there is one."""
         saved = None
-        if self._run and self._run.begun_before:
-            layouts = {name: Layout.of(array) for name, array in self._beside().items()}
+        if self._run and self._run.existed:
+            layouts = {name: Layout.of(array) for name, array in self._own_arrays().items()}
             saved = self._run.load({**self._trainer.layouts, **layouts}, self._config, self._text.vocabulary)
             if saved is not None:
-                self._remark_on_epochs(self._run)
+                self._warn_if_schedule_changes(self._run)
                 self._check_identity(self._run, saved)
         replicas = self._trainer.replicas
         if replicas.num_workers > 1:
@@ -177,46 +234,46 @@ class TrainingRun:
             return False
         if self._plateau:
             self._plateau.state = saved["plateau"]
-        beside = self._beside()
-        self._trainer.restore({name: array for name, array in saved.items() if name not in beside})
+        own_arrays = self._own_arrays()
+        self._trainer.restore({name: array for name, array in saved.items() if name not in own_arrays})
         return True
 
-    def _begin(self, run: RunDir, begun: bool) -> None:
-        """The run directory as it is when training starts."""
-        with run.must_write():
+    def _prepare_run_dir(self, run: RunDir, restored: bool) -> None:
+        """Writes what must be in the run directory before training starts."""
+        with run.reporting_write_errors():
             run.create(self._config, self._text.vocabulary)
             run.metrics.keep(self._trainer.epoch)
-            if not begun:
-                self._save()  # so that a run can be gone on with from its first second
+            if not restored:
+                self._save_checkpoint()  # so that even a run killed in its first second can be resumed
         messages.note(f"run directory: {run.path}")
-        if run.begun_before:
-            messages.note(f"going on after {self.where}")
+        if run.existed:
+            messages.note(f"resuming after {self.describe_position()}")
         else:
-            messages.note("\n".join(summary(self._trainer.model)))
+            messages.note("\n".join(self._summarize(self._trainer.model)))
 
     def _predictions(self) -> list[str]:
-        vocabulary = self._text.vocabulary
-        return [generate(self._trainer.model, vocabulary, prefix, PREDICTED) for prefix in self._config.run.prefix]
+        model, vocabulary = self._trainer.model, self._text.vocabulary
+        return [self._continue_prefix(model, vocabulary, prefix, NUM_PREDICTED) for prefix in self._config.run.prefix]
 
-    def _check_identity(self, run: RunDir, before: dict[str, np.ndarray]) -> None:
-        """Raises UserError where the text is another than when the run began; remarks on another way of computing."""
-        if not np.array_equal(self._identity["corpus_sha256"], before["corpus_sha256"]):
-            raise run.changed(f"the text of --corpus={self._config.data.corpus}")
-        executions = before["execution"], self._identity["execution"]
+    def _check_identity(self, run: RunDir, saved: Mapping[str, np.ndarray]) -> None:
+        """Raises UserError if the text has changed since the run began; warns if a step is executed differently."""
+        if not np.array_equal(self._identity["corpus_sha256"], saved["corpus_sha256"]):
+            raise run.changed_corpus_error(self._config)
+        executions = saved["execution"], self._identity["execution"]
         if not np.array_equal(*executions):
-            several = any(replicas > 1 for _, _, replicas in executions)
-            ways = [
-                f"{chains} chains, XLA {'on' if jit else 'off'}" + (f", {replicas} replicas" if several else "")
+            has_replicas = any(replicas > 1 for _, _, replicas in executions)
+            before, now = (
+                f"{chains} chains, XLA {'on' if jit else 'off'}" + (f", {replicas} replicas" if has_replicas else "")
                 for chains, jit, replicas in executions
-            ]
+            )
             warnings.warn(
-                f"a step was computed with {ways[0]} before and is with {ways[1]} now, by --chains, --jit_compile, "
-                "--strategy, the number of workers or of cores; the results will be others than without the change",
+                f"a step was computed with {before} before and is with {now} now, because of --chains, --jit_compile, "
+                "--strategy or the number of workers or cores; the results will differ from those without the change",
                 RunWarning,
                 stacklevel=2,
             )
 
-    def _remark_on_epochs(self, run: RunDir) -> None:
+    def _warn_if_schedule_changes(self, run: RunDir) -> None:
         before, now = run.config().training.epochs, self._config.training.epochs
         schedule = self._config.training.schedule
         if before != now and schedule in DECAYING_SCHEDULES:
@@ -231,18 +288,16 @@ class TrainingRun:
         run, config = self._run, self._config
         assert run
         try:
-            from tfrnn.plots.curves import plot_perplexity
-
             if rows := run.metrics.rows():
                 title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
-                run.save_plot(plot_perplexity(rows, title=title).png)
-        except Exception as error:  # whatever it is, it is but a picture
+                run.save_plot(self._plot(rows, title=title).png)
+        except Exception as error:  # no error in a picture is worth the results of training
             warnings.warn(f"{run.path}: the picture cannot be made ({error})", RunWarning, stacklevel=2)
 
 
-def _tokens_per_sec(rows: list[dict[str, Any]], batches: Any) -> float:
-    """Over the whole run: the harmonic mean, since epochs have about equally many tokens."""
+def _tokens_per_sec(rows: list[dict[str, Any]], batches: Batches) -> float:
+    """Returns the speed over the whole run: the harmonic mean, as all epochs have about the same number of tokens."""
     if speeds := [row["tokens_per_sec"] for row in rows if row["tokens_per_sec"]]:
         return statistics.harmonic_mean(speeds)
-    # A single call, which also traced.
+    # Every call has traced, so that only the time of the whole epoch is known.
     return batches.num_batches(0) * batches.batch_size * batches.num_steps / max(rows[-1]["seconds"], 1e-9)
