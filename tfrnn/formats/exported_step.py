@@ -48,7 +48,7 @@ def compare_with_model(model: Any, step: Step) -> str:
     Returns:
       A sentence that tells how much they differ.
     Raises:
-      UserError: they differ by more than `rounding_bound` allows.
+      UserError: they differ by more than `logits_and_rounding_bound` allows.
     """
     ids = (np.arange(2 * COMPARED_STEPS).reshape(COMPARED_STEPS, 2) * 7 % (model.vocab_size - 1) + 1).astype(np.int32)
     states = {
@@ -57,8 +57,7 @@ def compare_with_model(model: Any, step: Step) -> str:
     }
     logits = []
     with tf.device("/CPU:0"):  # the other runtimes compute there, and a GPU may round to fewer bits
-        expected = model(tf.constant(ids), training=False)[0].numpy()
-        bound = rounding_bound(model, ids)
+        expected, bound = logits_and_rounding_bound(model, ids)
         for ids_of_step in ids:
             outputs = step({"ids": ids_of_step, **states})
             states = {name: np.asarray(outputs[f"new_{name}"]) for name in states}
@@ -72,8 +71,8 @@ def compare_with_model(model: Any, step: Step) -> str:
     return f"over {COMPARED_STEPS} steps its logits differ from the model's by at most {differences.max():.1g}"
 
 
-def rounding_bound(model: Any, ids: np.ndarray) -> np.ndarray:
-    """Returns how much the logits of two correct float32 evaluations of a model may differ at each step.
+def logits_and_rounding_bound(model: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a model's logits, and how much those of another correct float32 evaluation may differ at each step.
 
     CPUs and runtimes sum in different orders and approximate tanh and the sigmoid differently, so no two of them return
     the same bits, and a recurrent network carries the differences on from step to step, where they may grow. A fixed
@@ -92,7 +91,7 @@ def rounding_bound(model: Any, ids: np.ndarray) -> np.ndarray:
       model: a language model with weights.
       ids: tokens, int32 [T, B].
     Returns:
-      float32 [T, 1, 1].
+      The logits, float32 [T, B, V], and the bound, float32 [T, 1, 1].
     """
     ids, state = tf.constant(ids), model.initial_state(ids.shape[1])
     others = [variable.value for variable in model.non_trainable_variables]
@@ -104,9 +103,9 @@ def rounding_bound(model: Any, ids: np.ndarray) -> np.ndarray:
     longest_sum = 2 * max([model.embedding_dim, *(tensor.shape[1] for tensor in tf.nest.flatten(state))])  # W x + U h
     relative = (math.sqrt(longest_sum) + 4) * np.finfo(np.float32).eps
     random = np.random.default_rng(0)
-    unchanged, changes = logits(weights), []
+    unchanged, changes = model(ids, state, training=False)[0].numpy(), []
     for _ in range(3):
         factors = [1 + relative * random.choice([-1, 1], weight.shape) for weight in weights]
         changed = [np.float32(weight * factor) for weight, factor in zip(weights, factors, strict=True)]
         changes.append(np.abs(logits(changed) - unchanged).max((1, 2), keepdims=True))
-    return 2 * np.maximum.accumulate(np.max(changes, 0), 0)
+    return unchanged, 2 * np.maximum.accumulate(np.max(changes, 0), 0)
