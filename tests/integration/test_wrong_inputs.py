@@ -325,7 +325,7 @@ ONLY_SAMPLING = {  # going on with them, the changed setting or text is named
     "small_vocabulary": "made with other settings or tokens",
 }
 FORECASTING = {
-    "--csv={}/nowhere.csv": "there is none",
+    "--csv={}/nowhere.csv": "it does not exist",
     "--csv={}/no_run": "cannot be read",
     "--csv={}/two.csv --column=c": "expected --column to name one of a, b; got 'c'",
     "--csv={}/two.csv": "expected --column to name one of a, b; got ''",
