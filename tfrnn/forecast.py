@@ -56,8 +56,8 @@ RUN_SETTINGS = ("device",)
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("forecast", __doc__, EXAMPLES)
     flags.define(SeriesSettings)
-    flags.define(sections.Model, MODEL_SETTINGS, presets.FORECAST)
-    flags.define(sections.Training, TRAINING_SETTINGS, presets.FORECAST)
+    flags.define(sections.Model, MODEL_SETTINGS, presets.FORECAST_DEFAULTS)
+    flags.define(sections.Training, TRAINING_SETTINGS, presets.FORECAST_DEFAULTS)
     flags.define(sections.Run, RUN_SETTINGS)
     return flags
 
@@ -67,15 +67,15 @@ def main(argv: Sequence[str]) -> None:
     given = flags.parse(argv)
     remaining = dict(given)
     series = flags.take(remaining, SeriesSettings)
-    config = Config().replace(**{**presets.FORECAST, **remaining})
+    config = Config().replace(**{**presets.FORECAST_DEFAULTS, **remaining})
     if config.training.schedule == "plateau":
         raise UserError("--schedule=plateau needs held-out steps, and forecast trains without; choose another schedule")
     run(series, config)
     other_cell = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
-    steps = {"try another cell": invocation.call("forecast", *flags_lib.as_flags(other_cell))}
+    steps = {"try another cell": invocation.command_line("forecast", *flags_lib.as_flags(other_cell))}
     if not series.csv:
-        steps["forecast a series of your own"] = invocation.call("forecast", "--csv=FILE", "--column=NAME")
-    messages.next_steps(steps)
+        steps["forecast a series of your own"] = invocation.command_line("forecast", "--csv=FILE", "--column=NAME")
+    messages.show_next_steps(steps)
 
 
 def run(settings: SeriesSettings, config: Config) -> None:
@@ -98,7 +98,7 @@ def run(settings: SeriesSettings, config: Config) -> None:
             f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
-    flags_lib.check_output("plot", settings.plot)
+    flags_lib.check_output_file("plot", settings.plot)
     scaling = forecasting.Scaling.fit(values[:train_steps])
     scaled = scaling.scale(values)[:, None]  # [N, 1]
     model = train(scaled[:train_steps], settings, config)

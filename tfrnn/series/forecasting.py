@@ -51,7 +51,7 @@ def observe(model: Any, values: np.ndarray) -> Observed:
     return _observe(model, tf.constant(values))
 
 
-@execution.compiled()
+@execution.tf_function()
 def _observe(model: Any, values: tf.Tensor) -> Observed:
     def step(before: tuple, values_of_step: tf.Tensor) -> tuple:
         predictions, state = model(values_of_step[None, None], before[1], training=False)
@@ -62,7 +62,7 @@ def _observe(model: Any, values: tf.Tensor) -> Observed:
     return Observed(following[:, 0], tf.nest.map_structure(lambda tensor: tensor[:, 0], state))
 
 
-@execution.compiled(reduce_retracing=True)
+@execution.tf_function(reduce_retracing=True)
 def _read_own_predictions(model: Any, observed: Observed) -> Observed:
     """Advances by one step: the model reads its own predictions as if they were the next values of the series."""
     predictions, state = model(observed.following[None], observed.state, training=False)
