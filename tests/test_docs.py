@@ -60,7 +60,7 @@ def test_the_programs_in_readme_and_guide_run_from_top_to_bottom(tmp_path, monke
     names = {"keras_cell": keras_cell, "torch_gru": TorchGRU()}
     text = (ROOT / "docs" / "guide.md").read_text()
     programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    programs = [program for program in programs if "import torch" not in program]  # see test_exporting
+    programs = [program for program in programs if "import torch" not in program]  # see test_safetensors
     assert programs
     for program in programs:
         exec(compile(program, "guide.md", "exec"), names)

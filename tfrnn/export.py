@@ -1,9 +1,9 @@
 """Writes a trained model as files that other programs read.
 
-saved_model: for TensorFlow, with the signatures step and generate; safetensors: the weights by their names, also for
-PyTorch; litert, onnx: one step, for small devices and other runtimes. Beside it stand config.json, vocabulary.json and
-export.json, which says what goes in and out. All but saved_model need more
-packages, which an error names where they are missing.
+saved_model is for TensorFlow and has the signatures step and generate. safetensors holds the weights by name, also for
+PyTorch. litert and onnx hold one step, for small devices and other runtimes. The folder also holds config.json,
+vocabulary.json and export.json, which describes inputs and outputs. All formats but saved_model need another package;
+if it is not installed, the error names it.
 """
 
 import dataclasses
@@ -21,10 +21,10 @@ EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 
 @dataclasses.dataclass(frozen=True)
 class Export(Section):
-    """What is written"""
+    """The export"""
 
     format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx"))
-    output_dir: str = setting("", "a new or empty folder, or one of an earlier export; by default <run_dir>/<format>")
+    output_dir: str = setting("", "a new or empty folder, or an earlier export to replace; default: <run_dir>/<format>")
 
 
 def make_flags() -> flags_lib.Flags:
@@ -45,8 +45,8 @@ def main(argv: Sequence[str]) -> None:
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)
-    found = export(model, vocabulary, config, settings.format, folder)
-    messages.note(f"read back and compared: {found}")
+    comparison = export(model, vocabulary, config, settings.format, folder)
+    messages.note(f"read back and compared: {comparison}")
     print(folder)
     messages.show_next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
 

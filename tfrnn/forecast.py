@@ -1,7 +1,7 @@
 """Trains an RNN on a time series, and shows how well it forecasts one and more steps ahead.
 
-It reads the leading part of the series; its errors on the rest stand beside those of persistence, which takes each step
-to be as the last one known.
+It trains on the first part of the series. A table compares its errors on the rest with those of persistence, which
+repeats the last known value.
 """
 
 import dataclasses
@@ -23,65 +23,65 @@ EXAMPLES = ("--cell=lstm --epochs=200", "--csv=temperatures.csv --column=celsius
 
 
 @dataclasses.dataclass(frozen=True)
-class Series(Section):
+class SeriesSettings(Section):
     """The series"""
 
-    csv: str = setting("", "CSV file with a line of names; by default a noisy sine, the book's (8.1)")
-    column: str = setting("", "the name of its column, if it has several")
-    noise: float = setting(0.2, "how noisy the sine is: the standard deviation", minimum=0, maximum=1e6)
-    train_fraction: float = setting(0.6, "part to train on, from the beginning", above=0, below=1)
-    batch_size: int = setting(4, "stretches of it read side by side", minimum=1, maximum=2**20, rare=True)
+    csv: str = setting("", "CSV file with the columns' names in line 1; default: the book's noisy sine (8.1)")
+    column: str = setting("", "name of the column to forecast, if the file has several")
+    noise: float = setting(0.2, "standard deviation of the sine's noise", minimum=0, maximum=1e6)
+    train_fraction: float = setting(0.6, "share of the steps to train on, from the beginning", above=0, below=1)
+    batch_size: int = setting(4, "number of rows the training steps are cut into", minimum=1, maximum=2**20, rare=True)
     num_steps: int = setting(
-        0, "the length of each; 0: 70, or what a short series allows", minimum=0, maximum=2**20, rare=True
+        0, "steps of each row in a batch; 0: 70, or fewer if the series is short", minimum=0, maximum=2**20, rare=True
     )
     k: str = setting(
-        "1,4,16,64", "how many steps ahead, separated by commas",
+        "1,4,16,64", "numbers of steps to forecast ahead, separated by commas",
         pattern=r"[1-9]\d{0,6}(,[1-9]\d{0,6})*", form="whole numbers of at least 1, separated by commas",
     )  # fmt: skip
-    plot: str = setting("forecast.png", "PNG file to write")
+    plot: str = setting("forecast.png", "PNG file to write the forecasts to")
 
     @property
     def ks(self) -> list[int]:
         return sorted({int(k) for k in self.k.split(",")})
 
 
-USUAL_NUM_STEPS = 70
-# Those of the settings of training on a text that make sense here.
-MODEL = ("cell", "implementation", "units", "num_layers", "dropout")
-NOT_HELD_OUT = ("plateau_patience", "early_stopping")  # which would need a held-out part of the training steps
-TRAINING = tuple(field.name for field, _ in sections.Training.fields() if field.name not in NOT_HELD_OUT)
-RUN = ("device",)
+DEFAULT_NUM_STEPS = 70
+# The settings of training on a text that apply to a series, too.
+MODEL_SETTINGS = ("cell", "implementation", "units", "num_layers", "dropout")
+VALIDATION_SETTINGS = ("plateau_patience", "early_stopping")  # these need held-out steps while training
+TRAINING_SETTINGS = tuple(f.name for f, _ in sections.Training.fields() if f.name not in VALIDATION_SETTINGS)
+RUN_SETTINGS = ("device",)
 
 
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("forecast", __doc__, EXAMPLES)
-    flags.define(Series)
-    flags.define(sections.Model, MODEL, presets.FORECAST_DEFAULTS)
-    flags.define(sections.Training, TRAINING, presets.FORECAST_DEFAULTS)
-    flags.define(sections.Run, RUN)
+    flags.define(SeriesSettings)
+    flags.define(sections.Model, MODEL_SETTINGS, presets.FORECAST_DEFAULTS)
+    flags.define(sections.Training, TRAINING_SETTINGS, presets.FORECAST_DEFAULTS)
+    flags.define(sections.Run, RUN_SETTINGS)
     return flags
 
 
 def main(argv: Sequence[str]) -> None:
     flags = make_flags()
     given = flags.parse(argv)
-    rest = dict(given)
-    series = flags.take(rest, Series)
-    config = Config().replace(**{**presets.FORECAST_DEFAULTS, **rest})
+    remaining = dict(given)
+    series = flags.take(remaining, SeriesSettings)
+    config = Config().replace(**{**presets.FORECAST_DEFAULTS, **remaining})
     if config.training.schedule == "plateau":
-        raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
+        raise UserError("--schedule=plateau needs held-out steps, and forecast trains without; choose another schedule")
     run(series, config)
-    other = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
-    steps = {"try another cell": invocation.command_line("forecast", *flags_lib.as_flags(other))}
+    other_cell = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
+    steps = {"try another cell": invocation.command_line("forecast", *flags_lib.as_flags(other_cell))}
     if not series.csv:
         steps["forecast a series of your own"] = invocation.command_line("forecast", "--csv=FILE", "--column=NAME")
     messages.show_next_steps(steps)
 
 
-def run(settings: Series, config: Config) -> None:
-    """Trains, prints the table and saves the picture."""
-    needed = 5 * sizes.weight_bytes(config.model, 1)
-    host.check_memory(needed, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
+def run(settings: SeriesSettings, config: Config) -> None:
+    """Trains a forecaster on the series, prints the table of errors and writes the picture."""
+    memory = 5 * sizes.weight_bytes(config.model, 1)
+    host.check_memory(memory, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.plots.curves import plot_forecasts
@@ -117,8 +117,8 @@ def run(settings: Series, config: Config) -> None:
     messages.note(f"picture: {settings.plot}")
 
 
-def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
-    """A Forecaster trained on a scaled series [N, 1]."""
+def train(scaled: np.ndarray, settings: SeriesSettings, config: Config) -> Any:
+    """Returns a Forecaster trained on a scaled series, float32 [N, 1]."""
     from tfrnn.data.batches import sequential_batches
     from tfrnn.models.building import build_rnn
     from tfrnn.models.forecaster import Forecaster
@@ -128,8 +128,9 @@ def train(scaled: np.ndarray, settings: Series, config: Config) -> Any:
     training = config.training
     execution.set_seed(training.seed, training.deterministic)
     strategy = devices.one_device(config.run.device)
-    longest = max(1, (len(scaled) - 1) // (settings.batch_size + 1))  # a row with its random offset
-    num_steps = settings.num_steps or min(USUAL_NUM_STEPS, longest)
+    # The rows and a random offset of up to num_steps must fit into the training steps.
+    longest = max(1, (len(scaled) - 1) // (settings.batch_size + 1))
+    num_steps = settings.num_steps or min(DEFAULT_NUM_STEPS, longest)
     batches = sequential_batches(scaled, settings.batch_size, num_steps, training.seed)
     with strategy.scope():
         model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)

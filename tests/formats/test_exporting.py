@@ -1,331 +1,165 @@
-"""Exports, read by programs that know nothing of the package."""
+"""Exported files, read here and by programs that cannot import tfrnn."""
 
-import itertools
 import json
-import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from entry_points import SMALL, run
+from export_models import CONFIGS, VOCABULARY, eager_step, model_of, run_without_tfrnn, shared_model
 
 import tfrnn
 from tfrnn import export as export_command
-from tfrnn import train
-from tfrnn.config.config import Config
-from tfrnn.config.sections import CELLS
 from tfrnn.errors import UserError
 from tfrnn.formats import exporting
-from tfrnn.models.building import build_language_model
+from tfrnn.formats.exported_step import compare_with_model, logits_and_rounding_bound
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
-VOCABULARY = tfrnn.Vocabulary.from_text("abcde ")
-STEPS = 30
-# One step after the other, in a process that cannot import the package; prints the logits of all steps.
-READ = {
-    "saved_model": """
-import tensorflow as tf
-loaded = tf.saved_model.load(folder)
-def step(inputs):
-    outputs = loaded.signatures["step"](**{name: tf.constant(value) for name, value in inputs.items()})
-    return {name: value.numpy() for name, value in outputs.items()}
-""",
-    "litert": """
-from ai_edge_litert.interpreter import Interpreter
-runner = Interpreter(folder + "/model.tflite").get_signature_runner()
-step = lambda inputs: runner(**inputs)
-""",
-    "onnx": """
-import onnxruntime
-session = onnxruntime.InferenceSession(folder + "/model.onnx")
-names = [output.name for output in session.get_outputs()]
-step = lambda inputs: dict(zip(names, session.run(None, inputs)))
-""",
-}
-ALONE = """
-import importlib.machinery, importlib.util, json, sys
-import numpy as np
-sys.path = [path for path in sys.path if not importlib.machinery.PathFinder.find_spec("tfrnn", [path])]
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in str(finder)]
-assert importlib.util.find_spec("tfrnn") is None
-"""
-PROGRAM = """
-found = {}
-for folder in sys.argv[2:]:
-    READ
+STEP_FORMATS = ("saved_model", "litert", "onnx")
+# The quick tests export each format once, and each option of the models once; the slow ones export all models.
+QUICK = [("saved_model", "gru_scratch"), ("litert", "lstm_scratch"), ("onnx", "rnn_keras")]
+# Reads exports [(format, folder), ...] and writes the logits of all steps, and a text that a SavedModel generates.
+READER = """
+def saved_model_step(folder):
+    import tensorflow as tf
+    loaded = tf.saved_model.load(folder)
+    def step(inputs):
+        outputs = loaded.signatures["step"](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+    return step
+
+def litert_step(folder):
+    from ai_edge_litert.interpreter import Interpreter
+    runner = Interpreter(folder + "/model.tflite").get_signature_runner()
+    return lambda inputs: runner(**inputs)
+
+def onnx_step(folder):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(folder + "/model.onnx")
+    names = [output.name for output in session.get_outputs()]
+    return lambda inputs: dict(zip(names, session.run(None, inputs)))
+
+def generated(folder, prefix, length):
+    import tensorflow as tf
+    generate = tf.saved_model.load(folder).signatures["generate"]
+    names = json.load(open(folder + "/vocabulary.json"))
+    ids = tf.constant([[names.index(c)] for c in prefix])
+    ids = generate(prefix=ids, length=tf.constant(length), temperature=tf.constant(0.0), seed=tf.constant(0))["ids"]
+    return prefix + "".join(names[i] for i in ids[:, 0].numpy())
+
+logits, texts, ids = {}, {}, np.load(sys.argv[1] + "/ids.npy")
+for form, folder in json.loads(sys.argv[2]):
+    step = globals()[form + "_step"](folder)
     about = json.load(open(folder + "/export.json"))["step"]
-    ids = np.load(sys.argv[1])
     sizes = {name: int(form.split()[-1][:-1]) for name, form in about["inputs"].items() if name != "ids"}
     states = {name: np.zeros([ids.shape[1], size], "f") for name, size in sizes.items()}
-    logits = []
+    steps = []
     for row in ids:
         outputs = step({"ids": row, **states})
         states = {name: np.asarray(outputs["new_" + name]) for name in states}
-        logits.append(np.asarray(outputs["logits"]))
-    found[folder] = np.stack(logits)
-np.savez(sys.argv[1] + ".logits.npz", **found)
+        steps.append(np.asarray(outputs["logits"]))
+    logits[folder] = np.stack(steps)
+    if form == "saved_model":
+        texts[folder] = generated(folder, "abc", 40)
+np.savez(sys.argv[1] + "/logits.npz", **logits)
 assert "tfrnn" not in sys.modules
+print(json.dumps(texts))
 """
 
 
-def config_of(cell, implementation, **settings):
-    settings = {"units": 12, "num_layers": 2, "prefix": ("ab",), **settings}
-    return Config().replace(cell=cell, implementation=implementation, **settings)
+def quick_or_slow(pairs):
+    """Format and model of all pairs; those that are not in QUICK are slow."""
+    return [pytest.param(*pair, id="-".join(pair), marks=[] if pair in QUICK else pytest.mark.slow) for pair in pairs]
 
 
-def model_of(config):
-    random = np.random.default_rng(3)
-    model = build_language_model(config.model, len(VOCABULARY))
-    model.build()
-    for weight in model.weights:
-        weight.assign(random.normal(0, 0.5, weight.shape))
-    return model
+saved_models = pytest.mark.parametrize(
+    "name", [pytest.param(*p.values[1:], marks=p.marks) for p in quick_or_slow([("saved_model", n) for n in CONFIGS])]
+)
 
 
-CONFIGS = {
-    f"{cell}_{implementation}": config_of(cell, implementation, **more)
-    for (cell, implementation), more in zip(
-        itertools.product(CELLS, ("scratch", "keras")),
-        [{}, {"embedding_dim": 5}, {"tie_weights": True, "embedding_dim": 12}, {}, {"dropout": 0.5}, {"num_layers": 1}],
-        strict=True,
-    )
-}
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory):
-    """An export of each kind of model in each format: {format: {name: folder}}."""
-    folder = tmp_path_factory.mktemp("exports")
-    found = {form: {name: folder / form / name for name in CONFIGS} for form in exporting.FORMATS}
-    for form, folders in found.items():
-        for name, path in folders.items():
-            exporting.export(model_of(CONFIGS[name]), VOCABULARY, CONFIGS[name], form, path)
-    return found
-
-
-def alone(program, *arguments):
-    """Runs a program that cannot import the package."""
-    arguments = [sys.executable, "-c", ALONE + program, *map(str, arguments)]
-    result = subprocess.run(arguments, capture_output=True, text=True, cwd="/")
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
-@pytest.mark.parametrize("form", READ)
-def test_an_exported_step_gives_the_same_logits_in_a_process_without_the_package(form, exports, tmp_path):
-    ids = np.random.default_rng(0).integers(0, len(VOCABULARY), [STEPS, 3]).astype(np.int32)
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param(QUICK, id="each format once"),
+        pytest.param([(f, n) for f in STEP_FORMATS for n in CONFIGS], id="all models", marks=pytest.mark.slow),
+    ],
+)
+def test_exports_return_the_models_logits_and_texts_in_a_process_without_tfrnn(pairs, exported, tmp_path):
+    ids = np.random.default_rng(0).integers(0, len(VOCABULARY), [30, 3]).astype(np.int32)
     np.save(tmp_path / "ids.npy", ids)
-    read = READ[form].replace("\n", "\n    ")
-    alone(PROGRAM.replace("READ", read), tmp_path / "ids.npy", *exports[form].values())
-    with np.load(tmp_path / "ids.npy.logits.npz") as found:
-        for name, folder in exports[form].items():
-            expected, _ = model_of(CONFIGS[name])(ids)
-            np.testing.assert_allclose(found[str(folder)], expected, 1e-5, 1e-5)
+    folders = {pair: str(exported(*pair)) for pair in pairs}
+    texts = run_without_tfrnn(READER, tmp_path, json.dumps([(form, folder) for (form, _), folder in folders.items()]))
+    wrong = []
+    with np.load(tmp_path / "logits.npz") as logits:
+        for (form, name), folder in folders.items():
+            model = shared_model(name)
+            expected, bound = logits_and_rounding_bound(model, ids)
+            wrong += [(form, name)] * bool((np.abs(logits[folder] - expected) > bound).any())
+            if form == "saved_model" and json.loads(texts)[folder] != tfrnn.generate(model, VOCABULARY, "abc", 40):
+                wrong.append((form, name, "generate"))
+    assert wrong == []
 
 
-def test_the_exported_loop_generates(exports):
-    for name, folder in exports["saved_model"].items():
-        generate = tf.saved_model.load(str(folder)).signatures["generate"]
+@saved_models
+def test_the_exported_loop_generates_as_tfrnn_does(name, exported):
+    generate = tf.saved_model.load(str(exported("saved_model", name))).signatures["generate"]
+    model = shared_model(name)
 
-        def text(temperature, seed, length=40, generate=generate):
-            prefix = tf.constant(VOCABULARY.encode("abc")[:, None])
-            arguments = {"length": tf.constant(length), "seed": tf.constant(seed)}
-            ids = generate(prefix=prefix, temperature=tf.constant(temperature), **arguments)["ids"]
-            return "abc" + VOCABULARY.decode(ids[:, 0])
+    def texts(temperature, seed, length, prefixes=("abc",)):
+        prefix = tf.constant(np.stack([VOCABULARY.encode(text) for text in prefixes], 1))
+        arguments = {"length": tf.constant(length), "seed": tf.constant(seed)}
+        ids = generate(prefix=prefix, temperature=tf.constant(temperature), **arguments)["ids"]
+        return [text + VOCABULARY.decode(ids[:, row]) for row, text in enumerate(prefixes)]
 
-        assert text(0.0, 1) == tfrnn.generate(model_of(CONFIGS[name]), VOCABULARY, "abc", 40)
-        assert text(1.0, 1) == text(1.0, 1) != text(1.0, 2)
-        assert "<unk>" not in text(100.0, 1, 200)
-        assert text(1.0, 1, 0) == "abc"
-
-
-def test_rows_are_generated_side_by_side(exports):
-    generate = tf.saved_model.load(str(exports["saved_model"]["lstm_keras"])).signatures["generate"]
-    prefix = tf.constant(np.stack([VOCABULARY.encode(text) for text in ("abc", "eda")], 1))
-    ids = generate(prefix=prefix, length=tf.constant(9), temperature=tf.constant(0.0), seed=tf.constant(0))["ids"]
-    model = model_of(CONFIGS["lstm_keras"])
-    for row, text in enumerate(("abc", "eda")):
-        assert text + VOCABULARY.decode(ids[:, row]) == tfrnn.generate(model, VOCABULARY, text, 9)
+    assert texts(0.0, 1, 40) == [tfrnn.generate(model, VOCABULARY, "abc", 40)]
+    assert texts(1.0, 1, 40) == texts(1.0, 1, 40) != texts(1.0, 2, 40)
+    assert "<unk>" not in texts(100.0, 1, 200)[0]
+    assert texts(1.0, 1, 0) == ["abc"]
+    rows = ("abc", "eda")
+    assert texts(0.0, 0, 40, rows) == [tfrnn.generate(model, VOCABULARY, text, 40) for text in rows]
 
 
-@pytest.mark.slow
-def test_the_exported_loop_generates_in_a_process_without_the_package_too(exports):
-    program = """
-import tensorflow as tf
-generate = tf.saved_model.load(sys.argv[1]).signatures["generate"]
-names = json.load(open(sys.argv[1] + "/vocabulary.json"))
-prefix = tf.constant([[names.index(c)] for c in "abc"])
-ids = generate(prefix=prefix, length=tf.constant(30), temperature=tf.constant(0.0), seed=tf.constant(0))["ids"]
-print("abc" + "".join(names[i] for i in ids[:, 0].numpy()))
-"""
-    folder = exports["saved_model"]["gru_keras"]
-    assert alone(program, folder) == tfrnn.generate(model_of(CONFIGS["gru_keras"]), VOCABULARY, "abc", 30) + "\n"
+@pytest.mark.parametrize(
+    ("form", "name"), quick_or_slow([*QUICK, *(("saved_model", name) for name in CONFIGS if name != "gru_scratch")])
+)
+def test_line_to_load_loads_the_export(form, name, exported):
+    namespace: dict = {}
+    exec(exporting.FORMATS[form].line_to_load(exported(form, name)), namespace)
+    assert namespace["model"]
 
 
-def test_the_command_offers_all_formats_that_there_are():
+def test_the_command_offers_all_formats():
     (field,) = (field for field, _ in export_command.Export.fields() if field.name == "format")
     assert field.metadata["choices"] == tuple(exporting.FORMATS)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_safetensors_are_loaded_back(name, exports):
-    model, vocabulary, config = tfrnn.load_export(exports["safetensors"][name])
-    assert (vocabulary.id_to_token, config) == (VOCABULARY.id_to_token, CONFIGS[name])
-    for ours, theirs in zip(model.get_weights(), model_of(CONFIGS[name]).get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+def test_a_file_that_does_not_hold_the_model_is_not_exported(tmp_path, monkeypatch):
+    """This format writes the model with one weight changed."""
+    config = CONFIGS["lstm_keras"]
 
+    def write(model, folder):
+        (folder / "weights").write_bytes(b"")
+        return {}
 
-def test_weights_have_readable_names(exports):
-    description = json.loads((exports["safetensors"]["rnn_keras"] / "export.json").read_text())
-    assert description["weights"] == {
-        "rnn.0.kernel": [5, 12],
-        "rnn.0.recurrent_kernel": [12, 12],
-        "rnn.0.bias": [12],
-        "rnn.1.kernel": [12, 12],
-        "rnn.1.recurrent_kernel": [12, 12],
-        "rnn.1.bias": [12],
-        "embedding.embeddings": [7, 5],
-        "dense.kernel": [12, 7],
-        "dense.bias": [7],
-    }
+    def check(model, folder):
+        written = model_of(config)
+        written.weights[0].assign(written.weights[0] * (np.arange(48) != 5))
+        return compare_with_model(model, eager_step(written))
 
-
-def test_the_mapping_to_pytorch_in_the_guide_gives_the_same_logits(exports, tmp_path):
-    pytest.importorskip("torch")
-    (program,) = re.findall(r"```python\n(# Reads an export into PyTorch.*?)```", GUIDE, re.DOTALL)
-    ids = np.random.default_rng(0).integers(1, len(VOCABULARY), [STEPS, 1]).astype(np.int64)
-    for name in ("rnn_scratch", "rnn_keras", "gru_keras", "lstm_scratch", "lstm_keras"):
-        file = tmp_path / f"{name}.npy"
-        np.save(file, ids)
-        computed = f"logits(torch.tensor(numpy.load({str(file)!r}))).detach().numpy()"
-        shown = f"\nimport numpy\nnumpy.save({str(file)!r}, {computed})"
-        alone(program.replace("my_export", str(exports["safetensors"][name])) + shown)
-        expected, _ = model_of(CONFIGS[name])(ids.astype(np.int32))
-        np.testing.assert_allclose(np.load(file), expected, 1e-5, 1e-5)
-
-
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export_command") / "run"
-    assert run(train.main, *SMALL, f"--run_dir={folder}")[0] == 0
-    return folder
-
-
-@pytest.mark.parametrize("form", exporting.FORMATS)
-def test_the_command_says_where_and_how_well(form, run_dir):
-    status, out, err = run(export_command.main, f"--run_dir={run_dir}", f"--format={form}")
-    assert (status, out) == (0, f"{run_dir}/{form}\n"), err
-    assert "read back and compared" in err
-    _, load = err.splitlines()
-    namespace: dict = {}
-    exec(load.removeprefix("to load it in Python: "), namespace)
-    assert namespace["model"]
-    first = {path: path.read_bytes() for path in (run_dir / form).glob("*.json")}
-    assert run(export_command.main, f"--run_dir={run_dir}", f"--format={form}")[0] == 0  # over the one before
-    assert {path: path.read_bytes() for path in (run_dir / form).glob("*.json")} == first
-    assert {path.name for path in run_dir.iterdir()} >= {"config.json", "checkpoints", form}
-    assert {path.name for path in run_dir.glob(f"{form}*")} == {form}
-
-
-def test_the_current_folder_and_its_neighbours(run_dir, tmp_path, monkeypatch):
-    for name in ("out", "out.new"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "out.new" / "mine.txt").write_text("mine")
-    monkeypatch.chdir(tmp_path / "out")
-    assert run(export_command.main, f"--run_dir={run_dir}", "--format=safetensors", "--output_dir=.")[0] == 0
-    assert (tmp_path / "out" / "model.safetensors").exists()
-    assert (tmp_path / "out.new" / "mine.txt").read_text() == "mine"
-
-
-def test_an_export_takes_the_place_of_nothing_else(run_dir, tmp_path):
-    flags = [f"--run_dir={run_dir}", "--format=safetensors"]
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter.txt").write_text("all my work")
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "link").symlink_to(tmp_path / "thesis")
-    assert run(export_command.main, *flags, f"--output_dir={tmp_path}/old")[0] == 0
-    (tmp_path / "old" / "notes.txt").write_text("mine")
-    shutil.copytree(tmp_path / "thesis", tmp_path / "liar")
-    (tmp_path / "liar" / "export.json").write_text("[" * 10**6)
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for name, message in {
-        "thesis": "it holds chapter.txt",
-        "file": "it is a file or a link",
-        "link": "it is a file or a link",
-        "old": "it holds notes.txt",
-        "liar": "it holds chapter.txt, export.json",
-        "file/below": "File exists",
-    }.items():
-        status, out, err = run(export_command.main, *flags, f"--output_dir={tmp_path}/{name}")
-        assert (status, out, err.count("\n")) == (2, "", 1), err
-        assert message in err
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    (tmp_path / "empty").mkdir()
-    assert run(export_command.main, *flags, f"--output_dir={tmp_path}/empty")[0] == 0
-
-
-def test_an_interrupted_export_leaves_the_one_before(run_dir, tmp_path, monkeypatch):
-    flags = [f"--run_dir={run_dir}", "--format=safetensors", f"--output_dir={tmp_path}/out"]
-    assert run(export_command.main, *flags)[0] == 0
-    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(exporting.durable, "write", full)
-    status, _, err = run(export_command.main, *flags)
-    assert (status, "No space left" in err) == (2, True)
-    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    monkeypatch.setitem(exporting.FORMATS, "wrong", types.SimpleNamespace(write=write, check=check))
+    with pytest.raises(UserError, match="so nothing is exported"):
+        exporting.export(shared_model("lstm_keras"), VOCABULARY, config, "wrong", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
-    {
-        "": "--run_dir must name",
-        "--run_dir=nowhere": "there is no such folder; name another, or train first",
-        "--run_dir={} --format=pickle": "one of saved_model, safetensors, litert, onnx",
-        "--run_dir={} --checkpoint=first": "one of best",
-    }.items(),
+    ("form", "package"), [("safetensors", "safetensors"), ("onnx", "tf2onnx"), ("litert", "ai-edge-litert")]
 )
-def test_a_wrong_use_is_one_line(flags, message, run_dir):
-    status, out, err = run(export_command.main, *flags.replace("{}", str(run_dir)).split())
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert message in err
-
-
-def test_a_format_whose_package_is_missing_says_which(run_dir, monkeypatch, tmp_path):
-    for form, package in (("safetensors", "safetensors"), ("onnx", "tf2onnx"), ("litert", "ai-edge-litert")):
-        for name in ("safetensors.numpy", "tf2onnx", "ai_edge_litert.interpreter"):
-            monkeypatch.setitem(sys.modules, name, None)
-        status, _, err = run(
-            export_command.main, f"--run_dir={run_dir}", f"--format={form}", f"--output_dir={tmp_path}/out"
-        )
-        assert (status, err.count("\n")) == (2, 1)
-        assert f"needs the package {package}, which is not installed; `pip install {package}`" in err
-        assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda f: (f / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 100), "cannot be read"),
-        (
-            lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-9]),
-            "cannot be read",
-        ),
-        (lambda f: (f / "config.json").unlink(), "no config.json"),
-        (lambda f: (f / "config.json").write_text((f / "config.json").read_text().replace("12", "13")), "expected the"),
-        (lambda f: (f / "vocabulary.json").write_text('["<unk>"]'), "expected the weights"),
-    ],
-)
-def test_a_strangers_safetensors_are_refused(spoil, message, exports, tmp_path):
-    shutil.copytree(exports["safetensors"]["gru_keras"], tmp_path / "export")
-    spoil(tmp_path / "export")
+def test_a_missing_package_is_named(form, package, tmp_path, monkeypatch):
+    for name in ("safetensors.numpy", "tf2onnx", "ai_edge_litert.interpreter"):
+        monkeypatch.setitem(sys.modules, name, None)
+    config = CONFIGS["lstm_keras"]
+    message = f"--format: this format needs the package {package}, which is not installed; run `pip install {package}`"
     with pytest.raises(UserError, match=message):
-        tfrnn.load_export(tmp_path / "export")
+        exporting.export(shared_model("lstm_keras"), VOCABULARY, config, form, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []

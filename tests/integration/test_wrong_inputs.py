@@ -327,7 +327,7 @@ ONLY_SAMPLING = {  # training with these names the setting or text that differs
     "small_vocabulary": "made with other settings or tokens",
 }
 FORECASTING = {
-    "--csv={}/nowhere.csv": "there is none",
+    "--csv={}/nowhere.csv": "it does not exist",
     "--csv={}/no_run": "cannot be read",
     "--csv={}/two.csv --column=c": "expected --column to name one of a, b; got 'c'",
     "--csv={}/two.csv": "expected --column to name one of a, b; got ''",

@@ -1,9 +1,10 @@
 """The names of Dive into Deep Learning's TensorFlow code (edition 0.17), sections 8.2 to 9.3: `from tfrnn import d2l`.
 
-Arguments and returns are the book's: tokens and batches are [B, T] here, and a net gives outputs [T * B, V]. A reader's
-own cells run but for two edits that Keras 3 asks for: `tf.keras.layers.RNN(cell, time_major=True, ...)` becomes
-`tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` loses its dtype (docs/guide.md has the
-smaller differences). The last functions are of the book's first edition, for the lyrics.
+Arguments and returns are the book's: tokens and batches are [B, T], and a net returns outputs [T * B, V]. Cells that
+you copied from the book run after two edits, which Keras 3 requires: `tf.keras.layers.RNN(cell, time_major=True, ...)`
+becomes `tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` becomes
+`get_initial_state(...)`. docs/guide.md lists the smaller differences. The last four functions are from the book's first
+edition, which trains on lyrics.
 
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
@@ -24,7 +25,7 @@ from tfrnn.d2l.plotting import plot
 from tfrnn.d2l.texts import Vocab, load_corpus_time_machine, load_data_jay_lyrics, read_time_machine, tokenize
 from tfrnn.d2l.training import grad_clipping, predict_ch8, train_ch8, train_epoch_ch8, try_gpu
 
-# In the order of the book's sections, which is that of the reference.
+# In the order of the book's sections; the reference page keeps it.
 __all__ = [  # noqa: RUF022
     "try_gpu",
     "read_time_machine",
@@ -49,10 +50,10 @@ __all__ = [  # noqa: RUF022
 ]
 
 
-if not TYPE_CHECKING:  # for checkers a name that is not here is an error as it is
+if not TYPE_CHECKING:  # type checkers report an unknown name by themselves
 
     def __getattr__(name: str) -> Any:
         raise AttributeError(
-            f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, not what they define it with; leave out "
-            "the cells that define what is here already"
+            f"tfrnn.d2l has no {name}: it has what sections 8.2 to 9.3 use, but not the helpers of its definitions; "
+            "leave out the cells that define names of tfrnn.d2l"
         )

@@ -1,4 +1,4 @@
-"""Section 8.3, batches as X and Y, int32 [B, T]; and the first edition's.
+"""Iterators over batches of a text (section 8.3, and the first edition): inputs X and targets Y, int32 [B, T].
 
 Letters: T num_steps, B batch_size, V vocab_size.
 """
@@ -14,23 +14,28 @@ from tfrnn.data.batches import Batches, random_batches, sequential_batches
 
 
 def pairs(batches: Batches, epoch: int = 0) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """One epoch as X and Y, int32 [B, T] each."""
+    """Yields the batches of one epoch as inputs X and targets Y, int32 [B, T] each."""
     for batch in batches.epoch(epoch):
         yield tf.transpose(batch.inputs), tf.transpose(batch.targets)
 
 
 def seq_data_iter_random(corpus: Sequence[int], batch_size: int, num_steps: int) -> Iterator[tuple]:
-    """X and Y, int32 [B, T], of windows in random order; Python's `random.seed` fixes it."""
+    """Yields X and Y, int32 [B, T], of windows of the corpus in random order, which `random.seed` determines."""
     return pairs(random_batches(corpus, batch_size, num_steps, random.getrandbits(31)))
 
 
 def seq_data_iter_sequential(corpus: Sequence[int], batch_size: int, num_steps: int) -> Iterator[tuple]:
-    """X and Y, int32 [B, T]; each row goes on where it ended in the batch before."""
+    """Yields X and Y, int32 [B, T]; each row continues the same row of the previous batch."""
     return pairs(sequential_batches(corpus, batch_size, num_steps, random.getrandbits(31)))
 
 
 class SeqDataLoader:
-    """Iterates over The Time Machine, an epoch each time; `corpus` and `vocab` are what it reads."""
+    """Iterates over The Time Machine: each loop over it is one epoch of X and Y, int32 [B, T].
+
+    Attributes:
+      corpus: the ids of the characters that are read.
+      vocab: their Vocab.
+    """
 
     def __init__(self, batch_size: int, num_steps: int, use_random_iter: bool, max_tokens: int):
         self.corpus, self.vocab = load_corpus_time_machine(max_tokens)
@@ -47,21 +52,21 @@ class SeqDataLoader:
 def load_data_time_machine(
     batch_size: int, num_steps: int, use_random_iter: bool = False, max_tokens: int = 10000
 ) -> tuple[SeqDataLoader, Vocab]:
-    """The iterator over The Time Machine and its vocabulary."""
+    """Returns a SeqDataLoader over the first max_tokens characters of The Time Machine, and its vocabulary."""
     data_iter = SeqDataLoader(batch_size, num_steps, use_random_iter, max_tokens)
     return data_iter, data_iter.vocab
 
 
 def data_iter_random(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
-    """As seq_data_iter_random, without dropping leading tokens."""
+    """Yields X and Y, int32 [B, T], of windows in random order, without dropping leading tokens."""
     return pairs(random_batches(corpus_indices, batch_size, num_steps, random.getrandbits(31), random_offset=False))
 
 
 def data_iter_consecutive(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
-    """As seq_data_iter_sequential, without a random start."""
+    """Yields X and Y, int32 [B, T], whose rows continue the previous batch; the first row starts at the first token."""
     return pairs(sequential_batches(corpus_indices, batch_size, num_steps, random_offset=False))
 
 
 def to_onehot(X: tf.Tensor, n_class: int) -> list[tf.Tensor]:  # noqa: N803
-    """X [B, T] as T tensors, float32 [B, n_class]."""
+    """Returns the one-hot vectors of X [B, T] as a list of T tensors, float32 [B, n_class]."""
     return tf.unstack(tf.one_hot(tf.transpose(X), n_class))

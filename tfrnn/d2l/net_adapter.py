@@ -1,4 +1,4 @@
-"""A net of the book's kind, or a reader's own, as training and generation here know a model.
+"""Gives a net with the book's interface the interface of this package's models.
 
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
@@ -16,32 +16,35 @@ from tfrnn.training import step
 from tfrnn.training.replicas import Replicas
 
 
-class TimeMajorNet:
-    """A net of the book's kind, ours or a reader's own, as training and generation here know a model.
+class NetAdapter:
+    """A net with the book's interface, called as training and generation call a model: `model(inputs [T, B], state)`.
 
-    The state is a flat tuple, packed as `begin_state` gives it for the net: readers' nets return it in other forms.
+    The net is one of tfrnn.d2l or your own. Nets return their state in different structures; here it is a flat tuple,
+    which is packed into the structure of `begin_state` when the net is called.
+
+    Attributes:
+      can_be_compiled: whether TensorFlow can compile the net. If not, Python runs it at each step.
     """
 
     built = True
 
     def __init__(self, net: Any):
         self._net = net
-        # A first call, which also makes the weights of a Keras layer.
         ids, state = tf.zeros([1, 2], tf.int32), net.begin_state(batch_size=1)
-        outputs, _ = net(ids, state)
+        outputs, _ = net(ids, state)  # this also makes the weights of a Keras layer
         self._vocab_size = outputs.shape[-1]
-        self.compiles = True
+        self.can_be_compiled = True
         try:
             tf.function(net, autograph=False).get_concrete_function(ids, state)
-        except Exception:  # whatever it is: the net has just run without being compiled
-            self.compiles = False
+        except Exception:  # of any kind: the net itself is not at fault, as it has just run without being compiled
+            self.can_be_compiled = False
 
     @classmethod
-    def of(cls, net: Any) -> "TimeMajorNet":
-        """The net's own, made at its first use: what is compiled for it is found again."""
-        if "_time_major" not in vars(net):
-            object.__setattr__(net, "_time_major", cls(net))  # not by Keras's, which would track it
-        return vars(net)["_time_major"]
+    def for_net(cls, net: Any) -> "NetAdapter":
+        """Returns the adapter of a net, which is made once, so that its compiled functions are used again."""
+        if "_net_adapter" not in vars(net):
+            object.__setattr__(net, "_net_adapter", cls(net))  # Keras's own __setattr__ would track it
+        return vars(net)["_net_adapter"]
 
     @property
     def trainable_variables(self) -> list:
@@ -51,12 +54,14 @@ class TimeMajorNet:
         return contextlib.nullcontext()
 
     def initial_state(self, batch_size: int) -> tuple:
+        """Returns the state before the first step as a flat tuple of tensors [B, H]."""
         return tuple(tf.nest.flatten(self._net.begin_state(batch_size=batch_size)))
 
     def __call__(self, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple:
-        if not self.compiles and not tf.executing_eagerly():
-            return self._uncompiled(inputs, state)
-        if inputs.shape[0] is None:  # a net that unrolls itself must know how many steps there are
+        """Returns the outputs [T, B, V] for token ids, int32 [T, B], and the state after the last step."""
+        if not self.can_be_compiled and not tf.executing_eagerly():
+            return self._call_in_python(inputs, state)
+        if inputs.shape[0] is None:  # a net that loops over the steps in Python must know their number
             before = tf.zeros([tf.shape(inputs)[1], self._vocab_size]), state
             outputs, states = tf.scan(lambda last, ids: self._one_step(ids, last[1]), inputs, before)
             return outputs, tuple(tensor[-1] for tensor in states)
@@ -65,8 +70,8 @@ class TimeMajorNet:
         outputs = tf.reshape(outputs, [inputs.shape[0], -1, self._vocab_size])
         return outputs, tuple(tf.nest.flatten(state))
 
-    def _uncompiled(self, inputs: tf.Tensor, state: tuple) -> tuple:
-        """The net run by Python from within compiled generation."""
+    def _call_in_python(self, inputs: tf.Tensor, state: tuple) -> tuple:
+        """Calls a net that cannot be compiled from within compiled generation."""
 
         def call(ids: tf.Tensor, *state: tf.Tensor) -> list:
             outputs, state = self(ids, state)
@@ -74,8 +79,8 @@ class TimeMajorNet:
 
         outputs, *new_state = tf.py_function(call, [inputs, *state], [tf.float32] + [t.dtype for t in state])
         outputs.set_shape([*inputs.shape, self._vocab_size])
-        for new, old in zip(new_state, state, strict=True):
-            new.set_shape(old.shape)
+        for after, before in zip(new_state, state, strict=True):
+            after.set_shape(before.shape)
         return outputs, tuple(new_state)
 
     def _one_step(self, ids: tf.Tensor, state: tuple) -> tuple:
@@ -83,17 +88,20 @@ class TimeMajorNet:
         return outputs[0], state
 
     def train_step(self, loss: Callable, updater: keras.optimizers.Optimizer) -> Callable:
-        """The compiled step for this loss and updater; the last one asked for is kept."""
+        """Returns the training step for this loss and updater, compiled if the net can be; the latest one is kept.
+
+        Raises UserError if the updater was made in the scope of a strategy of several replicas.
+        """
         if getattr(self, "_step_for", None) != (loss, updater):
             if not updater.built:
                 updater.build(self.trainable_variables)
 
-            def summed(outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+            def summed_loss(outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
                 flat = tf.reshape(outputs, [-1, outputs.shape[-1]])
                 mean = tf.reduce_mean(loss(tf.reshape(targets, [-1]), flat))
                 return mean * tf.cast(tf.size(targets), mean.dtype)
 
-            # An optimizer works under the strategy in whose scope it was made.
+            # An optimizer works only under the strategy in whose scope it was made.
             replicas = Replicas(getattr(updater, "_distribution_strategy", None) or tf.distribute.get_strategy())
             if replicas.count > 1:
                 raise UserError(
@@ -101,9 +109,9 @@ class TimeMajorNet:
                 )
 
             def train_step(batch: Batch, state: tuple, sums: step.Sums) -> tuple:
-                return step.train_step(self, updater, summed, 1.0, batch, state, sums, replicas=replicas)
+                return step.train_step(self, updater, summed_loss, 1.0, batch, state, sums, replicas=replicas)
 
-            if self.compiles:
+            if self.can_be_compiled:
                 train_step = tf.function(train_step, autograph=False, reduce_retracing=True)
             self._step_for, self._train_step = (loss, updater), train_step
         return self._train_step

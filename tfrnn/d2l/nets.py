@@ -1,4 +1,4 @@
-"""Sections 8.5 and 8.6, nets: called as net(X [B, T], state), they return outputs [T * B, V] and the new state.
+"""Recurrent nets of sections 8.5 and 8.6: `net(X, state)` with X [B, T] returns outputs [T * B, V] and the new state.
 
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
@@ -15,7 +15,7 @@ from tfrnn.models.language_model import LanguageModel
 
 
 class _Steps(tuple):
-    """Inputs as T tensors [B, V]: a reader's `for X in inputs` cannot be compiled over a tensor."""
+    """One-hot inputs as T tensors [B, V]: TensorFlow compiles `for X in inputs` over a tuple, but not over a tensor."""
 
     @property
     def shape(self) -> tf.TensorShape:
@@ -23,14 +23,16 @@ class _Steps(tuple):
 
 
 class RNNModelScratch:
-    """A net of the reader's own functions.
+    """A recurrent net made of your own functions (section 8.5).
+
+    `net(X, state)` with X, int32 [B, T], returns outputs [T * B, V] and the new state.
 
     Args:
       vocab_size, num_hiddens: V and H.
-      init_state: (batch_size, num_hiddens) -> a tuple of tensors [B, H].
-      forward_fn: (inputs one-hot [T, B, V], state, params) -> (outputs [T * B, V], state). Where it can be compiled,
-        the inputs come as T tensors.
       get_params: (vocab_size, num_hiddens) -> a list of tf.Variable.
+      init_state: (batch_size, num_hiddens) -> a tuple of tensors [B, H].
+      forward_fn: (inputs, state, params) -> (outputs [T * B, V], state), where inputs are one-hot, [T, B, V]. In
+        compiled training they are a tuple of T tensors [B, V].
     """
 
     def __init__(
@@ -46,17 +48,26 @@ class RNNModelScratch:
         return self.forward_fn(inputs, state, self.trainable_variables)
 
     def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
-        """The first state of so many rows, as init_state makes it."""
+        """Returns the state before the first step, as init_state makes it for batch_size rows."""
         return self.init_state(batch_size, self.num_hiddens)
 
 
 class RNNModel(keras.layers.Layer):
-    """An RNN layer and a dense one: X [B, T] and a state give outputs [T * B, V] and the new state."""
+    """An RNN layer followed by a dense layer (section 8.6).
+
+    `net(X, state)` with X, int32 [B, T], returns outputs [T * B, V] and the new state.
+
+    Args:
+      rnn_layer: a tfrnn.RNN.
+      vocab_size: V.
+    Raises:
+      UserError: rnn_layer is another layer, e.g. Keras's RNN.
+    """
 
     def __init__(self, rnn_layer: RNN, vocab_size: int, **kwargs: Any):
         super().__init__(**kwargs)
         if not isinstance(rnn_layer, RNN):
-            raise UserError(f"expected a tfrnn.RNN, since Keras's RNN knows no time_major any more; got {rnn_layer!r}")
+            raise UserError(f"expected a tfrnn.RNN, because Keras 3's RNN has no time_major; got {rnn_layer!r}")
         self.rnn, self.vocab_size = rnn_layer, vocab_size
         self.language_model = LanguageModel(rnn_layer, vocab_size)
 
@@ -69,5 +80,5 @@ class RNNModel(keras.layers.Layer):
         return tf.reshape(logits, [-1, self.vocab_size]), state
 
     def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
-        """The first state of so many rows: a tuple with a tuple of tensors [B, H] for each layer."""
+        """Returns the state before the first step: a tuple with a tuple of tensors [B, H] for each layer."""
         return self.rnn.initial_state(batch_size)

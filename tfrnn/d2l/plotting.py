@@ -1,4 +1,4 @@
-"""The book's plot."""
+"""The book's function for plots."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,14 @@ def plot(
     yscale: str = "linear",
     figsize: tuple[float, float] = (3.5, 2.5),
 ) -> None:
-    """Lines Y over X, one or a list of them; without Y, the lines X over their indices."""
+    """Plots one line, or a list of lines.
+
+    Args:
+      X: the points' x, for one line or for each line. Without Y, the points' y, drawn over their indices.
+      Y: the points' y, for one line or for each line.
+      xlabel, ylabel, legend, xlim, ylim, xscale, yscale: as in matplotlib.
+      figsize: width and height in inches.
+    """
     from matplotlib import pyplot
 
     def lines(values: Any) -> list:

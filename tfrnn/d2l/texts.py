@@ -1,4 +1,4 @@
-"""Section 8.2, text: The Time Machine, its tokens and their vocabulary; and the first edition's lyrics."""
+"""Texts of section 8.2 (The Time Machine, its tokens and their vocabulary) and the first edition's lyrics."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -11,28 +11,30 @@ from tfrnn.errors import UserError
 
 
 def read_time_machine() -> list[str]:
-    """The lines of The Time Machine, of lower-case letters and single spaces."""
+    """Returns the lines of The Time Machine, reduced to lower-case letters and single spaces."""
     return text_rules.clean_lines(catalogue.load_corpus("time_machine", "raw").removesuffix("\n"))
 
 
 def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
-    """The tokens of each line, `word` or `char`."""
+    """Returns the tokens of each line: its words, or its characters if token is `char`."""
     if token not in NOUNS:
         raise UserError(f"token must be one of {', '.join(NOUNS)}; got {token!r}")
     return [text_rules.split(line, token) for line in lines]
 
 
 class Vocab(Vocabulary):
-    """The book's vocabulary: `vocab[tokens]` and `vocab.to_tokens(ids)`, of one or of lists.
+    """The book's vocabulary: `vocab[tokens]` returns ids and `vocab.to_tokens(ids)` tokens, for one or for lists.
+
+    Id 0 is `<unk>`, then come the reserved tokens, then the others, the most frequent first.
 
     Args:
-      tokens: a list of tokens, or of lists of them.
-      min_freq: tokens that are rarer are left out.
-      reserved_tokens: take the ids behind `<unk>`, which is 0.
+      tokens: a list of tokens, or a list of lists of tokens.
+      min_freq: tokens that occur less often are left out.
+      reserved_tokens: tokens that get an id even if they do not occur.
     """
 
     def __init__(self, tokens: Any = None, min_freq: int = 0, reserved_tokens: Sequence[str] | None = None):
-        # A tuple is one token, as the book's pairs of words are.
+        # A tuple is one token: the book's bigrams are pairs of words.
         flat = [token for part in tokens or [] for token in (part if isinstance(part, list) else [part])]
         self.token_freqs = collections.Counter(flat).most_common()
         first = [UNKNOWN, *(reserved_tokens or [])]
@@ -43,17 +45,17 @@ class Vocab(Vocabulary):
 
     @property
     def unk(self) -> int:
-        """The id of `<unk>`."""
+        """The id of `<unk>`, 0."""
         return 0
 
     @property
     def idx_to_token(self) -> list[str]:
-        """The tokens in id order."""
+        """The list of tokens, ordered by id."""
         return self.id_to_token
 
     @property
     def token_to_idx(self) -> dict[str, int]:
-        """The id of each token."""
+        """The dict from tokens to ids."""
         return self._token_to_id
 
     def __getitem__(self, tokens: Any) -> Any:
@@ -62,14 +64,14 @@ class Vocab(Vocabulary):
         return self.id_of(tokens)
 
     def to_tokens(self, indices: Any) -> Any:
-        """The token of an id; of ids (lists of them, arrays, tensors), lists of tokens."""
+        """Returns the token of one id, or a list of the tokens of a list, array or tensor of ids."""
         if isinstance(indices, (list, tuple)) or len(getattr(indices, "shape", ())):
             return [self.to_tokens(i) for i in indices]
         return self.id_to_token[int(indices)]
 
 
 def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
-    """The ids of The Time Machine's characters, the first max_tokens if that is positive, and their vocabulary."""
+    """Returns the ids of The Time Machine's characters, the first max_tokens if that is positive, and a Vocab."""
     characters = [char for line in tokenize(read_time_machine(), "char") for char in line]
     vocab = Vocab(characters)
     corpus = vocab[characters]
@@ -77,8 +79,12 @@ def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
 
 
 def load_data_jay_lyrics() -> tuple[list[int], dict[str, int], list[str], int]:
-    """corpus_indices, char_to_idx, idx_to_char and vocab_size of the first 10,000 characters of the lyrics."""
+    """Returns the first 10,000 characters of the lyrics, as the first edition does.
+
+    Returns:
+      corpus_indices, the id of each character; char_to_idx and idx_to_char, the vocabulary; vocab_size.
+    """
     text = catalogue.load_corpus("jay_lyrics")[:10_000]
-    idx_to_char = Vocabulary.from_text(text).id_to_token[1:]  # without <unk>, which that edition lacks
+    idx_to_char = Vocabulary.from_text(text).id_to_token[1:]  # the first edition has no <unk>
     char_to_idx = {char: i for i, char in enumerate(idx_to_char)}
     return [char_to_idx[char] for char in text], char_to_idx, idx_to_char, len(idx_to_char)

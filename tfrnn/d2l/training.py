@@ -1,4 +1,4 @@
-"""Sections 8.5 to 9.3: training and prediction by the book's functions."""
+"""The book's functions for training a net and predicting with it, sections 8.5 to 9.3."""
 
 import contextlib
 import math
@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrnn.d2l.net_adapter import TimeMajorNet
+from tfrnn.d2l.net_adapter import NetAdapter
 from tfrnn.d2l.texts import Vocab
 from tfrnn.data.batches import Batch
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
@@ -23,37 +23,45 @@ from tfrnn.training.live_curve import LiveCurve
 
 
 def try_gpu(i: int = 0) -> Any:
-    """tf.device of GPU i if there is one, else of the CPU."""
+    """Returns tf.device of GPU i if the machine has it, otherwise of the CPU."""
     return tf.device(devices.device_name(f"gpu:{i}" if i < len(tf.config.list_physical_devices("GPU")) else "cpu"))
 
 
 def grad_clipping(grads: Iterable, theta: float) -> list[tf.Tensor]:
-    """The gradients, scaled where their global norm is above theta."""
+    """Returns the gradients, scaled down to the global norm theta if their norm is above it."""
     return step.clip([tf.convert_to_tensor(grad) for grad in grads], theta)[0]
 
 
 def predict_ch8(prefix: str, num_preds: int, net: Any, vocab: Any) -> str:
-    """The prefix and the num_preds likeliest tokens after it, one after the other."""
-    if not isinstance(vocab, Vocabulary):  # a reader's own class
+    """Returns the prefix continued by num_preds tokens, each the most probable one after the text before it.
+
+    Raises UserError if the token with id 0 of the vocabulary is not `<unk>`.
+    """
+    if not isinstance(vocab, Vocabulary):  # a class of the reader's own
         if vocab.to_tokens(0) != UNKNOWN:
             raise UserError(f"expected a vocabulary whose id 0 is {UNKNOWN!r}; got {vocab.to_tokens(0)!r}")
         vocab = Vocab([], reserved_tokens=[vocab.to_tokens(i) for i in range(1, len(vocab))])
-    return generation.generate(TimeMajorNet.of(net), vocab, prefix, num_preds, unknown="unk")
+    return generation.generate(NetAdapter.for_net(net), vocab, prefix, num_preds, unknown="unk")
 
 
 def train_epoch_ch8(
     net: Any, train_iter: Iterable, loss: Callable, updater: keras.optimizers.Optimizer, use_random_iter: bool
 ) -> tuple[float, float]:
-    """Trains for an epoch, with gradients clipped at 1; gives perplexity and tokens per second.
+    """Trains a net for one epoch, with gradients clipped to norm 1.
 
     Args:
       net: called as net(X [B, T], state), with trainable_variables and begin_state(batch_size=...).
-      train_iter: gives X and Y, int32 [B, T].
-      loss: (labels [T * B], outputs [T * B, V]) -> their loss, mean or for each.
+      train_iter: yields X and Y, int32 [B, T].
+      loss: (labels [T * B], outputs [T * B, V]) -> the mean loss, or the loss of each label.
       updater: a Keras optimizer.
-      use_random_iter: whether each batch starts from a fresh state.
+      use_random_iter: whether each batch starts from a new state instead of the last batch's.
+    Returns:
+      The perplexity and the number of tokens per second.
+    Raises:
+      DivergedError: the loss or the gradient norm is not finite.
+      UserError: train_iter yields no batch.
     """
-    model = TimeMajorNet.of(net)
+    model = NetAdapter.for_net(net)
     train_step = model.train_step(loss, updater)
     state, sums, start = None, step.Sums.zero(), time.perf_counter()
     for X, Y in train_iter:  # noqa: N806
@@ -65,7 +73,7 @@ def train_epoch_ch8(
             raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller lr")
     tokens = float(sums.tokens)
     if not tokens:
-        raise UserError("expected a train_iter that gives batches X and Y each time; it gave none")
+        raise UserError("expected train_iter to yield batches X and Y in each epoch; got none")
     return math.exp(float(sums.loss) / tokens), tokens / (time.perf_counter() - start)
 
 
@@ -78,9 +86,16 @@ def train_ch8(
     strategy: tf.distribute.Strategy,
     use_random_iter: bool = False,
 ) -> None:
-    """Trains by SGD, and prints what the net predicts every ten epochs, and the book's lines at the end.
+    """Trains a net by SGD, prints a prediction every 10 epochs, and the book's closing lines at the end.
 
-    In a notebook the perplexity is drawn meanwhile.
+    In a notebook it also plots the perplexity while it trains.
+
+    Args:
+      net, train_iter, use_random_iter: as in train_epoch_ch8.
+      vocab: the vocabulary of the predictions.
+      lr: learning rate.
+      num_epochs: the number of epochs.
+      strategy: a tf.distribute strategy of one device.
     """
     curve = LiveCurve()
     curve.set_params({"epochs": num_epochs, "steps": 1})

@@ -1,5 +1,5 @@
-"""A trained model as files that other programs read: SavedModel, safetensors, LiteRT and ONNX.
+"""Exports a trained model to files that other programs read: SavedModel, safetensors, LiteRT and ONNX.
 
-In come a model, its vocabulary and its settings; out comes a folder that needs no tfrnn to be read. Each format is one
-file here, with how it is written and how it is read back to be compared with the model.
+Input: a model, its vocabulary and its settings. Output: a folder that can be read without tfrnn. Each format has a
+module, which writes the file and reads it back to compare it with the model.
 """

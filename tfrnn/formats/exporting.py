@@ -1,4 +1,4 @@
-"""A trained model written into a folder in one of the formats, and read back to be compared."""
+"""Writes a trained model to a folder in one of the formats, and compares the written file with the model."""
 
 import contextlib
 import itertools
@@ -20,20 +20,23 @@ from tfrnn.formats import litert, onnx, safetensors, saved_model
 from tfrnn.runs.run_dir import CONFIG, VOCABULARY
 from tfrnn.runtime import durable, host
 
-DESCRIPTION = "export.json"  # by which an export is known
+DESCRIPTION = "export.json"  # a folder with this file is an export
 
 
 class Format(Protocol):
-    """What the module of a format has."""
+    """The functions of a format's module."""
 
     def write(self, model: Any, folder: Path) -> dict[str, Any]:
-        """Writes the model's file; returns what export.json says of it."""
+        """Writes the model's file. Returns what export.json tells about it."""
 
     def check(self, model: Any, folder: Path) -> str:
-        """Reads the file back and compares it with the model; returns what was found. Raises UserError."""
+        """Reads the file and compares it with the model. Returns the result as a sentence.
+
+        Raises UserError if the file does not hold the model.
+        """
 
     def line_to_load(self, folder: Path) -> str:
-        """A line of Python that loads an export."""
+        """Returns a line of Python that loads the export as `model`."""
 
 
 FORMATS: dict[str, Format] = {
@@ -44,76 +47,79 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def export(model: Any, vocabulary: Vocabulary, config: Config, form: str, folder: Path) -> str:
-    """Writes a model, its settings and its vocabulary into a folder, and reads them back; gives what was found then.
+def export(model: Any, vocabulary: Vocabulary, config: Config, format_name: str, folder: Path) -> str:
+    """Writes a model, its vocabulary and its settings to a folder, and compares the written file with the model.
 
     Args:
-      model, vocabulary, config: as load_run gives them.
-      form: a key of FORMATS.
-      folder: new, empty, or of an earlier export, which is replaced once the new one is complete.
+      model, vocabulary, config: a trained model, as load_run returns it.
+      format_name: a key of FORMATS.
+      folder: a new or empty folder, or an earlier export, which is replaced when the new one is complete.
+    Returns:
+      A sentence that tells how the file compares with the model.
     Raises:
-      UserError: the folder holds anything else or cannot be written; a package that the format needs is not installed.
+      UserError: the folder holds anything else or cannot be written, a package that the format needs is not installed,
+        or the written file does not hold the model.
     """
     try:
         _check_folder(folder)
-        folder = folder.resolve()  # "." has no name to stand beside
+        folder = folder.resolve()  # the temporary folder is made next to it, and "." has no name
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as beside:
-            new, old = Path(beside) / "new", Path(beside) / "old"
-            new.mkdir()
-            with _quietly():
-                interface = FORMATS[form].write(model, new)
-                found = FORMATS[form].check(model, new)
-            durable.write(new / VOCABULARY, vocabulary.to_json().encode())
-            durable.write(new / CONFIG, _json(config.to_dict()))
-            files = sorted(str(path.relative_to(new)) for path in new.rglob("*") if path.is_file())
-            described = {"format": form, **interface, "files": [DESCRIPTION, *files]}
-            durable.write(new / DESCRIPTION, _json(described))
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as temporary:
+            complete, replaced = Path(temporary) / "complete", Path(temporary) / "replaced"
+            complete.mkdir()
+            with _without_converter_output():
+                interface = FORMATS[format_name].write(model, complete)
+                comparison = FORMATS[format_name].check(model, complete)
+            durable.write(complete / VOCABULARY, vocabulary.to_json().encode())
+            durable.write(complete / CONFIG, _to_json(config.to_dict()))
+            files = sorted(str(path.relative_to(complete)) for path in complete.rglob("*") if path.is_file())
+            description = {"format": format_name, **interface, "files": [DESCRIPTION, *files]}
+            durable.write(complete / DESCRIPTION, _to_json(description))
             if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
+                folder.rename(replaced)
+            complete.rename(folder)
     except (OSError, tf.errors.OpError) as error:
         reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise UserError(
             f"--output_dir={folder}: expected a folder that can be written, but {reason}; name another"
         ) from None
-    return found
+    return comparison
 
 
 def _check_folder(folder: Path) -> None:
-    """Raises UserError where an export there would take the place of anything but another."""
+    """Raises UserError if an export to this folder would replace anything but an earlier export."""
     if not folder.is_symlink() and not folder.exists():
         return
     error = f"--output_dir={folder}: expected a new or empty folder, or an earlier export, but "
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{error}it is a file or a link; name another")
     try:
-        own = set(json.loads(durable.read(folder / DESCRIPTION, 2**24))["files"])
+        exported = set(json.loads(durable.read(folder / DESCRIPTION, 2**24))["files"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        own = set()
-    if others := list(itertools.islice((name for name in _files(folder) if name not in own), 4)):
-        raise UserError(f"{error}it holds {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}; name another")
+        exported = set()
+    if foreign := list(itertools.islice((name for name in _files(folder) if name not in exported), 4)):
+        raise UserError(f"{error}it holds {', '.join(foreign[:3])}{', ...' if len(foreign) > 3 else ''}; name another")
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """What is below a folder and is no folder, links included; the first come before the rest has been read."""
+    """Yields the relative paths of the files and links in a folder and its subfolders, while it reads them."""
     for root, folders, names in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(root, name))]
         yield from (str(Path(root, name).relative_to(folder)) for name in sorted([*names, *links]))
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what the converters say of themselves."""
-    before = logging.root.manager.disable
+def _without_converter_output() -> Iterator[None]:
+    """Suppresses the log lines, warnings and native stderr of the converters."""
+    disabled_before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), host.without_native_stderr():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(before)
+        logging.disable(disabled_before)
 
 
-def _json(data: Any) -> bytes:
+def _to_json(data: Any) -> bytes:
     return (json.dumps(data, ensure_ascii=False, indent=2) + "\n").encode()

@@ -1,19 +1,20 @@
-"""LiteRT (TensorFlow Lite): one step, for phones and small devices."""
+"""LiteRT (TensorFlow Lite): one step of the model, for phones and small devices."""
 
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
-from tfrnn.formats.exported_step import compared, step_of
-from tfrnn.formats.optional_packages import needed
+from tfrnn.formats.exported_step import compare_with_model, make_step
+from tfrnn.formats.optional_packages import import_optional
 from tfrnn.runtime import durable
 
 LITERT = "model.tflite"
 
 
 def write(model: Any, folder: Path) -> dict[str, Any]:
-    step, interface = step_of(model)
+    """Writes one step of the model to model.tflite. Returns the types of its inputs and outputs."""
+    step, interface = make_step(model)
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
     converted = tf.lite.TFLiteConverter.from_concrete_functions([step.get_concrete_function()], module).convert()
@@ -22,10 +23,12 @@ def write(model: Any, folder: Path) -> dict[str, Any]:
 
 
 def check(model: Any, folder: Path) -> str:
-    interpreter = needed("ai_edge_litert.interpreter", "ai-edge-litert").Interpreter(str(folder / LITERT))
+    """Runs model.tflite by LiteRT and compares it with the model, see compare_with_model."""
+    interpreter = import_optional("ai_edge_litert.interpreter", "ai-edge-litert").Interpreter(str(folder / LITERT))
     runner = interpreter.get_signature_runner()
-    return compared(model, lambda inputs: runner(**inputs))
+    return compare_with_model(model, lambda inputs: runner(**inputs))
 
 
 def line_to_load(folder: Path) -> str:
+    """Returns a line of Python that loads model.tflite as `model`."""
     return f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"

@@ -1,6 +1,6 @@
-"""SavedModel: one step, and a whole loop of generation, for TensorFlow without tfrnn.
+"""SavedModel: one step of the model and a loop that generates text, for TensorFlow without tfrnn.
 
-Letters: P tokens of a prefix, B rows side by side.
+Letters: P tokens of a prefix, B batch_size.
 """
 
 from pathlib import Path
@@ -8,14 +8,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrnn.formats.exported_step import compared, step_of
+from tfrnn.formats.exported_step import compare_with_model, make_step
 from tfrnn.inference import samplers
 
 
 def write(model: Any, folder: Path) -> dict[str, Any]:
+    """Writes the signatures `step` and `generate`. Returns the types of their inputs and outputs."""
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
-    step, interface = step_of(model)
+    step, interface = make_step(model)
 
     def generate(prefix: tf.Tensor, length: tf.Tensor, temperature: tf.Tensor, seed: tf.Tensor) -> dict:
         rows = tf.shape(prefix)[1]
@@ -29,7 +30,7 @@ def write(model: Any, folder: Path) -> dict[str, Any]:
             logits, state = model(token[None], state, training=False)
             return i + 1, logits[0], state, tokens.write(i + 1, token)
 
-        # The first element is none of the text: without any, a length of 0 could not be stacked.
+        # An empty TensorArray cannot be stacked, so that a length of 0 needs a first element that is not returned.
         tokens = tf.TensorArray(tf.int32, length + 1, element_shape=[None]).write(0, tf.zeros([rows], tf.int32))
         *_, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, logits[-1], state, tokens))
         return {"ids": tokens.stack()[1:]}
@@ -46,17 +47,20 @@ def write(model: Any, folder: Path) -> dict[str, Any]:
     described = {
         "prefix": "int32 [P, B], P at least 1",
         "length": "int32, at least 0",
-        "temperature": "float32, 0: greedy",
+        "temperature": "float32, at least 0; 0 is greedy",
         "seed": "int32",
     }
     return {"step": interface, "generate": {"inputs": described, "outputs": {"ids": "int32 [length, B]"}}}
 
 
 def check(model: Any, folder: Path) -> str:
-    loaded = tf.saved_model.load(str(folder))
+    """Loads the SavedModel and compares its signature `step` with the model, see compare_with_model."""
+    with tf.device("/CPU:0"):  # a step runs where its weights are
+        loaded = tf.saved_model.load(str(folder))
     step = loaded.signatures["step"]
-    return compared(model, lambda inputs: step(**{name: tf.constant(value) for name, value in inputs.items()}))
+    return compare_with_model(model, lambda inputs: step(**{name: tf.constant(x) for name, x in inputs.items()}))
 
 
 def line_to_load(folder: Path) -> str:
+    """Returns a line of Python that loads the SavedModel as `model`."""
     return f"import tensorflow as tf; model = tf.saved_model.load({str(folder)!r})"

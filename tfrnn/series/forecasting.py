@@ -1,6 +1,6 @@
-"""How a series is scaled, and predicted one and more steps ahead.
+"""Scaling a time series, and predicting it one and more steps ahead.
 
-Dive into Deep Learning, section 8.1. Letters: N steps of the series, D values of a step (here always 1), H units.
+Dive into Deep Learning, section 8.1. Letters: N steps of the series, D values of a step (always 1 here), H units.
 """
 
 import math
@@ -15,35 +15,37 @@ from tfrnn.runtime import execution
 
 
 class Scaling(NamedTuple):
-    """To zero mean and unit variance, and back."""
+    """Scales a series to zero mean and unit variance, and predictions of it back to its unit."""
 
     mean: float
     deviation: float
 
     @classmethod
     def fit(cls, values: np.ndarray) -> "Scaling":
-        """Mean and standard deviation of these values; a constant series is only shifted."""
-        constant = np.ptp(values) == 0  # whose deviation may be a rounding error
+        """Returns the scaling by the mean and standard deviation of these values; a constant series is only shifted."""
+        constant = np.ptp(values) == 0  # its standard deviation may be a rounding error above 0
         return cls(
             float(np.mean(values, dtype=np.float64)), 1.0 if constant else float(np.std(values, dtype=np.float64))
         )
 
     def scale(self, values: np.ndarray) -> np.ndarray:
+        """Returns the scaled values, float32."""
         return ((values - self.mean) / self.deviation).astype(np.float32)
 
     def unscale(self, values: np.ndarray) -> np.ndarray:
+        """Returns scaled values in the unit of the series, float64."""
         return values.astype(np.float64) * self.deviation + self.mean
 
 
 class Observed(NamedTuple):
-    """What a forecaster has after each step of a series."""
+    """What a forecaster returns after each step of a series that it has read."""
 
-    following: tf.Tensor  # [N, D], its prediction of the next step
-    state: State  # of [N, H] tensors
+    following: tf.Tensor  # [N, D], the predictions of the next step
+    state: State  # tensors [N, H], the state after the step
 
 
 def observe(model: Any, values: np.ndarray) -> Observed:
-    """Reads a scaled series, float32 [N, D], from its beginning, one step after the other."""
+    """Returns the predictions and states of a forecaster that reads a scaled series, float32 [N, D], step by step."""
     if not model.built:
         model.build()
     return _observe(model, tf.constant(values))
@@ -61,43 +63,58 @@ def _observe(model: Any, values: tf.Tensor) -> Observed:
 
 
 @execution.tf_function(reduce_retracing=True)
-def _go_on(model: Any, observed: Observed) -> Observed:
-    """One step further, the predictions taken for what has come."""
+def _read_own_predictions(model: Any, observed: Observed) -> Observed:
+    """Advances by one step: the model reads its own predictions as if they were the next values of the series."""
     predictions, state = model(observed.following[None], observed.state, training=False)
     return Observed(predictions[0], state)
 
 
 def k_step_predictions(model: Any, observed: Observed, ks: Iterable[int]) -> dict[int, np.ndarray]:
-    """For each k, [N, D]: the prediction of step t from what was known at t - k; NaN in the first k steps.
+    """Predicts each step of a series from the values up to k steps before it.
 
-    Nothing between t - k and t is seen: the model reads its own predictions of those steps (equation 8.1.4).
+    The model does not see the values of the k - 1 steps between; it reads its own predictions of them (equation 8.1.4).
+
+    Args:
+      model: a Forecaster.
+      observed: what `observe` returned for the scaled series, N steps.
+      ks: how many steps ahead to predict, each at least 1.
+    Returns:
+      For each k, predictions [N, D]; the first k are NaN.
     """
-    ks, found, now = set(ks), {}, observed
+    ks, by_k, advanced = set(ks), {}, observed
     for k in range(1, max(ks) + 1):
         if k in ks:
-            found[k] = np.full(observed.following.shape, np.nan, np.float32)
-            found[k][k:] = now.following.numpy()[:-k]
-        now = _go_on(model, now)
-    return found
+            by_k[k] = np.full(observed.following.shape, np.nan, np.float32)
+            by_k[k][k:] = advanced.following.numpy()[:-k]
+        advanced = _read_own_predictions(model, advanced)
+    return by_k
 
 
 def multi_step_predictions(model: Any, observed: Observed, start: int) -> np.ndarray:
-    """Steps `start` to N - 1, [N - start, D], from what was known before `start` alone."""
-    now = tf.nest.map_structure(lambda tensor: tensor[start - 1 : start], observed)
+    """Predicts all steps from `start` to the end of a series from the values before `start`.
+
+    Args:
+      model: a Forecaster.
+      observed: what `observe` returned for the scaled series, N steps.
+      start: the index of the first step to predict, at least 1.
+    Returns:
+      Predictions [N - start, D].
+    """
+    advanced = tf.nest.map_structure(lambda tensor: tensor[start - 1 : start], observed)
     predictions = []
     for _ in range(len(observed.following) - start):
-        predictions.append(now.following.numpy()[0])
-        now = _go_on(model, now)
+        predictions.append(advanced.following.numpy()[0])
+        advanced = _read_own_predictions(model, advanced)
     return np.stack(predictions)
 
 
 def persistence(values: np.ndarray, k: int) -> np.ndarray:
-    """The baseline: each step taken to be as k steps before; NaN in the first k steps."""
+    """Returns the baseline's predictions of a series: the value k steps before; the first k are NaN."""
     return np.concatenate([np.full_like(values[:k], np.nan), values[:-k]])
 
 
 class Forecast(NamedTuple):
-    """Predictions of one kind beside the baseline, in the series' unit; NaN where there is none."""
+    """Predictions of a series and those of persistence, in the series' unit; NaN for steps that are not predicted."""
 
     label: str
     predicted: np.ndarray  # [N]
@@ -105,18 +122,28 @@ class Forecast(NamedTuple):
 
 
 def forecasts(model: Any, values: np.ndarray, scaling: Scaling, train_steps: int, ks: Iterable[int]) -> list[Forecast]:
-    """A series [N] predicted k steps ahead for each k, and all that follows the first train_steps at once."""
+    """Predicts a series k steps ahead for each k, and all steps after the training steps at once.
+
+    Args:
+      model: a Forecaster, trained on the scaled series.
+      values: the series in its own unit, [N].
+      scaling: the scaling that the model was trained with.
+      train_steps: the number of training steps; the forecast labelled `multi-step` begins after them.
+      ks: how many steps ahead to predict, each at least 1.
+    Returns:
+      A forecast for each k, and the one of all steps at once.
+    """
     observed = observe(model, scaling.scale(values)[:, None])
     by_k = k_step_predictions(model, observed, ks)
-    found = [
+    k_step = [
         Forecast(f"{k}-step", scaling.unscale(predicted)[:, 0], persistence(values, k)) for k, predicted in by_k.items()
     ]
     predicted, persisted = np.full([2, len(values)], np.nan)
     predicted[train_steps:] = scaling.unscale(multi_step_predictions(model, observed, train_steps))[:, 0]
     persisted[train_steps:] = values[train_steps - 1]
-    return [*found, Forecast("multi-step", predicted, persisted)]
+    return [*k_step, Forecast("multi-step", predicted, persisted)]
 
 
 def root_mean_square_error(predictions: np.ndarray, values: np.ndarray) -> float:
-    """In the unit of the series."""
+    """Returns the root mean square error of predictions, in the unit of the series."""
     return math.sqrt(np.mean(np.square(predictions - values, dtype=np.float64)))
