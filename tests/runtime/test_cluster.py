@@ -79,7 +79,7 @@ def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
 
 def test_what_the_design_says_of_launchers(monkeypatch):
     """The manifest is YAML whose command is one of ours; the examples of TF_CONFIG are clusters."""
-    text = (Path(__file__).parents[2] / "docs" / "design.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
     manifest = yaml.safe_load(text.split("<!-- tfjob -->\n```yaml\n")[1].split("```")[0])
     assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
     roles = manifest["spec"]["tfReplicaSpecs"]
