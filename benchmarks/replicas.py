@@ -171,9 +171,7 @@ def main() -> None:
     result: dict[str, dict[str, Any]] = {}
     for case in CASES:
         print(f"\n{case.name}, batches of {case.batch_size} rows of {case.num_steps} steps\n")
-        print(
-            "| configuration | loss of epoch 1 | tokens/sec | to one | ms per step | bytes summed per step | sum alone |"
-        )
+        print("| configuration | loss of epoch 1 | tokens/sec | to one | ms/step | bytes summed per step | sum alone |")
         print("|---|---|---|---|---|---|---|")
         found = result[case.name] = {}
         for way in WAYS + PINNED:

@@ -74,7 +74,7 @@ def train_tfrnn(case: Case) -> Work:
 
 
 def _timed(seconds: float, at_beginning: Callable[[], None] = lambda: None) -> Any:
-    """Returns a callback that stops training at the end of an epoch when `seconds` have passed since the first one began.
+    """Returns a callback that stops training at the end of an epoch when `seconds` have passed since the first began.
 
     It calls `at_beginning` before each epoch.
     """
