@@ -3,8 +3,8 @@
     python -m benchmarks.presets [preset ...]
 
 The presets for the lyrics read jay_lyrics, the others time_machine. The column "seconds" is the time of the whole
-process; "perplexity" is the median of the last ten epochs; "sample" is the last line that the run prints. Samples of the
-lyrics are cut short, because the lyrics are under copyright and the model has memorised them.
+process; "perplexity" is the median of the last ten epochs; "sample" is the last line that the run prints. Samples of
+the lyrics are cut short, because the lyrics are under copyright and the model has memorised them.
 """
 
 import json
