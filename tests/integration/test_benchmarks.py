@@ -51,9 +51,9 @@ def test_one_device_and_two_workers_have_the_same_loss_and_sums_are_timed():
 
 
 @pytest.mark.slow
-def test_a_large_text_is_made_with_the_size_given_and_read(tmp_path):
+def test_a_large_text_is_made_and_read(tmp_path):
     big_corpus.make(tmp_path / "text", 20 * 2**20)
     assert (tmp_path / "text").stat().st_size == 20 * 2**20
-    measured = big_corpus.alone("passes", tmp_path / "text", tmp_path / "cache")
-    assert min(measured.values()) > 0
+    found = big_corpus.alone("passes", tmp_path / "text", tmp_path / "cache")
+    assert min(found.values()) > 0
     assert list((tmp_path / "cache").rglob("*.bin"))
