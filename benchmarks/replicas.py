@@ -37,9 +37,9 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     kind, *count = way.split()
     number = 0
     if kind == "workers":
-        workers = cluster.from_environment()
-        number = workers.number
-        workers.meet(120)
+        workers = cluster.from_tf_config()
+        number = workers.rank
+        workers.wait_for_all(120)
     if way in PINNED:
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[number]})
         case = case._replace(batch_size=case.batch_size // (2 if kind == "one_device" else 1))

@@ -26,11 +26,11 @@ def overview() -> str:
     summaries = [(name, (module.__doc__ or "").partition("\n\n")[0]) for name, module in about.items()]
     return "\n\n".join(
         [
-            f"usage: {invocation.call()} COMMAND [--flag=value ...]",
+            f"usage: {invocation.command_line()} COMMAND [--flag=value ...]",
             help_page.paragraphs(__doc__ or "", width),
             f"Commands:\n{help_page.columns(summaries, width, left=12)}",
             "To begin with:\n"
-            + "\n".join(f"  {invocation.call(name)} {about[name].EXAMPLES[0]}" for name in ("train", "sample")),
+            + "\n".join(f"  {invocation.command_line(name)} {about[name].EXAMPLES[0]}" for name in ("train", "sample")),
             f"tfrnn {__version__}",
         ]
     )

@@ -73,7 +73,7 @@ class Written(Section):
         super().__post_init__()
         for flag in ("heatmap", "json_lines"):
             if getattr(self, flag):
-                flags_lib.check_output(flag, getattr(self, flag))
+                flags_lib.check_output_file(flag, getattr(self, flag))
         if self.heatmap and self.json_lines and Path(self.heatmap).resolve() == Path(self.json_lines).resolve():
             raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
 
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> None:
     rest = dict(given)
     sections = [flags.take(rest, section) for section in (Trained, Read, Written, Memorised, Sampling, Run)]
     evaluate(*sections)  # type: ignore[arg-type]
-    messages.next_steps(further(given))
+    messages.show_next_steps(further(given))
 
 
 def further(given: dict[str, Any]) -> dict[str, str]:
@@ -114,9 +114,9 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     if "heatmap" not in given:
         same = [field.name for section in (Trained, Read) for field, _ in section.fields()]
         page = {name: given[name] for name in same if name in given} | {"heatmap": str(Path(run_dir, "heatmap.html"))}
-        steps["see where it was surprised"] = invocation.call("evaluate", *flags_lib.as_flags(page))
+        steps["see where it was surprised"] = invocation.command_line("evaluate", *flags_lib.as_flags(page))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["use the model elsewhere"] = invocation.call("export", *flags_lib.as_flags(trained))
+    steps["use the model elsewhere"] = invocation.command_line("export", *flags_lib.as_flags(trained))
     return steps
 
 

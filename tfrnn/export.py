@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     found = export(model, vocabulary, config, settings.format, folder)
     messages.note(f"read back and compared: {found}")
     print(folder)
-    messages.next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
+    messages.show_next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
 
 
 if __name__ == "__main__":

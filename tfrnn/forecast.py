@@ -56,8 +56,8 @@ RUN = ("device",)
 def make_flags() -> flags_lib.Flags:
     flags = flags_lib.Flags("forecast", __doc__, EXAMPLES)
     flags.define(Series)
-    flags.define(sections.Model, MODEL, presets.FORECAST)
-    flags.define(sections.Training, TRAINING, presets.FORECAST)
+    flags.define(sections.Model, MODEL, presets.FORECAST_DEFAULTS)
+    flags.define(sections.Training, TRAINING, presets.FORECAST_DEFAULTS)
     flags.define(sections.Run, RUN)
     return flags
 
@@ -67,15 +67,15 @@ def main(argv: Sequence[str]) -> None:
     given = flags.parse(argv)
     rest = dict(given)
     series = flags.take(rest, Series)
-    config = Config().replace(**{**presets.FORECAST, **rest})
+    config = Config().replace(**{**presets.FORECAST_DEFAULTS, **rest})
     if config.training.schedule == "plateau":
         raise UserError("--schedule=plateau needs held-out steps, which forecast has not; take another schedule")
     run(series, config)
     other = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
-    steps = {"try another cell": invocation.call("forecast", *flags_lib.as_flags(other))}
+    steps = {"try another cell": invocation.command_line("forecast", *flags_lib.as_flags(other))}
     if not series.csv:
-        steps["forecast a series of your own"] = invocation.call("forecast", "--csv=FILE", "--column=NAME")
-    messages.next_steps(steps)
+        steps["forecast a series of your own"] = invocation.command_line("forecast", "--csv=FILE", "--column=NAME")
+    messages.show_next_steps(steps)
 
 
 def run(settings: Series, config: Config) -> None:
@@ -98,7 +98,7 @@ def run(settings: Series, config: Config) -> None:
             f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
-    flags_lib.check_output("plot", settings.plot)
+    flags_lib.check_output_file("plot", settings.plot)
     scaling = forecasting.Scaling.fit(values[:train_steps])
     scaled = scaling.scale(values)[:, None]  # [N, 1]
     model = train(scaled[:train_steps], settings, config)

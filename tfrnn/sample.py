@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     rest = dict(given)
     sample(flags.take(rest, Trained), flags.take(rest, Sample), flags.take(rest, Sampling))
     if not given.get("interactive"):
-        messages.next_steps(further(given))
+        messages.show_next_steps(further(given))
 
 
 def further(given: dict[str, Any]) -> dict[str, str]:
@@ -72,12 +72,12 @@ def further(given: dict[str, Any]) -> dict[str, str]:
     steps = {}
     if not given.get("beam_width"):
         other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
-        steps["try another temperature"] = invocation.call("sample", *flags_lib.as_flags(other))
+        steps["try another temperature"] = invocation.command_line("sample", *flags_lib.as_flags(other))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
-        steps["use the last weights, not the best"] = invocation.call("sample", *flags_lib.as_flags(last))
+        steps["use the last weights, not the best"] = invocation.command_line("sample", *flags_lib.as_flags(last))
     talk: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["write with it, line by line"] = invocation.call("sample", *flags_lib.as_flags(talk), "--interactive")
+    steps["write with it, line by line"] = invocation.command_line("sample", *flags_lib.as_flags(talk), "--interactive")
     return steps
 
 

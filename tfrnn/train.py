@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    train(config, run_dir, invocation.call("train", *argv[1:]))
+    train(config, run_dir, invocation.command_line("train", *argv[1:]))
 
 
 def make_flags() -> flags_lib.Flags:
@@ -64,7 +64,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
     config = Config.from_preset(preset or Which.preset, **given)
     schedule = config.training.schedule
-    for name, users in (("decay_to", sections.DECAYING | {"plateau"}), ("plateau_patience", {"plateau"})):
+    for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
             raise UserError(f"--{name} is for --schedule={' or '.join(sorted(users))}; got {schedule}; leave one out")
     return config, preset, run_dir
@@ -110,11 +110,11 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
       run_dir: new, empty, or of a run with the same settings.
       again: the command to show to someone who interrupts.
     """
-    workers = cluster.from_environment() if config.run.strategy == "multi_worker" else None
+    workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
     config, text = text_lib.read(config)
     # What is wrong with flags and texts is said before TensorFlow loads and before memory is taken.
     host.check_memory(
-        sizes.least_training_bytes(config, len(text.vocabulary)),
+        sizes.min_training_bytes(config, len(text.vocabulary)),
         f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
         f"{config.data.batch_size}, --num_steps={config.data.num_steps} and {len(text.vocabulary):,} different tokens",
     )
@@ -133,16 +133,16 @@ def train(config: Config, run_dir: str, again: str = "") -> None:
     ) as error:  # what it may say where a worker has gone
         if workers is None:
             raise
-        raise workers.lost(error) from None
+        raise workers.connection_lost(error) from None
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:
     if workers is None:
         return {"one_device": devices.one_device, "mirrored": devices.mirrored}[settings.strategy](settings.device)
 
-    if workers.number == 0:
+    if workers.rank == 0:
         messages.note(f"waiting for {len(workers.addresses)} workers, {settings.worker_timeout:g} seconds at most")
-    workers.meet(settings.worker_timeout)
+    workers.wait_for_all(settings.worker_timeout)
     # One that dies at this very moment would be waited for by TensorFlow, where no signal and no thread comes through.
     faulthandler.dump_traceback_later(settings.worker_timeout, exit=True)
     try:
@@ -178,7 +178,7 @@ def _train(config: Config, text: Text, run_dir: str, again: str, strategy: Any) 
             training.report()
         elif run:
             messages.note(f"interrupted after {training.where}; saved")
-            messages.next_steps({"go on": again})
+            messages.show_next_steps({"go on": again})
         replicas.agree([0])  # no worker ends before the chief has, whose end it would be taken for
 
 

@@ -103,7 +103,7 @@ def test_a_command_of_the_program_is_the_module_of_that_name():
         ("train --cell=gur", "got 'gur' (did you mean gru?)"),
         ("train --preset=deep_lstn", "got 'deep_lstn' (did you mean deep_lstm?)"),
         ("train --corpus=time_machin", "no file 'time_machin' (did you mean time_machine?)"),
-        ("train runs/first", "expected flags alone, such as --name=value; got 'runs/first'"),
+        ("train runs/first", "expected only flags, such as --name=value; got 'runs/first'"),
     ],
 )
 def test_a_wrong_word_is_one_line_with_the_nearest_right_one(arguments, expected):
@@ -145,11 +145,11 @@ def test_a_command_is_shown_in_the_form_in_which_it_was_called(script, found, ex
     monkeypatch.setattr(sys, "argv", [at(script)])
     monkeypatch.setattr(invocation.shutil, "which", lambda name: at(found))
     given = {"run_dir": "a b", "stream": True, "random_offset": False, "prefix": ("x y", "z"), "epochs": 3}
-    call = invocation.call("train", *flags_lib.as_flags(given))
+    call = invocation.command_line("train", *flags_lib.as_flags(given))
     flags = "--run_dir='a b' --stream --norandom_offset --prefix='x y' --prefix=z --epochs=3"
     assert call == f"{at(expected) if expected.startswith('/') else expected} {flags}"
     assert shlex.split(call)[-6:] == flags_lib.as_flags(given)
-    assert invocation.call() == call.partition(" train")[0].partition(".train")[0]
+    assert invocation.command_line() == call.partition(" train")[0].partition(".train")[0]
 
 
 def test_the_program_and_its_help_are_quick():

@@ -579,7 +579,7 @@ def test_two_processes_at_once(tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     files = names_in(tmp_path / "cache")
     assert len(files) == 2
-    assert not [name for name in files if name.endswith(durable.NEW)]
+    assert not [name for name in files if name.endswith(durable.PARTIAL)]
     source = Files(tmp_path / "text")
     _, ids = learn(tmp_path / "cache", Unreadable(), source.sha256())
     whole = STORY * 20_000
@@ -617,7 +617,7 @@ def test_what_others_write_is_left_alone_and_what_they_left_is_removed(tmp_path)
     (folder,) = tmp_path.iterdir()
     for path in folder.iterdir():
         path.unlink()
-    under_way, left = folder / f"survey.json.1{durable.NEW}", folder / f"ids-x.bin.1{durable.NEW}"
+    under_way, left = folder / f"survey.json.1{durable.PARTIAL}", folder / f"ids-x.bin.1{durable.PARTIAL}"
     for path in (under_way, left):
         path.write_text("a half")
     os.utime(left, (0, 0))

@@ -33,7 +33,7 @@ def model_of(cell, layers=1, **kwargs):
 
 class TracingTest(tf.test.TestCase):
     def test_a_trace_for_each_model_is_not_warned_of(self):
-        function = execution.compiled()(lambda tensor: tensor + 1)
+        function = execution.tf_function()(lambda tensor: tensor + 1)
         with self.assertNoLogs(tf.get_logger()):
             for size in range(8):  # where tf.function warns twice
                 function(tf.zeros([size]))
@@ -205,7 +205,7 @@ def test_the_page_is_written(folder, tmp_path):
         "--text_file={}/one.txt --part=held_out": "two tokens at least",
         "--part=some": "one of auto, held_out",
         "--heatmap={}": "expected a file that can be written",
-        "--heatmap=/no/such/folder/x.html": "in a folder that is there",
+        "--heatmap=/no/such/folder/x.html": "in a folder that exists",
         "--json_lines=a\0b": "expected a file that can be written",
         "--heatmap=" + "x" * 5000: "expected a file that can be written",
         "--length=9": "--memorised",
@@ -218,7 +218,7 @@ def test_the_page_is_written(folder, tmp_path):
         "--memorised --temperature=-1": "at least 0",
         "--memorised --length=0": "at least 1",
         "--heatmap_tokens=1": "at least 2",
-        "extra": "expected flags alone",
+        "extra": "expected only flags",
     }.items(),
 )
 def test_a_wrong_use_is_one_line(flags, message, folder):

@@ -343,7 +343,7 @@ def check_epoch(path):
 def test_another_process_is_kept_out_until_the_holder_ends(tmp_path):
     code = (
         "import pathlib\nfrom tfrnn.runtime import durable\n"
-        f"held = durable.Hold(pathlib.Path({str(tmp_path)!r}))\nprint(1, flush=True)\ninput()"
+        f"held = durable.FolderLock(pathlib.Path({str(tmp_path)!r}))\nprint(1, flush=True)\ninput()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1, text=True)
     assert holder.stdout.readline() == "1\n"
@@ -352,8 +352,8 @@ def test_another_process_is_kept_out_until_the_holder_ends(tmp_path):
     holder.kill()
     holder.communicate()
     with RunDir(tmp_path), pytest.raises(BlockingIOError):
-        durable.Hold(tmp_path)
-    durable.Hold(tmp_path).release()
+        durable.FolderLock(tmp_path)
+    durable.FolderLock(tmp_path).release()
 
 
 def test_a_run_that_another_process_begins_in_the_meantime_is_not_overwritten(tmp_path):

@@ -26,7 +26,7 @@ FEW = [*SMALL, "--cell=gru", "--num_layers=2", "--dropout=0.3", "--optimizer=ada
 
 
 def given(monkeypatch, value):
-    monkeypatch.setenv(cluster.VARIABLE, value if isinstance(value, str) else json.dumps(value))
+    monkeypatch.setenv(cluster.TF_CONFIG, value if isinstance(value, str) else json.dumps(value))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def given(monkeypatch, value):
 )
 def test_who_the_workers_are(monkeypatch, roles, task, number):
     given(monkeypatch, {"cluster": roles, "task": task, "environment": "cloud", "job": "{}"})
-    found = cluster.from_environment()
+    found = cluster.from_tf_config()
     assert found == Cluster(tuple(roles.get("chief", []) + roles.get("worker", [])), number)
 
 
@@ -72,7 +72,7 @@ def test_who_the_workers_are(monkeypatch, roles, task, number):
 def test_a_wrong_cluster_is_one_line(monkeypatch, value, message):
     given(monkeypatch, value)
     with pytest.raises(UserError, match=message) as raised:
-        cluster.from_environment()
+        cluster.from_tf_config()
     assert "\n" not in str(raised.value)
     assert run(train.main, "--strategy=multi_worker")[0] == 2
 
@@ -91,14 +91,14 @@ def test_what_the_design_says_of_launchers(monkeypatch):
         config, _, run_dir = train.parse_flags(container["command"][2:])
         assert (config.run.strategy, run_dir) == ("multi_worker", "/runs/big")
     given(monkeypatch, text.split("```json\n")[1].split("```")[0])
-    assert cluster.from_environment().number == 2
+    assert cluster.from_tf_config().number == 2
 
 
 def test_what_the_guide_says_of_two_terminals(monkeypatch):
     guide = (Path(__file__).parents[2] / "docs" / "guide.md").read_text()
     for number, value in enumerate(re.findall("TF_CONFIG='(.*)' ", guide)):
         given(monkeypatch, value)
-        assert cluster.from_environment() == Cluster(("localhost:2222", "localhost:2223"), number)
+        assert cluster.from_tf_config() == Cluster(("localhost:2222", "localhost:2223"), number)
     assert number == 1
 
 
@@ -210,7 +210,7 @@ def test_workers_give_what_one_device_does(count, tmp_path):
     """Every cell, sequential and random."""
     path = tmp_path / "found.npz"
     started = [
-        command("tests.support.workers", str(path), environment={cluster.VARIABLE: c}) for c in workers.configs(count)
+        command("tests.support.workers", str(path), environment={cluster.TF_CONFIG: c}) for c in workers.configs(count)
     ]
     results = workers.results(started)
     assert [status for status, *_ in results] == [0] * count, results

@@ -198,7 +198,7 @@ ENOUGH = "\n".join(map(str, range(300)))
         (
             f"a\n{ENOUGH}",
             ["--plot=/no/such/folder/x.png"],
-            "expected a file that can be written, in a folder that is there",
+            "expected a file that can be written, in a folder that exists",
         ),
         (f"a\n{ENOUGH}", ["--embedding_dim=3"], "embedding_dim"),
         (b"a\n\xff\xfe1\n", [], "expected a CSV file in UTF-8"),

@@ -45,7 +45,7 @@ def main():
     from tfrnn.runtime import cluster, devices, host, threads
 
     host.import_tensorflow_quietly()
-    cluster.from_environment().meet(SECONDS)
+    cluster.from_tf_config().wait_for_all(SECONDS)
     threads.set_threads()
     strategy = devices.multi_worker()
     import numpy as np

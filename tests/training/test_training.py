@@ -247,7 +247,7 @@ class TrainerTest(tf.test.TestCase, parameterized.TestCase):
 
     def test_says_once_what_tensorflows_own_threads_cost(self):
         with mock.patch.object(threads, "num_cores", return_value=2):
-            threads.remark_on_threads(devices.one_device())  # set by conftest.py
+            threads.warn_of_default_threads(devices.one_device())  # set by conftest.py
             self.enter_context(mock.patch.object(threads, "_remarked", False))
             threading = "tensorflow.config.threading"
             with (

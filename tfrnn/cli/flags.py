@@ -98,7 +98,7 @@ class Flags:
         except flags.Error as error:
             raise UserError(f"{error}; {lists_them}") from None
         if rest:
-            raise UserError(f"expected flags alone, such as --name=value; got {rest[0]!r}; {lists_them}")
+            raise UserError(f"expected only flags, such as --name=value; got {rest[0]!r}; {lists_them}")
         given = {name: self.values[name] for name in self.values if self.values[name].present}
         if "help" in given or "helpfull" in given:
             print(self._help(full="helpfull" in given))
@@ -146,4 +146,4 @@ def check_output(flag: str, path: str) -> None:
     except OSError:  # a name that is too long
         good = False
     if not good or not path or "\0" in path:
-        raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that is there")
+        raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that exists")

@@ -28,7 +28,7 @@ def weight_bytes(model: Model, vocab_size: int) -> int:
     return 4 * sum(map(math.prod, weight_shapes(model, vocab_size)))
 
 
-def least_training_bytes(config: Config, vocab_size: int) -> int:
+def min_training_bytes(config: Config, vocab_size: int) -> int:
     """Bytes that training takes at least.
 
     Five copies of the weights (themselves, their parts, gradients, the sum of these, and the best ones); logits with
@@ -38,7 +38,7 @@ def least_training_bytes(config: Config, vocab_size: int) -> int:
     return 5 * weight_bytes(config.model, vocab_size) + 4 * config.data.batch_size * config.data.num_steps * of_token
 
 
-def most_checkpoint_bytes(config: Config, vocab_size: int) -> int:
+def max_checkpoint_bytes(config: Config, vocab_size: int) -> int:
     """Bytes that a checkpoint takes at most.
 
     Weights, the best of them, four values of an optimizer for each, the states, and a megabyte for what is small.

@@ -68,7 +68,7 @@ def beam_search(
     ]
 
 
-@execution.compiled()
+@execution.tf_function()
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
     """Scores [W], tokens [length, W], and which beam of the step before each goes on, [length, W]."""
     vocab_size = logits.shape[1]

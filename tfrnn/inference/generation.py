@@ -56,7 +56,7 @@ def _choose_and_read(
 _choose_and_read_by_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
 
 
-@execution.compiled()
+@execution.tf_function()
 def _go_on(
     model: Any,
     sampler: Choosing,
@@ -150,7 +150,7 @@ def continue_texts(
     """
     length, seed = _check(sampler, length, seed)
     rows = len(reading.sample)
-    by_xla = execution.jit_by_default() or (rows < threads.FEWEST_ROWS and length >= BY_XLA_FROM)
+    by_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= BY_XLA_FROM)
     sections, gaps, left = [np.zeros([0, rows], np.int32)], reading.gaps, length
     while left:
         tokens, reading = _section(model, vocabulary, reading, sampler, seed, by_xla, left)

@@ -140,7 +140,7 @@ def _rows(tensors: Any, which: np.ndarray) -> Any:
     return tf.nest.map_structure(lambda tensor: tf.boolean_mask(tensor, which), tensors)
 
 
-@execution.compiled()
+@execution.tf_function()
 def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
     """The logits [B, V] of the token after the ids, int32 [P, B], and the state then."""
     logits, state = model(ids, state, training=False)

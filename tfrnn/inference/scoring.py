@@ -87,7 +87,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-@execution.compiled()
+@execution.tf_function()
 def _score(model: Any, inputs: tf.Tensor, targets: tf.Tensor, state: State) -> tuple:
     logits, state = model(inputs[:, None], state, training=False)
     logits = tf.cast(logits[:, 0], tf.float32)  # [n, V]

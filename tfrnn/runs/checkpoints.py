@@ -206,7 +206,7 @@ class Folder:
         if len(self._whole) < KEPT:
             return  # others may be whole too
         for other in self.path.iterdir():
-            ours = _NAME.fullmatch(other.name.removesuffix(durable.NEW))  # NEW: of a process that was killed
+            ours = _NAME.fullmatch(other.name.removesuffix(durable.PARTIAL))  # NEW: of a process that was killed
             if ours and other not in self._whole:
                 with contextlib.suppress(OSError):
                     other.unlink()

@@ -27,7 +27,7 @@ from tfrnn.runs.metrics import Metrics
 from tfrnn.runtime import durable
 
 CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
-_OWN = {name + suffix for name in (CONFIG, VOCABULARY, metrics.NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.NEW)}
+_OWN = {name + suffix for name in (CONFIG, VOCABULARY, metrics.NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.PARTIAL)}
 _LARGEST = {CONFIG: 2**24, VOCABULARY: 2**25}  # bytes that are read
 _DIGEST = Layout((32,), "|u1")
 
@@ -45,7 +45,7 @@ class RunDir:
         self.path = Path(path)
         self.metrics = Metrics(self.path)
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
-        self._held: durable.Hold | None = None
+        self._held: durable.FolderLock | None = None
         self.begun_before = False  # when it was entered
         self._settings = np.zeros(32, np.uint8)
 
@@ -177,7 +177,7 @@ class RunDir:
                 raise UnusableError(f"it is of position {arrays['position'].tolist()}")
             return arrays
 
-        arrays = self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary)))
+        arrays = self._checkpoints.newest(use, sizes.max_checkpoint_bytes(config, len(vocabulary)))
         if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -202,7 +202,7 @@ class RunDir:
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary)))
+        weights = self._checkpoints.newest(use, sizes.max_checkpoint_bytes(config, len(vocabulary)))
         if weights is None:
             raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; let train go on first")
         return weights
@@ -213,7 +213,7 @@ class RunDir:
         def use(checkpoint: Checkpoint) -> bytes:
             return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
 
-        if self._checkpoints.newest(use, sizes.most_checkpoint_bytes(config, len(vocabulary))) != sha256:
+        if self._checkpoints.newest(use, sizes.max_checkpoint_bytes(config, len(vocabulary))) != sha256:
             raise self._error(
                 f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
                 "back, or read another by --text_file, without --memorised"
@@ -241,11 +241,11 @@ class RunDir:
         if self._held:
             return
         try:
-            self._held = durable.Hold(self.path)
+            self._held = durable.FolderLock(self.path)
         except BlockingIOError:
             other = "a run that no other process is training, but one is; wait for it, or name another"
             raise self._error(other) from None
-        if not self._held.held:
+        if not self._held.locked:
             warnings.warn(
                 f"--run_dir {self.path}: cannot be locked there; see to it that no other process trains in it",
                 RunWarning,

@@ -64,7 +64,7 @@ def check_memory(needed: int, what: str) -> None:
     there = memory_bytes()
     if there is not None and needed > there:
         raise UserError(
-            f"{what} needs {needed / 1e9:,.1f} GB at the least, and this machine has {there / 1e9:,.1f} GB; take less"
+            f"{what} needs at least {needed / 1e9:,.1f} GB, and this machine has {there / 1e9:,.1f} GB; take less"
         )
 
 

@@ -8,8 +8,8 @@ from tfrnn.runtime.devices import devices_of
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.runtime.host import import_tensorflow_quietly, num_cores
 
-FEWEST_ROWS = 8  # of a chain's slice of a batch
-MOST_CHAINS = 8  # each is traced, and makes the graph larger
+MIN_ROWS_PER_CHAIN = 8  # of a chain's slice of a batch
+MAX_CHAINS = 8  # each is traced, and makes the graph larger
 
 
 def set_threads(cpu_devices: int = 1) -> None:
@@ -40,7 +40,7 @@ def set_threads(cpu_devices: int = 1) -> None:
 _remarked = False
 
 
-def remark_on_threads(strategy: Any = None) -> None:
+def warn_of_default_threads(strategy: Any = None) -> None:
     """Warns once where training on a CPU has TensorFlow's own threads, nobody having set any."""
     global _remarked
     import tensorflow as tf
@@ -59,14 +59,14 @@ def remark_on_threads(strategy: Any = None) -> None:
 def num_chains(rows: int, strategy: Any = None) -> int:
     """Into how many equal slices, computed side by side, a step should cut a replica's rows of a batch: on a GPU one.
 
-    On a CPU one for each core of the replica's, as far as that divides the rows into slices of FEWEST_ROWS at least.
+    On a CPU one for each core of the replica's, as far as that divides the rows into slices of MIN_ROWS_PER_CHAIN at least.
     Two chains on two cores gave 1.2 to 1.4 times the speed of one for each cell at 256 units and the RNN at 512; four
     gave no more than two beyond the noise, and take longer to trace.
     """
     if jit_by_default(strategy):
         return 1
     cores = num_cores() // max(1, len(devices_of(strategy)))
-    most = min(cores, rows // FEWEST_ROWS, MOST_CHAINS)
+    most = min(cores, rows // MIN_ROWS_PER_CHAIN, MAX_CHAINS)
     return max([chains for chains in range(1, most + 1) if rows % chains == 0], default=1)
 
 

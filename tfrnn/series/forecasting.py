@@ -49,7 +49,7 @@ def observe(model: Any, values: np.ndarray) -> Observed:
     return _observe(model, tf.constant(values))
 
 
-@execution.compiled()
+@execution.tf_function()
 def _observe(model: Any, values: tf.Tensor) -> Observed:
     def step(before: tuple, values_of_step: tf.Tensor) -> tuple:
         predictions, state = model(values_of_step[None, None], before[1], training=False)
@@ -60,7 +60,7 @@ def _observe(model: Any, values: tf.Tensor) -> Observed:
     return Observed(following[:, 0], tf.nest.map_structure(lambda tensor: tensor[:, 0], state))
 
 
-@execution.compiled(reduce_retracing=True)
+@execution.tf_function(reduce_retracing=True)
 def _go_on(model: Any, observed: Observed) -> Observed:
     """One step further, the predictions taken for what has come."""
     predictions, state = model(observed.following[None], observed.state, training=False)

@@ -164,7 +164,7 @@ class Trainer:
         threads.check_chains(self._chains, batches.batch_size, self.replicas.count)
         if validation:
             self.replicas.share(validation.batch_size, "the batch size of the validation batches")
-        threads.remark_on_threads(self.strategy)
+        threads.warn_of_default_threads(self.strategy)
         last = self.epoch + epochs
         served = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last, steps=batches.num_batches(self.epoch)

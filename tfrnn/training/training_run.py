@@ -8,7 +8,7 @@ import numpy as np
 
 from tfrnn.cli import invocation, messages
 from tfrnn.config.config import Config
-from tfrnn.config.sections import DECAYING
+from tfrnn.config.sections import DECAYING_SCHEDULES
 from tfrnn.data.batches import Batches
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, RunWarning, UserError
@@ -121,10 +121,10 @@ class TrainingRun:
         run_dir = f"--run_dir={run.path}"
         part = () if self._validation else ("--part=training",)
         page = f"--heatmap={run.path / 'heatmap.html'}"
-        messages.next_steps(
+        messages.show_next_steps(
             {
-                "read more": invocation.call("sample", run_dir, "--checkpoint=last", "--length=200"),
-                "see where it is surprised": invocation.call("evaluate", run_dir, *part, page),
+                "read more": invocation.command_line("sample", run_dir, "--checkpoint=last", "--length=200"),
+                "see where it is surprised": invocation.command_line("evaluate", run_dir, *part, page),
             }
         )
 
@@ -219,7 +219,7 @@ class TrainingRun:
     def _remark_on_epochs(self, run: RunDir) -> None:
         before, now = run.config().training.epochs, self._config.training.epochs
         schedule = self._config.training.schedule
-        if before != now and schedule in DECAYING:
+        if before != now and schedule in DECAYING_SCHEDULES:
             warnings.warn(
                 f"--schedule={schedule} is that of {now} epochs from now on, and was that of {before}: the learning "
                 "rate jumps here",

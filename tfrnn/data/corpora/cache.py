@@ -95,7 +95,7 @@ class Cache:
     @staticmethod
     def _remove_what_was_cut_off(folder: Path) -> None:
         """What processes that were killed while they wrote have left there, some time ago."""
-        for left in folder.glob(f"*{durable.NEW}"):
+        for left in folder.glob(f"*{durable.PARTIAL}"):
             with contextlib.suppress(OSError):
                 if time.time() - left.stat().st_mtime > SECONDS_OF_REST:
                     left.unlink()
@@ -111,7 +111,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._remove_what_was_cut_off(path.parent)
             # A new file of a name that nobody else has, on no machine that shares the folder.
-            descriptor, name = tempfile.mkstemp(durable.NEW, f"{path.name}.", path.parent)
+            descriptor, name = tempfile.mkstemp(durable.PARTIAL, f"{path.name}.", path.parent)
             new = Path(name)
             with os.fdopen(descriptor, "wb") as file:
                 yield file
