@@ -1,4 +1,4 @@
-"""What is measured: the cases, their tokens, and the batches that the peers read."""
+"""The cases that are measured, their tokens, and the batches that the other implementations read."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ import numpy as np
 
 
 class Case(NamedTuple):
-    """A network and its batches, by the book's settings: SGD, learning rate 1, gradients clipped to norm 1."""
+    """A network and its batches. Trained as in the book: SGD, learning rate 1, gradients clipped to norm 1."""
 
     cell: str = "rnn"  # rnn, gru, lstm
     units: int = 256
     num_layers: int = 1
-    implementation: str = "keras"  # of tfrnn's cell; the scratch GRU resets before the product, PyTorch's after it
+    implementation: str = "keras"  # of tfrnn's cell; the scratch GRU resets before the product, PyTorch's GRU after it
     corpus: str = "time_machine"
-    vocab_size: int = 0  # for tokens drawn at random, in place of a corpus
+    vocab_size: int = 0  # above 0: random tokens instead of the corpus
     batch_size: int = 32
     num_steps: int = 35
-    chains: int = 0  # of tfrnn; 0: by its rule
+    chains: int = 0  # of tfrnn; 0: tfrnn decides
 
     @property
     def name(self) -> str:
@@ -43,11 +43,11 @@ GENERATION = (
     Case("lstm", batch_size=1),
     Case("lstm", batch_size=64),
 )
-TOKENS = 10_000  # the book's, where that is enough for four batches
+TOKENS = 10_000  # as in the book, or more if four batches need more
 
 
 def tokens(case: Case) -> tuple[np.ndarray, int]:
-    """Token ids, int32 [N], and the size of the vocabulary."""
+    """Returns the token ids, int32 [N], and the size of the vocabulary."""
     number = max(TOKENS, 4 * case.batch_size * (case.num_steps + 1))
     if case.vocab_size:
         return np.random.default_rng(0).integers(1, case.vocab_size, number, np.int32), case.vocab_size
@@ -59,7 +59,7 @@ def tokens(case: Case) -> tuple[np.ndarray, int]:
 
 
 def batches(case: Case, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An epoch of sequential batches, inputs and targets, each int64 [batches, T, B]."""
+    """Returns an epoch of sequential batches: inputs and targets, each int64 [batches, T, B]."""
     rows, steps = case.batch_size, case.num_steps
     length = (len(ids) - 1) // rows // steps * steps
 

@@ -1,10 +1,10 @@
-"""Trains every preset to its end, one after the other, and prints a table of them.
+"""Trains every preset to its end, one after the other, and prints a table.
 
     python -m benchmarks.presets [preset ...]
 
-The presets of the lyrics read jay_lyrics, the others time_machine. seconds is the whole process, from start to end;
-perplexity is the median of the last ten epochs; the sample is what the run prints last, of the lyrics its beginning
-only: the model knows them by heart, and they are under copyright.
+The presets for the lyrics read jay_lyrics, the others time_machine. The column "seconds" is the time of the whole
+process; "perplexity" is the median of the last ten epochs; "sample" is the last line that the run prints. Samples of
+the lyrics are cut short, because the lyrics are under copyright and the model has memorised them.
 """
 
 import json
@@ -19,7 +19,7 @@ from tfrnn.config.presets import PRESETS
 
 
 def measure(preset: str, run_dir: Path) -> str:
-    """The preset's row."""
+    """Trains one preset and returns its row of the table."""
     corpus = PRESETS[preset].get("corpus", "time_machine")
     command = [sys.executable, "-m", "tfrnn.train", f"--preset={preset}", f"--corpus={corpus}", f"--run_dir={run_dir}"]
     start = time.perf_counter()

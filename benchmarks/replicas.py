@@ -1,8 +1,11 @@
-"""One device beside several replicas of it on this machine, and what they send: `python -m benchmarks.replicas`.
+"""Compares one device with several replicas on this machine, and measures what they send.
 
-Each way is a process, or as many on loopback as it has workers: the same model, seed and global batches, so the losses
-must agree. Beside the training it times the sum alone, of vectors of several sizes, for what docs/design.md says: a sum
-over R workers in a ring takes 2 (R - 1) messages one after the other, and sends 2 (R - 1) / R of its bytes from each.
+    python -m benchmarks.replicas
+
+Each configuration ("way") runs in one process, or in one process per worker, connected by the loopback interface. The
+model, the seed and the global batches are the same, so the losses must agree. The program also times the sum over all
+workers without training, for vectors of several sizes. docs/cluster.md uses these times: a sum over R workers in a ring
+takes 2 (R - 1) messages one after the other, and each worker sends 2 (R - 1) / R times its bytes.
 """
 
 import argparse
@@ -18,17 +21,17 @@ from typing import Any
 from benchmarks.cases import Case
 from benchmarks.speed import machine
 
-BATCH_SIZE = 48  # which 2, 3 and 4 divide
+BATCH_SIZE = 48  # divisible by 2, 3 and 4
 CASES = (Case("rnn", batch_size=BATCH_SIZE), Case("gru", 512, 2, batch_size=BATCH_SIZE))
 WAYS = ("one_device", "mirrored 2", "mirrored 4", "workers 2", "workers 3", "workers 4")
-# As if a core were a machine: a worker alone with its half of the rows, and two beside each other.
+# One core per worker, as if a core were a machine: one worker with half of the rows, and two workers.
 PINNED = ("one_device half", "workers 2 pinned")
-TOKENS = 100_000  # of The Time Machine, an epoch of which is long beside what the workers agree on before it
-MESSAGES = (10**3, 10**5, 10**6, 10**7)  # float32 values of a sum that is timed
+TOKENS = 100_000  # of The Time Machine; an epoch of them takes long compared with the agreement that precedes it
+MESSAGES = (10**3, 10**5, 10**6, 10**7)  # numbers of float32 values whose sum is timed
 
 
 def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
-    """What one process finds, as a part of its way; all of them find the same."""
+    """Trains in one process of a configuration; returns the measurements in the chief, and {} in the other workers."""
     from tfrnn.runtime import cluster, devices, execution, host, threads
 
     kind, *count = way.split()
@@ -56,7 +59,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
             case.cell
         ]
         model = tfrnn.LanguageModel(tfrnn.RNN([cell(case.units) for _ in range(case.num_layers)]), len(vocabulary))
-        # At the book's rate of 1, rounding alone moves the loss of an RNN's epoch by some hundredths.
+        # At the book's rate of 1, rounding alone changes the loss of an RNN's epoch by some hundredths.
         trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1), 1.0, strategy)
     batches = tfrnn.sequential_batches(vocabulary.encode(text[:TOKENS]), case.batch_size, case.num_steps)
     loss = trainer.fit(batches, 1).history["loss"][-1]
@@ -81,7 +84,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
 
 
 def sum_ms(replicas: Any, size: int) -> float:
-    """Milliseconds of a sum of so many float32 values over all replicas, many in one call."""
+    """Returns the mean milliseconds of a sum of `size` float32 values over all replicas, with many sums in one call."""
     import tensorflow as tf
 
     @tf.function(autograph=False)
@@ -100,7 +103,7 @@ def sum_ms(replicas: Any, size: int) -> float:
 
 
 def measure(way: str, case: Case, seconds: float) -> dict[str, Any]:
-    """Starts the processes of a way, and gives what its chief finds."""
+    """Runs the processes of a configuration, and returns what its chief measures."""
     kind, *count = way.split()
     number = int(count[0]) if kind == "workers" else 1
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
@@ -118,19 +121,28 @@ def measure(way: str, case: Case, seconds: float) -> dict[str, Any]:
 
 
 def print_plan(alone: dict[str, Any], pair: dict[str, Any], rows: int) -> None:
-    """What the model says of more workers, each a core with so many rows, by what one core takes and two send."""
+    """Prints the model's predictions for more workers, from the measurements of one pinned worker and of two.
+
+    Args:
+      alone: measurements of one worker on one core.
+      pair: measurements of two workers with one core each.
+      rows: rows per worker.
+    """
     size = pair["bytes_a_step"]
-    latency = pair["sum_ms"][str(MESSAGES[0])] / 2  # ms a message; of two workers a sum has two
-    rate = size / (pair["sum_ms"][str(pair["parameters"])] - 2 * latency)  # bytes a ms
+    latency = pair["sum_ms"][str(MESSAGES[0])] / 2  # ms per message; a sum over two workers takes two messages
+    rate = size / (pair["sum_ms"][str(pair["parameters"])] - 2 * latency)  # bytes per ms
 
     def summing(workers: int) -> float:
         return 2 * (workers - 1) * latency + 2 * (workers - 1) / workers * size / rate
 
     print(
-        f"\nmodel: {alone['step_ms']:.1f} ms of computing, {latency:.2f} ms a message, {rate / 1e6:.2f} GB/s; ", end=""
+        f"\nmodel: {alone['step_ms']:.1f} ms of computing, {latency:.2f} ms per message, {rate / 1e6:.2f} GB/s; ",
+        end="",
     )
-    print(f"of two it says {alone['step_ms'] + summing(2):.1f} ms a step, measured {pair['step_ms']:.1f}\n")
-    print("| workers | rows of a batch | ms a step | of which the sum | times the speed of one | efficiency |")
+    print(
+        f"for two workers it predicts {alone['step_ms'] + summing(2):.1f} ms per step, measured {pair['step_ms']:.1f}\n"
+    )
+    print("| workers | rows per batch | ms per step | of which the sum, ms | speed relative to one | efficiency |")
     print("|---|---|---|---|---|---|")
     for workers in (2, 4, 8, 16, 32, 64, 128, 256):
         step = alone["step_ms"] + summing(workers)
@@ -139,14 +151,16 @@ def print_plan(alone: dict[str, Any], pair: dict[str, Any], rows: int) -> None:
             f"| {workers} | {workers * rows:,} | {step:.0f} | {summing(workers):.0f} | {gain:.1f} | "
             f"{100 * gain / workers:.0f}% |"
         )
-    print(f"however many: {alone['step_ms'] / (2 * latency):.1f}")
+    print(f"limit for any number of workers: {alone['step_ms'] / (2 * latency):.1f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of training in each way")
-    parser.add_argument("--only", default="", help="of the ways, those whose name contains this, and one_device")
-    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of training in each configuration")
+    parser.add_argument(
+        "--only", default="", help="measure only configurations whose name contains this, and one_device"
+    )
+    parser.add_argument("--json", type=Path, help="write all measurements to this file")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -157,7 +171,7 @@ def main() -> None:
     result: dict[str, dict[str, Any]] = {}
     for case in CASES:
         print(f"\n{case.name}, batches of {case.batch_size} rows of {case.num_steps} steps\n")
-        print("| way | loss of the first epoch | tokens/sec | to one | ms a step | bytes summed a step | sum alone |")
+        print("| configuration | loss of epoch 1 | tokens/sec | to one | ms/step | bytes summed per step | sum alone |")
         print("|---|---|---|---|---|---|---|")
         found = result[case.name] = {}
         for way in WAYS + PINNED:

@@ -1,8 +1,8 @@
-"""What training costs against each size, by the exponent of its growth: `python -m benchmarks.scaling`.
+"""Measures the cost of training as a function of each size: `python -m benchmarks.scaling`.
 
-Each point is a process of its own, so that its peak memory and the time to its first epoch's end are its own. The
-exponent is that of the seconds of a training step, between a point and the one before it: 1 where twice the size takes
-twice as long.
+Each point is measured in a new process, so that its peak memory and the time to the end of its first epoch do not
+depend on other points. The exponent describes the growth of the time of a training step from the previous point: it is
+1 if twice the size takes twice the time.
 """
 
 import argparse
@@ -24,17 +24,18 @@ AXES = {
     "chains": (1, 2, 4),
 }
 LARGE = Case("lstm", 1024, 3, batch_size=256)
-TENSORFLOW_MB = 690  # TensorFlow and Keras, and a traced step of a small network
+TENSORFLOW_MB = 690  # TensorFlow, Keras, and the traced step of a small network
 
 
 def predicted_mb(case: Case, vocab_size: int) -> float:
-    """Megabytes (10^6 bytes) at the peak of training an LSTM.
+    """Returns the predicted peak memory of training an LSTM, in megabytes (10^6 bytes).
 
-    In float32 values, for each token: of every layer four gates, the cell, its tanh, and the output twice (8 H); of the
-    layer that is worked on the projected inputs, their gradients one by one and together, and the outputs' (13 H). Of a
-    long sequence that is there for one block, and for all steps the outputs and their gradients, in arrays and together
-    (8 H a layer). Logits are there three times; weights eight times (themselves, their parts, those transposed,
-    gradients of two chains, their sum, scaled, and the best weights for the checkpoint).
+    The float32 values per token are: in every layer the four gates, the memory cell, its tanh, and the output twice
+    (8 H); in the layer that is being computed also the projected inputs, their gradients separately and joined, and the
+    gradients of the outputs (13 H). A sequence longer than LONGEST_UNROLLED stores these for one block only, and for
+    all steps the outputs and their gradients, separately and joined (8 H per layer). Logits are stored three times, and
+    weights eight times: the weights, their parts, the transposed parts, the gradients of two chains, their sum, the
+    clipped sum, and the best weights for the checkpoint.
     """
     rows, units, steps, layers = case.batch_size, case.units, case.num_steps, case.num_layers
     of_layers = (8 * layers + 13) * steps if steps <= LONGEST_UNROLLED else 21 * BLOCK + 8 * layers * steps
@@ -66,12 +67,12 @@ def row(axis: str, size: int, found: dict[str, float], exponent: float | None) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of training at each point")
-    parser.add_argument("--only", default="", help="of the sizes, the one whose name contains this")
-    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds of training at each point")
+    parser.add_argument("--only", default="", help="measure only sizes whose name contains this")
+    parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()
     result = {}
-    print("| size | | tokens/sec | ms a step | exponent | s to the first epoch's end | peak MB | predicted MB |")
+    print("| size | | tokens/sec | ms per step | exponent | s to the end of the first epoch | peak MB | predicted MB |")
     print("|---|---|---|---|---|---|---|---|")
     for axis, sizes in AXES.items():
         if options.only not in axis:

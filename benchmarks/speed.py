@@ -1,8 +1,9 @@
-"""Training and generation beside the peers, in turns in one process tree: `python -m benchmarks.speed --help`.
+"""Compares training and generation with PyTorch, Keras and the book's code: `python -m benchmarks.speed --help`.
 
-Every way of a case works in a process of its own and waits while another works. A round lets each of them work once;
-ratios are taken within a round, and shown as median [smallest to largest]. PyTorch is the better of its modes, by the
-median. Where PyTorch is not installed, or torch.compile does not work, that way is left out.
+Each implementation ("way") of a case runs in a process of its own and waits while another one runs. In a round each
+runs once, in turn; ratios are taken within a round and printed as median [smallest to largest]. PyTorch's result is
+that of its fastest mode, by the median. If PyTorch is not installed, or torch.compile does not work, that way is
+skipped.
 """
 
 import argparse
@@ -24,15 +25,15 @@ from benchmarks.cases import GENERATION, TRAINING, Case
 from tfrnn.runtime import host
 
 TORCH = ("torch_1", "torch_2", "torch_compile")
-Rounds = dict[str, list[dict[str, float]]]  # of each way, what each round gave
+Rounds = dict[str, list[dict[str, float]]]  # for each way, the measurements of each round
 
 
 class Worker:
-    """A process that does one way's work when it is told to."""
+    """A process that runs one way for as long as it is told to."""
 
     def __init__(self, way: str, task: str, case: Case):
         command = [sys.executable, "-m", "benchmarks.ways", way, task, json.dumps(case._asdict())]
-        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open as long as the process)
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open as long as the process runs)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8"
         )
@@ -57,19 +58,19 @@ class Worker:
 
 
 def measure(task: str, case: Case, ways: list[str], rounds: int, seconds: float) -> Rounds:
-    """Lets the ways work in turns; a way that cannot be built is left out, with a line that says so."""
+    """Runs the ways in turn and returns their measurements; a way that cannot be built is skipped with a message."""
     workers: dict[str, Worker] = {}
     try:
         for way in ways:
             try:
                 workers[way] = Worker(way, task, case)
             except RuntimeError as error:
-                print(f"{way} is left out: {error}", file=sys.stderr)
+                print(f"{way} is skipped: {error}", file=sys.stderr)
         found: Rounds = {way: [] for way in workers}
         for number in range(rounds + 1):
             for way, worker in workers.items():
                 answer = worker.work(seconds)
-                if number:  # the first round warms up
+                if number:  # round 0 is a warm-up
                     found[way].append(answer)
         return found
     finally:
@@ -78,8 +79,11 @@ def measure(task: str, case: Case, ways: list[str], rounds: int, seconds: float)
 
 
 def whole_command(rounds: int) -> Rounds:
-    """Seconds from a process's start to its end: the default run on time_machine; as many epochs in PyTorch, which is
-    fastest with two threads there."""
+    """Measures the seconds from the start of a process to its end.
+
+    The processes are the default run on time_machine, and as many epochs in PyTorch with two threads, its fastest mode
+    for this case.
+    """
     with tempfile.TemporaryDirectory() as folder:
         commands: dict[str, Callable[[int], list[str]]] = {
             "tfrnn": lambda i: ["-m", "tfrnn.train", "--corpus=time_machine", f"--run_dir={folder}/{i}"]
@@ -100,7 +104,7 @@ def values(found: Rounds, way: str, name: str = "tokens_per_sec") -> list[float]
 
 
 def ratio(found: Rounds, way: str, to: str | None, name: str = "tokens_per_sec") -> str:
-    """How `way` stands to another, round by round."""
+    """Returns the median ratio of `way` to the way `to`, with its range, computed within each round."""
     if way not in found or to not in found:
         return "-"
     ratios = [a / b for a, b in zip(values(found, way, name), values(found, to, name), strict=True)]
@@ -125,7 +129,7 @@ def header(unit: str, columns: list[str]) -> str:
 
 
 def machine() -> str:
-    """Processor, cores, and versions."""
+    """Returns a line with the processor, the number of cores, and the versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
     packages = [name for name in ("tensorflow", "keras", "torch") if importlib.util.find_spec(name)]
@@ -135,11 +139,11 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count; one more warms up")
-    parser.add_argument("--seconds", type=float, default=1.5, help="of work for each way in a round")
-    parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--parts", default="training,generation,command", help="what to measure")
-    parser.add_argument("--json", type=Path, help="a file for all that was measured")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that are measured, after one to warm up")
+    parser.add_argument("--seconds", type=float, default=1.5, help="seconds for each way in a round")
+    parser.add_argument("--only", default="", help="measure only cases whose name contains this")
+    parser.add_argument("--parts", default="training,generation,command", help="what to measure, a list with commas")
+    parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()
     result: dict = {"date": datetime.date.today().isoformat(), "machine": machine()}
     print(f"{result['date']}, {result['machine']}\n")
@@ -163,7 +167,7 @@ def main() -> None:
             print(row(name, found, ["torch"]), flush=True)
     if "command" in parts:
         found = result["command"] = whole_command(options.rounds)
-        print("\n| start to end | seconds | PyTorch's to tfrnn's |\n|---|---|---|")
+        print("\n| command | seconds | PyTorch's time relative to tfrnn's |\n|---|---|---|")
         seconds = statistics.median(values(found, "tfrnn", "seconds"))
         slower = ratio(found, "torch_2", "tfrnn", "seconds")
         print(f"| train --corpus=time_machine | {seconds:.1f} | {slower} |")

@@ -1,9 +1,10 @@
-"""One way to train or generate, in a process of its own: it builds, says so, and works for a while when it is told to.
+"""The implementations ("ways") of training and generation that benchmarks/speed.py compares, one per process.
 
     python -m benchmarks.ways <way> <task> <case as JSON>
 
-It answers on stdout, a JSON object a line: first what building took, then, for each line on stdin that gives seconds,
-what was done in about so many. Each way has the threads that suit it, and its batches at hand before it is timed.
+The process writes one JSON object per line to stdout: first the seconds that building took; then, for each line on
+stdin with a number of seconds, the measurements of about this many seconds of work. Each way uses the number of threads
+that is best for it, and prepares its batches before the time is taken.
 """
 
 import json
@@ -18,12 +19,12 @@ import numpy as np
 
 from benchmarks.cases import Case, batches, tokens
 
-Work = Callable[[float], dict[str, float]]  # seconds -> what was done
-GENERATED = 10_000  # characters of each sample in one go
+Work = Callable[[float], dict[str, float]]  # seconds -> measurements
+GENERATED = 10_000  # characters per sample and call
 
 
 def _repeated(once: Callable[[], int], measures: Callable[[], dict[str, float]] = dict) -> Work:
-    """Repeats what gives a number of tokens until the time is over; a first time before any is timed."""
+    """Runs `once`, which returns a number of tokens, and returns a function that repeats it until the time is over."""
 
     def work(seconds: float) -> dict[str, float]:
         start, done = time.perf_counter(), 0
@@ -52,7 +53,7 @@ def _tfrnn_model(case: Case, vocab_size: int) -> Any:
 
 
 def train_tfrnn(case: Case) -> Work:
-    """The package as it is used, its own pipeline with its random offsets included."""
+    """tfrnn as users call it, including its input pipeline with random offsets."""
     ids, vocab_size = tokens(case)
     model = _tfrnn_model(case, vocab_size)
     import keras
@@ -68,13 +69,15 @@ def train_tfrnn(case: Case) -> Work:
         done = sum(cut.num_batches(epoch) for epoch in range(first, trainer.epoch)) * case.batch_size * case.num_steps
         return {"tokens_per_sec": done / timed.passed, "perplexity": history["perplexity"][-1]}
 
-    work(0.0)  # an epoch
+    work(0.0)  # one epoch, to warm up
     return work
 
 
 def _timed(seconds: float, at_beginning: Callable[[], None] = lambda: None) -> Any:
-    """A callback that stops training at the first epoch's end after so many seconds, counted from the first epoch's
-    beginning; each epoch begins with `at_beginning`."""
+    """Returns a callback that stops training at the end of an epoch when `seconds` have passed since the first began.
+
+    It calls `at_beginning` before each epoch.
+    """
     import keras
 
     class Timed(keras.callbacks.Callback):
@@ -92,7 +95,7 @@ def _timed(seconds: float, at_beginning: Callable[[], None] = lambda: None) -> A
 
 
 def train_keras_fit(case: Case) -> Work:
-    """Keras's own layers and fit, the state kept by the layers."""
+    """Keras's own layers and fit; the layers store the state."""
     import keras
     import tensorflow as tf
 
@@ -125,7 +128,7 @@ def train_keras_fit(case: Case) -> Work:
 
 
 def train_book(case: Case) -> Work:
-    """The book's way in TensorFlow: eager, a Keras cell under Keras's RNN, clipping by Python's numbers."""
+    """The book's TensorFlow code: eager, a Keras cell in Keras's RNN, clipping with Python numbers."""
     import keras
     import tensorflow as tf
 
@@ -179,7 +182,10 @@ def _torch_model(case: Case, vocab_size: int, threads: int) -> Any:
 
 
 def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 0) -> Work | None:
-    """PyTorch's modules in the usual loop; the loss is read once an epoch. With `epochs` it trains so many and ends."""
+    """PyTorch's modules in the usual loop; the loss is read once per epoch.
+
+    If `epochs` is not 0, trains for this number of epochs and returns None.
+    """
     import torch
 
     ids, vocab_size = tokens(case)
@@ -210,7 +216,7 @@ def train_torch(case: Case, threads: int, compiled: bool = False, epochs: int = 
 
 
 def generate_tfrnn(case: Case) -> Work:
-    """The package's generation, greedy, from text to text."""
+    """tfrnn's greedy generation, from text to text."""
     import tfrnn
     from tfrnn.inference.generation import generate_many
 
@@ -226,7 +232,7 @@ def generate_tfrnn(case: Case) -> Work:
 
 
 def generate_torch(case: Case, threads: int) -> Work:
-    """The usual eager loop, greedy; ids alone, the text not decoded."""
+    """The usual eager loop, greedy; returns ids and does not decode them."""
     import torch
 
     ids, vocab_size = tokens(case)
@@ -247,14 +253,14 @@ def generate_torch(case: Case, threads: int) -> Work:
 
 
 def sgemm_numpy(case: Case) -> Work:
-    """The rate at which NumPy's library multiplies large float32 matrices, as the tokens a second that it allows."""
+    """An upper limit in tokens per second, from the rate at which NumPy's library multiplies large float32 matrices."""
     matrix = np.random.default_rng(0).random((1024, 1024), np.float32)
     out = np.empty_like(matrix)
     return _product_rate(case, lambda: np.dot(matrix, matrix, out=out))
 
 
 def sgemm_tensorflow(case: Case) -> Work:
-    """As sgemm_numpy, by TensorFlow's library."""
+    """An upper limit in tokens per second, from the rate at which TensorFlow multiplies large float32 matrices."""
     import tensorflow as tf
 
     matrix = tf.random.uniform((1024, 1024))
@@ -264,7 +270,7 @@ def sgemm_tensorflow(case: Case) -> Work:
 
 def _product_rate(case: Case, multiply: Callable[[], Any]) -> Work:
     gates, (_, vocab_size) = {"rnn": 1, "gru": 3, "lstm": 4}[case.cell], tokens(case)
-    # One-hot inputs read as rows, and element-wise work, are counted as free; backward costs twice the forward pass.
+    # Row look-ups of one-hot inputs and element-wise work count as free; the backward pass costs twice the forward.
     products = gates * case.units**2 * (2 * case.num_layers - 1) + case.units * vocab_size
 
     def work(seconds: float) -> dict[str, float]:
@@ -307,7 +313,7 @@ def main() -> None:
     if work:
         for line in sys.stdin:
             done = work(float(line))
-            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # in KiB, on Linux
+            peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # ru_maxrss is in KiB on Linux
             print(json.dumps({**done, "peak_mb": peak_mb}), flush=True)
 
 

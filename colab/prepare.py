@@ -1,7 +1,9 @@
-"""Writes the notebooks as they are kept: badge and install cell by address.txt, no outputs, cells named by their place.
+"""Brings the notebooks into their stored form: badge and install cell, no outputs, cell ids by position.
 
-python colab/prepare.py            writes them
-python colab/prepare.py --check    changes nothing; status 1 where one is not so
+The repository's address in the badge and the install cell is that in address.txt.
+
+python colab/prepare.py            writes the notebooks
+python colab/prepare.py --check    changes nothing; exits with status 1 if a notebook is not in its stored form
 """
 
 import argparse
@@ -22,47 +24,50 @@ try:
 except ImportError:
     %pip install -q git+{address}
     import tfrnn"""
-AN_INSTALL_CELL = re.compile(r"try:\n +import tfrnn\nexcept ImportError:\n( .*\n?)+")
+INSTALL_CELL = re.compile(r"try:\n +import tfrnn\nexcept ImportError:\n( .*\n?)+")
 
 
 def with_badge(title: str, page: str) -> str:
-    """The text of the first cell with the badge alone on a line behind the heading."""
+    """Returns the text of the first cell with the badge on a line of its own after the heading."""
     heading, *rest = (line for line in title.splitlines() if not line.startswith("[![Open In Colab]"))
     text = "\n".join(rest).strip("\n")
     return f"{heading}\n\n{BADGE}({page})\n\n{text}".rstrip()
 
 
-def cell(kind: str, source: str, number: int, kept: dict) -> dict:
-    made = {"cell_type": kind, "id": f"cell-{number:02}", "metadata": {}, "source": source.splitlines(keepends=True)}
-    if "tags" in kept.get("metadata", {}):  # they say how a cell is run
-        made["metadata"] = {"tags": kept["metadata"]["tags"]}
-    if "attachments" in kept:
-        made["attachments"] = kept["attachments"]
+def stored_cell(kind: str, source: str, number: int, original: dict) -> dict:
+    """Returns a cell in its stored form: of the original, only tags and attachments are kept."""
+    cell = {"cell_type": kind, "id": f"cell-{number:02}", "metadata": {}, "source": source.splitlines(keepends=True)}
+    if "tags" in original.get("metadata", {}):  # tags determine how a cell is run
+        cell["metadata"] = {"tags": original["metadata"]["tags"]}
+    if "attachments" in original:
+        cell["attachments"] = original["attachments"]
     if kind == "code":
-        made |= {"execution_count": None, "outputs": []}
-    return dict(sorted(made.items()))
+        cell |= {"execution_count": None, "outputs": []}
+    return dict(sorted(cell.items()))
 
 
 def prepared(notebook: dict, name: str, address: str) -> dict:
-    """The notebook as it is kept in the file `name` of the repository at `address`.
+    """Returns the stored form of a notebook, for the file `name` of the repository at `address`.
+
+    Empty cells are removed.
 
     Raises:
-      ValueError: it does not begin with a markdown cell that begins with a heading.
+      ValueError: if the first cell is not a markdown cell that begins with a heading.
     """
-    cells = [(one["cell_type"], "".join(one["source"]).rstrip().lstrip("\n"), one) for one in notebook["cells"]]
-    cells = [one for one in cells if one[1]]
+    cells = [(cell["cell_type"], "".join(cell["source"]).rstrip().lstrip("\n"), cell) for cell in notebook["cells"]]
+    cells = [cell for cell in cells if cell[1]]
     if not cells or cells[0][0] != "markdown" or not cells[0][1].startswith("# "):
         raise ValueError(f"{name}: expected a markdown cell that begins with '# ' as the first cell")
     page = address.replace("https://github.com/", "https://colab.research.google.com/github/")
     cells[0] = ("markdown", with_badge(cells[0][1], f"{page}/blob/main/colab/{name}"), cells[0][2])
     first_code = next((i for i, (kind, _, _) in enumerate(cells) if kind == "code"), len(cells))
-    if first_code < len(cells) and AN_INSTALL_CELL.fullmatch(cells[first_code][1]):
+    if first_code < len(cells) and INSTALL_CELL.fullmatch(cells[first_code][1]):
         del cells[first_code]
     else:
         first_code = 1
     cells.insert(first_code, ("code", INSTALL.format(address=address), {}))
     return {
-        "cells": [cell(kind, source, i, kept) for i, (kind, source, kept) in enumerate(cells)],
+        "cells": [stored_cell(kind, source, i, original) for i, (kind, source, original) in enumerate(cells)],
         "metadata": METADATA,
         "nbformat": 4,
         "nbformat_minor": 5,
@@ -81,7 +86,7 @@ def main() -> int:
         if after == before:
             continue
         if check:
-            print(f"{path}: not as kept; run python colab/prepare.py", file=sys.stderr)
+            print(f"{path}: not in its stored form; run python colab/prepare.py", file=sys.stderr)
             status = 1
         else:
             path.write_text(after, encoding="utf-8")

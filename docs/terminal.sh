@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What docs/terminal.svg shows, recorded by termtosvg; BUILD.md has the command.
+# Runs the commands that docs/terminal.svg shows; BUILD.md says how to record it.
 say() { printf '\033[1m$ %s\033[0m\n' "$*"; eval "$*"; echo; }
 cd "$(mktemp -d)" || exit
 say tfrnn train --corpus=time_machine --run_dir=runs/wells --show_every=250

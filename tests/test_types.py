@@ -1,4 +1,4 @@
-"""The public names, which stand in a stub: what type checkers know of them, and what loading them costs."""
+"""The public names, declared in a stub: type checkers know their types; TensorFlow is loaded only if it is needed."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ tfrnn.d2l.try_gpus()  # wrong
 """
 
 
-def test_reading_texts_settings_and_pictures_loads_no_tensorflow():
+def test_names_for_texts_settings_and_pictures_load_no_tensorflow():
     code = """if True:
         import sys, tfrnn
         names = ["Config", "Picture", "UserError", "Vocabulary", "load_corpus", "plot_batches", "plot_perplexity"]
@@ -43,14 +43,15 @@ def test_reading_texts_settings_and_pictures_loads_no_tensorflow():
 
 
 @pytest.mark.slow
-def test_a_users_program_passes_and_each_mistake_is_found(tmp_path):
+def test_mypy_accepts_a_users_program_and_finds_each_mistake(tmp_path):
     (tmp_path / "wrong.py").write_text(WRONG)
-    # As a user has it, who has the package installed: nothing is said of its own files.
+    # As for a user who has installed the package: errors in the package's own files are not reported.
     flags = ["--strict", "--config-file=", "--follow-imports=silent", "--ignore-missing-imports"]
     flags += [f"--cache-dir={tmp_path}/cache", "--no-error-summary"]
     files = [ROOT / "tests" / "support" / "users_code.py", tmp_path / "wrong.py"]
     done = subprocess.run([sys.executable, "-m", "mypy", *flags, *files], cwd=ROOT, capture_output=True, text=True)
     lines = WRONG.splitlines()
     marked = [number for number, line in enumerate(lines, 1) if "# wrong" in line]
-    found = [line.rsplit("wrong.py:", 1)[1].split(":")[0] for line in done.stdout.splitlines() if ": error:" in line]
-    assert sorted({int(number) for number in found}) == marked, done.stdout + done.stderr
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    reported = {int(line.rsplit("wrong.py:", 1)[1].split(":")[0]) for line in errors}
+    assert sorted(reported) == marked, done.stdout + done.stderr

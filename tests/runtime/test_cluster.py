@@ -84,7 +84,7 @@ def test_a_wrong_tf_config_is_a_one_line_error(monkeypatch, value, message):
 
 def test_the_kubernetes_manifest_of_the_docs_is_valid(monkeypatch):
     """The manifest is YAML whose command is one of ours, and the example of TF_CONFIG is a cluster."""
-    text = (DOCS / "design.md").read_text()
+    text = (DOCS / "cluster.md").read_text()
     manifest = yaml.safe_load(text.split("<!-- tfjob -->\n```yaml\n")[1].split("```")[0])
     assert (manifest["apiVersion"], manifest["kind"]) == ("kubeflow.org/v1", "TFJob")
     roles = manifest["spec"]["tfReplicaSpecs"]

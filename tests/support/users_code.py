@@ -1,4 +1,4 @@
-"""A user's program, to see what a type checker makes of it; see test_types.py."""
+"""A user's program that type checkers must accept; see tests/test_types.py."""
 
 from collections.abc import Iterator
 
@@ -58,7 +58,7 @@ def read(run_dir: str) -> float:
 
 if __name__ == "__main__":
     tfrnn.set_threads()
-    of_text, its_vocabulary = trained(tfrnn.load_corpus("sample"), epochs=10)
-    print(tfrnn.generate(of_text, its_vocabulary, "well ", length=50, seed=1).upper())
-    print("".join(letters(of_text, its_vocabulary, "well ")), read("runs/first"))
+    trained_model, trained_vocabulary = trained(tfrnn.load_corpus("sample"), epochs=10)
+    print(tfrnn.generate(trained_model, trained_vocabulary, "well ", length=50, seed=1).upper())
+    print("".join(letters(trained_model, trained_vocabulary, "well ")), read("runs/first"))
     print(len(texts_lib.Vocab(texts_lib.tokenize(["a b", "b"]))), len(tfrnn.d2l.read_time_machine()))
