@@ -167,7 +167,7 @@ def test_a_vocabulary_of_the_training_tokens_reads_others_as_unknown(tmp_path):
     config = tfrnn.Config().replace(corpus=str(tmp_path / "text"), max_tokens=100)
     _, text = text_lib.read(config.replace(vocabulary="training"))
     assert (len(text.vocabulary), list(text.validation)) == (4, [0, 0, 0])
-    assert text.remarks == ("3 of 3 validation tokens are not in the vocabulary: read as <unk>",)
+    assert text.notes == ("3 of 3 validation tokens are not in the vocabulary: read as <unk>",)
     assert len(text_lib.read(config)[1].vocabulary) == 7
 
 

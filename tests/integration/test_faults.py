@@ -308,14 +308,14 @@ def test_a_stop_within_validation_is_resumed_from(small_batches, short_calls):
 def test_a_stop_that_is_requested_while_other_workers_are_waited_for_is_not_forgotten(small_batches):
     """It comes after this worker has told the others that it wishes to continue."""
     trainer = small_trainer()
-    agree = trainer.replicas.agree
+    sum_over_workers = trainer.replicas.sum_over_workers
 
     def interrupted(numbers):
-        agreed = agree(numbers)
+        sums = sum_over_workers(numbers)
         trainer.model.stop_training = True
-        return agreed
+        return sums
 
-    trainer.replicas.agree = interrupted
+    trainer.replicas.sum_over_workers = interrupted
     trainer.fit(small_batches[0], 50)
     assert trainer.epoch <= 1
 
@@ -357,7 +357,7 @@ def test_stored_ids_that_are_removed_while_training_are_still_read(tmp_path, mon
 
 def train_and_harm(harm, tmp_path, monkeypatch):
     """Trains on a text that counts as large, and harms its stored ids after the first save. Returns status, stderr."""
-    monkeypatch.setattr(run_text, "LARGE", 100)
+    monkeypatch.setattr(run_text, "IN_MEMORY_LIMIT", 100)
     path, cache, save = tmp_path / "text", tmp_path / "cache", RunDir.save
     path.write_text("abcdefg hij" * 2000)
 

@@ -50,6 +50,22 @@ def assert_equal_up_to_rounding(actual, expected, roundings: int) -> None:
     assert not failures, "; ".join(failures)
 
 
+def assert_float32_sums_equal(actual, expected, num_terms: int) -> None:
+    """Asserts that results of float32 sums differ by at most num_terms * EPS * the largest size of the expected values.
+
+    n float32 numbers added in another order differ by at most n * EPS * the sum of their sizes (Higham, Accuracy and
+    Stability of Numerical Algorithms, section 4.2). A training run adds up T * B terms for a gradient in each step, and
+    a gradient to a weight in each of K steps, so `num_terms` is T * B * K. Values below 1 count as 1, because weights
+    and losses are sums of terms of that size that may cancel. The two may be structures of other containers, such as a
+    list and a tuple, and hold plain numbers.
+    """
+    actual, expected = keras.tree.flatten(actual), keras.tree.flatten(expected)
+    for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        a, e = np.asarray(a, np.float64), np.asarray(e, np.float64)
+        size = max(1.0, np.abs(e).max(initial=0))
+        np.testing.assert_allclose(a, e, rtol=0, atol=num_terms * EPS * size, err_msg=f"array {i}")
+
+
 def assert_identical(actual, expected) -> None:
     """Asserts that two nested structures of tensors or arrays are equal to the bit."""
     keras.tree.assert_same_structure(actual, expected)

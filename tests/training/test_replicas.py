@@ -9,7 +9,7 @@ import tensorflow as tf
 from all_cells import CELLS
 from entry_points import run
 from replica_models import IDS, NUM_TERMS, OPTIMIZERS, SAMPLINGS, B, H, T, V, batches, strategy_of, trained, trainer_of
-from rounding import assert_equal_up_to_rounding, assert_identical
+from rounding import assert_float32_sums_equal, assert_identical
 
 import tfrnn
 from tfrnn import train
@@ -33,7 +33,7 @@ def check_same_as_one_device(count, cell, jit_compile=False, **kwargs):
     _, _, expected = outcome(1, cell, jit_compile=False, **kwargs)
     _, _, actual = outcome(count, cell, jit_compile=jit_compile, **kwargs)
     # With Adam and its like, an error of a gradient becomes one of a weight, multiplied by at most rate / epsilon.
-    assert_equal_up_to_rounding(actual, expected, roundings=10 * NUM_TERMS)
+    assert_float32_sums_equal(actual, expected, num_terms=10 * NUM_TERMS)
 
 
 QUICK = [("rnn_scratch", 2)]  # test_a_run_resumes_with_another_number_of_replicas has four
@@ -52,7 +52,7 @@ def test_replicas_of_a_cell_with_two_states_compute_what_one_device_does_with_we
     for count in (1, 2):
         trainer = trainer_of(strategy_of(count), "lstm_keras", "adamw")
         results.append(trained(trainer, ["random"], validation=None))
-    assert_equal_up_to_rounding(*results, roundings=10 * NUM_TERMS)
+    assert_float32_sums_equal(*results, num_terms=10 * NUM_TERMS)
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_run_resumes_with_another_number_of_replicas():
     first.fit(batches(), 2)
     second.restore(first.snapshot())
     second.fit(batches(), 2)
-    assert_equal_up_to_rounding(second.model.get_weights(), alone.model.get_weights(), roundings=10 * NUM_TERMS)
+    assert_float32_sums_equal(second.model.get_weights(), alone.model.get_weights(), num_terms=10 * NUM_TERMS)
 
 
 # Dropout, resuming and diverging
@@ -176,7 +176,7 @@ def test_a_cell_may_keep_values_of_its_own():
     one, two = results
     num_calls = T * batches().num_batches(0)
     assert one[0] == two[0] == num_calls
-    assert_equal_up_to_rounding(two, one, roundings=num_calls * B * H)
+    assert_float32_sums_equal(two, one, num_terms=num_calls * B * H)
 
 
 # Rows, workers and the command

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from all_cells import CELLS
-from rounding import EPS, assert_equal_up_to_rounding, assert_identical
+from rounding import EPS, assert_float32_sums_equal, assert_identical
 
 import tfrnn
 from tfrnn.config.sections import OPTIMIZERS, Training
@@ -54,7 +54,7 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(clip_norm, scale):
     gradients = [tf.constant([3.0, 0.0]), tf.constant([[0.0, 4.0]])]
     clipped, norm = step.clip(gradients, clip_norm)
     assert float(norm) == 5.0
-    assert_equal_up_to_rounding(clipped, [g * scale for g in gradients], roundings=4)
+    assert_float32_sums_equal(clipped, [g * scale for g in gradients], num_terms=4)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1e-3, 1e3])
@@ -74,7 +74,7 @@ def test_one_step_of_sgd_subtracts_the_clipped_gradient_of_the_mean_loss(clip_no
     assert finite
     expected = [w - 0.5 * scale * g for w, g in zip(before, gradients, strict=True)]
     actual = (norm_in_step, tuple(sums), model.get_weights())
-    assert_equal_up_to_rounding(actual, (norm, (T * B * float(loss), T * B), expected), roundings=T * B * H)
+    assert_float32_sums_equal(actual, (norm, (T * B * float(loss), T * B), expected), num_terms=T * B * H)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -98,14 +98,14 @@ def test_chains_compute_the_same_loss_gradients_and_state(cell, layers):
         step.compute_gradients(model, losses.cross_entropy, batch, random_state(model, rows), chains)
         for chains in (1, 3)
     )
-    assert_equal_up_to_rounding(
-        (three.loss, three.gradients, three.state), (one.loss, one.gradients, one.state), roundings=T * rows * H
+    assert_float32_sums_equal(
+        (three.loss, three.gradients, three.state), (one.loss, one.gradients, one.state), num_terms=T * rows * H
     )
     (state, sums), (state_of_three, sums_of_three) = (
         step.eval_step(model, losses.cross_entropy, batch, random_state(model, rows), step.Sums.zero(), chains)
         for chains in (1, 3)
     )
-    assert_equal_up_to_rounding((state_of_three, tuple(sums_of_three)), (state, tuple(sums)), roundings=T * rows * H)
+    assert_float32_sums_equal((state_of_three, tuple(sums_of_three)), (state, tuple(sums)), num_terms=T * rows * H)
 
 
 def check_xla(cell, num_steps):
@@ -119,10 +119,10 @@ def check_xla(cell, num_steps):
         compute(batch, random_state(model))
         for compute in (functools.partial(step.compute_gradients, model, losses.cross_entropy), compiled)
     )
-    assert_equal_up_to_rounding(
+    assert_float32_sums_equal(
         (actual.loss, actual.gradients, actual.state),
         (expected.loss, expected.gradients, expected.state),
-        roundings=num_steps * B * H,
+        num_terms=num_steps * B * H,
     )
 
 
@@ -151,7 +151,7 @@ def test_the_state_carried_from_batch_to_batch_is_that_of_one_unroll(cell, layer
     for first in range(0, num_batches * T, T):
         part = Batch(batch.inputs[first : first + T], batch.targets[first : first + T], batch.reset)
         state, sums = step.eval_step(model, losses.cross_entropy, part, state, sums)
-    assert_equal_up_to_rounding((state, tuple(sums)), (expected[0], tuple(expected[1])), roundings=num_batches * T * B)
+    assert_float32_sums_equal((state, tuple(sums)), (expected[0], tuple(expected[1])), num_terms=num_batches * T * B)
 
 
 def test_reset_zeroes_exactly_the_rows_that_it_names():
@@ -163,7 +163,7 @@ def test_reset_zeroes_exactly_the_rows_that_it_names():
         row_state = tf.nest.map_structure(lambda t: t[row : row + 1] * (0 if zero else 1), state)  # noqa: B023
         logits, _ = model(batch.inputs[:, row : row + 1], row_state)
         expected += float(losses.cross_entropy(logits, batch.targets[:, row : row + 1]))
-    assert_equal_up_to_rounding(sums.loss, expected, roundings=T * B * V)
+    assert_float32_sums_equal(sums.loss, expected, num_terms=T * B * V)
 
 
 def test_a_loss_that_is_not_finite_changes_nothing():

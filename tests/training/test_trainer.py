@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from all_cells import CELLS
-from rounding import assert_equal_up_to_rounding, assert_identical
+from rounding import assert_float32_sums_equal, assert_identical
 
 import tfrnn
 from tfrnn.errors import DivergedError, UserError
@@ -105,13 +105,13 @@ def test_perplexity_is_from_summed_loss_over_summed_tokens_with_the_state_carrie
         {name: history[name][0] for name in expected},
         {name: history[f"val_{name}"][0] for name in expected},
     ):
-        assert_equal_up_to_rounding(measured, expected, roundings=len(parts) * T)  # steps of rounding in the state
+        assert_float32_sums_equal(measured, expected, num_terms=len(parts) * T)  # steps of rounding in the state
 
 
 def test_an_untrained_model_is_as_unsure_as_the_vocabulary_is_large():
     model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V, output_initializer="zeros")
     perplexity = tfrnn.Trainer(model, keras.optimizers.SGD()).evaluate(batches_of())["perplexity"]
-    assert_equal_up_to_rounding(perplexity, V, roundings=V)
+    assert_float32_sums_equal(perplexity, V, num_terms=V)
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_training_carries_the_state_over_an_epoch(cell, layers):
     trainer = trainer_of(cell, keras.optimizers.SGD(0.0), layers=layers)
     short = trainer.fit(tfrnn.sequential_batches(ids, 3, 5, random_offset=False), 1).history["loss"]
     whole = trainer.evaluate(tfrnn.sequential_batches(ids, 3, steps, random_offset=False))["loss"]
-    assert_equal_up_to_rounding(short[0], whole, roundings=3 * steps)
+    assert_float32_sums_equal(short[0], whole, num_terms=3 * steps)
 
 
 # The same results, however they are computed
@@ -143,7 +143,7 @@ def check_same(cell, layers=1, num_steps=T, **kwargs):
     (expected, num_terms), (actual, _) = (
         outcome(cell, layers, num_steps, **{"chains": 1, "jit_compile": False} | changes) for changes in ({}, kwargs)
     )
-    assert_equal_up_to_rounding(actual, expected, num_terms)
+    assert_float32_sums_equal(actual, expected, num_terms)
 
 
 # Within a step, the equality of chains and of XLA is in test_step.py, for every cell.
@@ -329,7 +329,7 @@ def test_a_gpu_has_one_chain_and_xla(monkeypatch):
 def test_tensorflows_own_threads_are_warned_of_once(trained, monkeypatch):
     monkeypatch.setattr(threads, "num_cores", lambda: 2)
     threads.warn_of_default_threads(devices.one_device())  # no warning: conftest.py has set the threads
-    monkeypatch.setattr(threads, "_remarked", False)
+    monkeypatch.setattr(threads, "_warned", False)
     monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 0)
     monkeypatch.setattr(tf.config.threading, "get_inter_op_parallelism_threads", lambda: 0)
     before = trained.snapshot()
