@@ -18,7 +18,7 @@ from tfrnn.config.sections import Run
 from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
-from tfrnn.data.run_text import Corpus
+from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
@@ -193,7 +193,7 @@ def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: 
             raise UserError(f"--{flag}={path}: expected a file that this command does not read; name another")
 
 
-def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> Corpus:
+def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> SurveyedCorpus:
     """Opens the corpus that the run was trained on.
 
     Raises UserError if its text has changed since, and MissingFileError if it does not exist any more.
@@ -202,7 +202,7 @@ def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, ca
 
     data = config.data
     try:
-        corpus = Corpus(data.corpus, data.text_rule, data.tokens, cache_dir)
+        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, cache_dir)
     except MissingFileError as error:  # the run may come from another machine
         raise MissingFileError(
             f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be read "
@@ -213,7 +213,7 @@ def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, ca
 
 
 def read_text(
-    choice: TextChoice, config: Config, run_corpus: Corpus | None, use_training_text: bool, cache_dir: str
+    choice: TextChoice, config: Config, run_corpus: SurveyedCorpus | None, use_training_text: bool, cache_dir: str
 ) -> str:
     """Reads the text to evaluate, cleaned as the run's was.
 
@@ -232,7 +232,7 @@ def read_text(
                 f"--text_file must be the path of a text; the file {choice.text_file!r} does not exist"
             )
         name = str(Path(choice.text_file).absolute())  # a relative path might be the name of a corpus
-    corpus = Corpus(name, data.text_rule, data.tokens, cache_dir) if name else run_corpus
+    corpus = SurveyedCorpus(name, data.text_rule, data.tokens, cache_dir) if name else run_corpus
     assert corpus
     if choice.resolved_part == "all":
         return corpus.part(0, corpus.survey.num_tokens)
@@ -249,13 +249,13 @@ def read_text(
     )
 
 
-def part_ranges(corpus: Corpus, config: Config) -> dict[str, tuple[int, int]]:
+def part_ranges(corpus: SurveyedCorpus, config: Config) -> dict[str, tuple[int, int]]:
     """Returns the first and the last position (exclusive) of each part of a text, divided as the run divides its own.
 
     Positions count tokens. The parts are keys of PARTS, without `all`.
     """
     data = config.data
-    end, held_out_end = run_text.bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = run_text.split_bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
     return {"training": (0, end), "held_out": (end, held_out_end)}
 
 
@@ -323,7 +323,7 @@ def _report_memorisation(
     config: Config,
     settings: MemorisationTest,
     sampling: Sampling,
-    run_corpus: Corpus,
+    run_corpus: SurveyedCorpus,
 ) -> list[str]:
     from tfrnn.inference.generation import generate
     from tfrnn.inference.samplers import Sampler

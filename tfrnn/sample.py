@@ -77,7 +77,9 @@ def next_steps(given: dict[str, Any]) -> dict[str, str]:
         last = {**given, "checkpoint": "last"}
         steps["use the last weights, not the best"] = invocation.command_line("sample", *flags_lib.as_flags(last))
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
-    steps["write with it, line by line"] = invocation.command_line("sample", *flags_lib.as_flags(trained), "--interactive")
+    steps["write with it, line by line"] = invocation.command_line(
+        "sample", *flags_lib.as_flags(trained), "--interactive"
+    )
     return steps
 
 

@@ -180,8 +180,8 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
         if run and run.existed:
             run.check_same(config, text.vocabulary)
         if run:
-            for remark in text.remarks:
-                messages.note(remark)
+            for note in text.notes:
+                messages.note(note)
         batches, validation = make_batches(config, text, replicas.count)
         trainer = _make_trainer(config, text, batches, strategy)
         training = TrainingRun(config, text, run, trainer, batches, validation)

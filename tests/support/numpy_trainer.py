@@ -43,7 +43,7 @@ class NumpyBatches:
 class OneReplica:
     count = num_workers = 1
 
-    def share(self, rows):
+    def rows_per_replica(self, rows):
         return rows
 
 
@@ -66,7 +66,7 @@ class NumpyTrainer:
             optimizer=types.SimpleNamespace(learning_rate=learning_rate),
             stop_training=False,
         )
-        self.replicas, self.seconds_apart = OneReplica(), {"tracing": 0.0, "validation": 0.0}
+        self.replicas, self.excluded_seconds = OneReplica(), {"tracing": 0.0, "validation": 0.0}
         self.epoch = self.batch = 0
         self._validation_losses, self._diverges_at, self._chains = validation_losses, diverges_at, chains
         self._on_batch = on_batch or (lambda epoch, batch: None)

@@ -103,7 +103,7 @@ def main():
     replicas = Replicas(strategy)
     if replicas.is_chief:
         np.savez(sys.argv[1], **arrays)
-    replicas.agree([0])  # a worker that ends first would stop the others
+    replicas.wait_for_all_workers()  # a worker that ends first would stop the others
 
 
 if __name__ == "__main__":

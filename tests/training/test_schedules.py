@@ -7,15 +7,13 @@ import faults
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from entry_points import SMALL, metrics, run
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import tfrnn
 from tfrnn import train
 from tfrnn.config.sections import Training
 from tfrnn.models import labeller
-from tfrnn.training import event_files, optimizers, stopping
+from tfrnn.training import optimizers, stopping
 
 STEPS, WARM, RATE, END = 60, 6, 0.5, 0.1
 EXPECTED = {  # the learning rate of step i of a schedule of n steps, without warm-up
@@ -101,41 +99,6 @@ def test_early_stopping_ends_a_run_and_a_larger_patience_continues_it(tmp_path):
     for run_dir in ("run", "at_once"):
         assert run(train.main, *flags, "--early_stopping=5", f"--run_dir={tmp_path}/{run_dir}")[0] == 0
     assert faults.differences(tmp_path / "run", tmp_path / "at_once") == []
-
-
-def test_event_files_hold_the_measures_and_the_predictions(tmp_path):
-    flags = [*SMALL, f"--run_dir={tmp_path}/run", f"--log_dir={tmp_path}/a/log", "--show_every=2", "--prefix=the"]
-    status, _, err = run(train.main, *flags, "--epochs=4")
-    assert status == 0, err
-    assert run(train.main, *flags, "--epochs=6")[0] == 0  # it goes on in another file
-    read = EventAccumulator(f"{tmp_path}/a/log", size_guidance={"tensors": 0})
-    read.Reload()
-    rows = metrics(tmp_path / "run")
-    names = ["perplexity", "bits_per_char", "val_perplexity", "val_bits_per_char", "learning_rate", "seconds"]
-    assert set(read.Tags()["tensors"]) >= {*names, "tokens_per_sec", "gradient_norm", "loss", "val_loss", "predictions"}
-    for name in names:
-        events = read.Tensors(name)
-        assert [event.step for event in events] == [row["epoch"] for row in rows]
-        assert [float(tf.make_ndarray(event.tensor_proto)) for event in events] == pytest.approx(
-            [row[name] for row in rows]
-        )
-        assert read.SummaryMetadata(name).plugin_data.plugin_name == "scalars"
-    texts = read.Tensors("predictions")
-    assert [event.step for event in texts] == [2, 4, 6]
-    assert read.SummaryMetadata("predictions").plugin_data.plugin_name == "text"
-    written = tf.make_ndarray(texts[-1].tensor_proto)[0].decode()
-    loaded, vocabulary, _ = tfrnn.load_run(tmp_path / "run", "last")
-    assert written.strip() == tfrnn.generate(loaded, vocabulary, "the")
-
-
-def test_a_log_that_fails_on_the_way_ends_nothing(tmp_path):
-    log = event_files.LogForTensorBoard(str(tmp_path / "log"), list, 0)
-    with (
-        mock.patch.object(tf.summary, "write", side_effect=tf.errors.ResourceExhaustedError(None, None, "full")),
-        pytest.warns(match="cannot be written now .full.; training goes on without"),
-    ):
-        log.on_epoch_end(0, {"loss": 1.0})
-    log.on_train_end()
 
 
 def test_the_table_of_a_model_adds_up():

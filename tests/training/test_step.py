@@ -151,9 +151,7 @@ def test_the_state_carried_from_batch_to_batch_is_that_of_one_unroll(cell, layer
     for first in range(0, num_batches * T, T):
         part = Batch(batch.inputs[first : first + T], batch.targets[first : first + T], batch.reset)
         state, sums = step.eval_step(model, losses.cross_entropy, part, state, sums)
-    assert_equal_up_to_rounding(
-        (state, tuple(sums)), (expected[0], tuple(expected[1])), roundings=num_batches * T * B
-    )
+    assert_equal_up_to_rounding((state, tuple(sums)), (expected[0], tuple(expected[1])), roundings=num_batches * T * B)
 
 
 def test_reset_zeroes_exactly_the_rows_that_it_names():

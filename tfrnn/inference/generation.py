@@ -61,7 +61,7 @@ def _choose_and_read(
         next_logits, state = model(token[None], state, training=False)
         return i + 1, next_logits[0], state, recent, tokens.write(i - begin, token)
 
-    with model.weights_read_once():
+    with model.cached_weights():
         tokens = tf.TensorArray(tf.int32, size, element_shape=[uniform.shape[1]])
         _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
     return tokens.stack(), logits, state

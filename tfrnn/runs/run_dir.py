@@ -29,7 +29,9 @@ from tfrnn.runtime import durable
 
 CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
 _RUN_FILES = {
-    name + suffix for name in (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT) for suffix in ("", durable.PARTIAL)
+    name + suffix
+    for name in (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT)
+    for suffix in ("", durable.PARTIAL)
 }
 _MAX_BYTES = {CONFIG: 2**24, VOCABULARY: 2**25}  # a larger file is not read
 _DIGEST = Layout((32,), "|u1")
@@ -298,7 +300,7 @@ class RunDir:
         except BlockingIOError:
             expected = "a run that no other process is training, but one is; wait for it, or name another"
             raise self._error(expected) from None
-        if not self._lock.held:
+        if not self._lock.locked:
             warnings.warn(
                 f"--run_dir {self.path}: the folder cannot be locked; make sure that no other process trains in it",
                 RunWarning,

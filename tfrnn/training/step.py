@@ -90,7 +90,7 @@ def compute_gradients(
     before = [shift_seed(variable, variable.value, 1) for variable in changeable]
     # In this scope an assignment to a variable only sets a value, which `train_step` assigns if the step is finite.
     with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
-        with tf.GradientTape() as tape, _weights_read_once(model):
+        with tf.GradientTape() as tape, _cached_weights(model):
             for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
                 outputs, new_state = model(part.inputs, part_state, training=True)
                 losses.append(loss_fn(outputs, part.targets))
@@ -212,7 +212,7 @@ def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums,
       chains: the number of equal slices into which the rows are cut.
     """
     losses, states = [], []
-    with _weights_read_once(model):
+    with _cached_weights(model):
         for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
             outputs, new_state = model(part.inputs, part_state, training=False)
             losses.append(loss_fn(outputs, part.targets))
@@ -295,9 +295,9 @@ def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, state)
 
 
-def _weights_read_once(model: Any) -> contextlib.AbstractContextManager:
-    """Returns the model's `weights_read_once()`, in which the chains share what they read, if the model has one."""
-    return getattr(model, "weights_read_once", contextlib.nullcontext)()
+def _cached_weights(model: Any) -> contextlib.AbstractContextManager:
+    """Returns the model's `cached_weights()`, in which the chains share what they read, if the model has one."""
+    return getattr(model, "cached_weights", contextlib.nullcontext)()
 
 
 def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:

@@ -22,7 +22,7 @@ from tfrnn.runs import checkpoints, metrics
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import devices
-from tfrnn.training import event_files, plateau, stopping
+from tfrnn.training import plateau, stopping, tensorboard_log
 from tfrnn.training import progress as progress_lib
 from tfrnn.training import saving as saving_lib
 
@@ -37,7 +37,7 @@ class ResumableTrainer(Protocol):
     epoch: int
     batch: int
     jit_compile: bool
-    seconds_apart: dict[str, float]
+    excluded_seconds: dict[str, float]
 
     def fit(
         self,
@@ -102,7 +102,7 @@ class TrainingRun:
             "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
             "execution": np.array(
                 [
-                    trainer.num_chains(trainer.replicas.share(batches.batch_size)),
+                    trainer.num_chains(trainer.replicas.rows_per_replica(batches.batch_size)),
                     trainer.jit_compile,
                     trainer.replicas.count,
                 ],
@@ -135,7 +135,7 @@ class TrainingRun:
             if run:
                 if log_dir := self._config.run.log_dir:
                     show_every = self._config.run.show_every
-                    callbacks.append(event_files.LogForTensorBoard(log_dir, self._predictions, show_every))
+                    callbacks.insert(0, tensorboard_log.TensorBoardLog(log_dir, self._predictions, show_every))
                 self._prepare_run_dir(run, restored)
                 progress = progress_lib.Progress(self._predictions, self._config.run.show_every)
                 saving = saving_lib.SaveRun(run, self._save_checkpoint, self._save_plot, self._config.run.save_every)
@@ -148,8 +148,8 @@ class TrainingRun:
                     raise
                 raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
         if saving and progress:
-            seconds_apart = {**trainer.seconds_apart, "predictions": progress.seconds, "saving": saving.seconds}
-            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in seconds_apart.items())
+            excluded_seconds = {**trainer.excluded_seconds, "predictions": progress.seconds, "saving": saving.seconds}
+            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excluded_seconds.items())
             messages.note(f"not counted in tokens/sec: {listed}")
         return self._is_finished
 
