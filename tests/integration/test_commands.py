@@ -248,7 +248,7 @@ def test_a_prefix_without_a_token_is_refused_before_training(tmp_path):
     status, out, err = run(
         train.main, *SMALL, "--tokens=word", "--text_rule=raw", "--prefix= ", f"--run_dir={tmp_path}/r"
     )
-    assert (status, out, "a known word at least" in err) == (2, "", True)
+    assert (status, out, "at least one known word" in err) == (2, "", True)
 
 
 def test_a_corpus_of_any_name_and_script_is_sampled_to_any_terminal(tmp_path, monkeypatch):
