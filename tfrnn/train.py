@@ -126,7 +126,7 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
         raise UserError(
             "--log_dir: expected the package tensorboard, but it is not installed; install it by "
-            "`pip install 'tfrnn[tensorboard]'`"
+            "`pip install tensorboard`"
         )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
     config, text = text_lib.read(config)
