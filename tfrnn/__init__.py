@@ -1,6 +1,6 @@
 """tfrnn: recurrent language models in Keras, from scratch and fast.
 
-From a text to a model that continues it:
+A model learns a text and continues it:
 
 >>> import keras, tfrnn
 >>> text = "abc" * 40
@@ -12,11 +12,16 @@ From a text to a model that continues it:
 >>> tfrnn.generate(model, vocabulary, "ab", length=6)
 'abcabcab'
 
-The examples in the docstrings assume `import keras, tfrnn` and `import numpy as np`. A program that trains should call
-`set_threads` first. Each public name is imported when it is first used, so that `import tfrnn` is fast.
+The packages, from the ground up: `runtime`, `config` and `plots`; `data`, `layers` and `cli`; `models`; `runs`,
+`inference` and `series`; `training` and `formats`; and the commands `train`, `sample`, `evaluate`, `export` and
+`forecast`, beside `d2l`. Each imports only from those before it, and its docstring says what is in it.
+
+The examples in the docstrings assume `import keras, tfrnn` and `import numpy as np`. A long training is faster after
+`set_threads`, which must be called first. Each public name is imported when it is first used, so that `import tfrnn` is
+fast.
 
 Letters in shapes: T num_steps, B batch_size, V vocab_size, E embedding_dim, H units, L num_layers, N tokens of a text.
-Everything is time-major: a batch is [T, B].
+Batches are time-major, [T, B], except in `d2l`.
 """
 
 import ast

@@ -1,10 +1,11 @@
 """The names of Dive into Deep Learning's TensorFlow code (edition 0.17), sections 8.2 to 9.3: `from tfrnn import d2l`.
 
-Arguments and returns are the book's: tokens and batches are [B, T], and a net returns outputs [T * B, V]. Cells that
-you copied from the book run after two edits, which Keras 3 requires: `tf.keras.layers.RNN(cell, time_major=True, ...)`
-becomes `tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` becomes
-`get_initial_state(...)`. docs/guide.md lists the smaller differences. The last four functions are from the book's first
-edition, which trains on lyrics.
+Arguments and returns are the book's: batches are [B, T], and a net returns outputs [T * B, V]. `texts` has the book's
+functions of chapter 8.2 and 8.3, `nets` its models, `training` train_ch8 and predict_ch8. Code that you copied from the
+book runs after two edits, which Keras 3 requires: `tf.keras.layers.RNN(cell, time_major=True, ...)` becomes
+`tfrnn.RNN(cell, time_major=True, ...)`, and `get_initial_state(..., dtype=...)` becomes `get_initial_state(...)`.
+docs/guide.md lists the smaller differences. `__all__` ends with four functions of the first edition, which trains on
+lyrics.
 
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """

@@ -1,5 +1,7 @@
 """Using a trained model: scoring a text, continuing a prefix, and looking at hidden units and gates.
 
-In come a model, a vocabulary and texts; out come probabilities, continuations (sampled, streamed or by beam search),
-and activations of units and gates. Nothing here trains or needs a corpus.
+Input: a model, a vocabulary and texts. Output: surprisals in nats and bits (`scoring`); continuations, sampled,
+streamed or found by beam search (`reading`, `samplers`, `generation`, `beams`); the values of units and gates at each
+token (`inspection`); and which parts of a generated text are copies of the training text (`memorisation`). Nothing here
+trains.
 """

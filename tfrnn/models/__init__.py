@@ -1,5 +1,5 @@
-"""Whole models: a language model, a labeller and a forecaster, each an RNN between an input and a dense layer.
+"""Whole models: a language model, a labeller and a forecaster, each an RNN between an input and an output layer.
 
-A model takes token ids or values and a state, and returns logits or predictions and the new state:
-`model(inputs, state) -> (outputs, state)`. `transfer` copies weights between the cells of tfrnn, Keras and PyTorch.
+Input: token ids or values, and a state. Output: logits or predictions, and the new state: `model(inputs, state) ->
+(outputs, state)`. `transfer` copies weights between the cells of tfrnn, Keras and PyTorch.
 """

@@ -1,7 +1,7 @@
 """Time series: reading them, scaling them, and predicting them one and more steps ahead (section 8.1 of the book).
 
-Input: a CSV file or values [N], and a trained `Forecaster`. Output: predictions k steps ahead, predictions of
-persistence to compare them with, and root mean square errors, all in the unit of the series.
+Input: a CSV file or values [N], and a trained `Forecaster`. Output: predictions k steps ahead, the naive predictions to
+compare them with (persistence: the value k steps before), and root mean square errors, all in the unit of the series.
 """
 
 from tfrnn.series.forecasting import (

@@ -1,6 +1,7 @@
-"""Training: one step, the loop around it, and a run that can be interrupted and resumed at any moment.
+"""Training: one step, the loop around it, and a run that can be stopped, even killed, and resumed.
 
-A model, an optimizer and `Batches` come in. Trained weights and the measures of each epoch come out and, in a run
-directory, checkpoints from which the same training resumes bit for bit. `step` has the mathematics, `trainer` the loop,
-and `training_run` what `python -m tfrnn.train` does with a run directory.
+Input: a model, an optimizer and `Batches`. Output: trained weights, the measures of each epoch and, in a run directory,
+checkpoints from which the same training resumes: bit for bit on the same machine, if its operations are deterministic.
+`step` has the mathematics, `trainer` the loop, and `training_run` what `python -m tfrnn.train` does with a run
+directory; there, Ctrl-C is noticed by `stopping`, and `saving` writes what is kept.
 """

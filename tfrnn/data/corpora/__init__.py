@@ -1,6 +1,7 @@
-"""Corpora: a story in the package, texts that are downloaded and verified once, and the user's own files.
+"""Corpora: a story in the package, texts that are downloaded and verified, and the user's own files.
 
-The input is a name or a path. The result is a `Source`, which is read in pieces as often as necessary, and what passes
-over it find: the counts of its tokens, their ids, parts of the text. The results for a large text are cached. A folder
-here that contains a dataset builder is a corpus of TensorFlow Datasets.
+Input: a name or a path. Output: a `Source`, which can be read in pieces any number of times, and what is computed from
+it: the counts of its tokens, their ids, parts of the text (`passes`). `catalogue` lists the named corpora and `fetch`
+gets their files; a folder here is a corpus of TensorFlow Datasets, with the address, size and SHA-256 of its file in
+checksums.tsv. The results for a large text are cached (`cache`).
 """
