@@ -65,7 +65,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
     loss = trainer.fit(batches, 1).history["loss"][-1]
     speeds: list[float] = []
     end = time.perf_counter() + seconds
-    while trainer.replicas.sum_over_workers([int(time.perf_counter() < end)])[0]:
+    while trainer.workers.sum([int(time.perf_counter() < end)])[0]:
         speeds += [s for s in trainer.fit(batches, 1).history["tokens_per_sec"] if s]
     speed = sorted(speeds)[len(speeds) // 2]
     parameters = sum(weight.size for weight in model.get_weights())
@@ -76,21 +76,24 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
         "bytes_a_step": 4 * (parameters + 1) if trainer.replicas.count > 1 else 0,
         "replicas": trainer.replicas.count,
     }
-    if trainer.replicas.num_workers > 1:
+    if trainer.workers.count > 1:
         found["sum_ms"] = {size: sum_ms(trainer.replicas, size) for size in (parameters, *MESSAGES)}
         found["parameters"] = parameters
-    trainer.replicas.wait_for_all_workers()
-    return found if trainer.replicas.is_chief else {}
+    trainer.workers.wait_for_all()
+    return found if trainer.workers.is_chief else {}
 
 
 def sum_ms(replicas: Any, size: int) -> float:
     """Returns the mean milliseconds of a sum of `size` float32 values over all replicas, with many sums in one call."""
     import tensorflow as tf
 
+    def mean_over_replicas(values: tf.Tensor) -> tf.Tensor:
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+
     @tf.function(autograph=False)
     def sums(count: tf.Tensor) -> tf.Tensor:
         def body(i: tf.Tensor, values: Any) -> tuple:
-            return i + 1, replicas.run(lambda v: replicas.all_reduce_sum([v / replicas.count])[0], values)
+            return i + 1, replicas.run(mean_over_replicas, values)
 
         start = replicas.run(lambda: tf.ones([size]))
         return replicas.local_value(tf.while_loop(lambda i, _: i < count, body, (0, start))[1])

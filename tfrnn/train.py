@@ -171,57 +171,59 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
 
 def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
     from tfrnn.runs.run_dir import RunDir
-    from tfrnn.training.replicas import Replicas
-    from tfrnn.training.training_run import TrainingRun
+    from tfrnn.training.replicas import replicas_of
+    from tfrnn.training.training_run import FollowerRun, TrainingRun
+    from tfrnn.training.workers import workers_of
 
-    replicas = Replicas(strategy)
-    _check_same_in_all_workers(config, text, replicas)
-    with RunDir(run_dir) if replicas.is_chief else contextlib.nullcontext() as run:
-        if run and run.existed:
+    workers = workers_of(replicas_of(strategy))
+    _check_same_in_all_workers(config, text, workers)
+    if not workers.is_chief:
+        with contextlib.suppress(DivergedError):  # which the chief reports
+            _run_to_end(FollowerRun(config, text, *_make_trainer(config, text, strategy)), workers, resume_command)
+            return
+        sys.exit(2)
+    with RunDir(run_dir) as run:
+        if run.existed:
             run.check_same(config, text.vocabulary)
-        if run:
-            for note in text.notes:
-                messages.note(note)
-        batches, validation = make_batches(config, text, replicas.count)
-        trainer = _make_trainer(config, text, batches, strategy)
-        training = TrainingRun(config, text, run, trainer, batches, validation)
-        try:
-            finished = training.train()
-        except DivergedError:  # in all workers
-            replicas.wait_for_all_workers()
-            if run:
-                raise
-            sys.exit(2)
-        if finished:
-            training.report()
-        elif run:
-            messages.note(f"interrupted after {training.describe_position()}; saved")
-            messages.show_next_steps({"resume": resume_command})
-        replicas.wait_for_all_workers()  # a worker that ended first would look to the chief like one that died
+        for note in text.notes:
+            messages.note(note)
+        _run_to_end(TrainingRun(config, text, *_make_trainer(config, text, strategy), run), workers, resume_command)
 
 
-def _check_same_in_all_workers(config: Config, text: Text, replicas: Any) -> None:
+def _run_to_end(training: Any, workers: Any, resume_command: str) -> None:
+    # A worker that ended first would look to the others like one that died.
+    try:
+        finished = training.train()
+    except DivergedError:  # in all workers
+        workers.wait_for_all()
+        raise
+    training.report(finished, resume_command)
+    workers.wait_for_all()
+
+
+def _check_same_in_all_workers(config: Config, text: Text, workers: Any) -> None:
     """Raises UserError in all workers if the text or the settings of some worker differ from the chief's."""
     # These may differ; the same text may lie at another path, and its hash is compared.
     excluded = {*vars(config.run), "chains", "jit_compile", "corpus"}
     settings = {name: value for name, value in config.flat().items() if name not in excluded}
     compared = json.dumps([settings, text.sha256, text.vocabulary.id_to_token]).encode()
-    (num_different,) = replicas.sum_over_workers([int(replicas.broadcast(compared) != compared)])
+    (num_different,) = workers.sum([int(workers.broadcast(compared) != compared)])
     if num_different:
         raise UserError(
             "--strategy=multi_worker: expected the same settings and text in all workers, but those of "
-            f"{num_different} of {replicas.num_workers} differ from the chief's; start all of them by the same command"
+            f"{num_different} of {workers.count} differ from the chief's; start all of them by the same command"
         )
 
 
-def _make_trainer(config: Config, text: Text, batches: Any, strategy: Any) -> Any:
-    """Returns a trainer with a new model, before its first step."""
+def _make_trainer(config: Config, text: Text, strategy: Any) -> tuple[Any, Any, Any]:
+    """Returns a trainer with a new model, before its first step; the training batches; and the validation batches."""
     from tfrnn.models.building import build_language_model
     from tfrnn.training import optimizers
     from tfrnn.training.trainer import Trainer
 
-    training = config.training
-    threads.check_chains(training.chains, batches.batch_size, strategy.num_replicas_in_sync)
+    training, replicas = config.training, strategy.num_replicas_in_sync
+    batches, validation = make_batches(config, text, replicas)
+    threads.check_chains(training.chains, batches.batch_size, replicas)
     total_steps = training.epochs * batches.num_batches(0)
     if training.warmup_steps >= total_steps:
         raise UserError(
@@ -232,7 +234,10 @@ def _make_trainer(config: Config, text: Text, batches: Any, strategy: Any) -> An
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
         optimizer = optimizers.make_optimizer(training, total_steps)
-    return Trainer(model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit)
+    trainer = Trainer(
+        model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit
+    )  # fmt: skip
+    return trainer, batches, validation
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def test_the_speed_in_the_last_lines_is_that_of_the_epochs(trained):
 @pytest.mark.slow
 def test_checkpoints_are_saved_while_training(tmp_path):
     with (
-        mock.patch("tfrnn.training.trainer.CALL_SECONDS", 0),
+        mock.patch("tfrnn.training.loops.CALL_SECONDS", 0),
         mock.patch("tfrnn.runtime.durable.write", wraps=durable.write) as write,
     ):
         assert run(train.main, *SMALL, f"--run_dir={tmp_path}/run", "--save_every=0")[0] == 0

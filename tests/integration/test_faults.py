@@ -27,7 +27,8 @@ from tfrnn.config.config import Config
 from tfrnn.config.sections import OPTIMIZERS
 from tfrnn.data import run_text
 from tfrnn.runs.run_dir import RunDir
-from tfrnn.training import trainer as trainer_lib
+from tfrnn.training import loops
+from tfrnn.training.workers import Alone
 
 FEW = [*faults.FEW, "--save_every=0", "--show_every=0"]
 
@@ -164,7 +165,7 @@ def test_messages_that_cannot_be_written_end_nothing(redirection, tmp_path, monk
 @pytest.fixture
 def short_calls(monkeypatch):
     """A call, and so a save, for every batch."""
-    monkeypatch.setattr(trainer_lib, "CALL_SECONDS", 0)
+    monkeypatch.setattr(loops, "CALL_SECONDS", 0)
 
 
 @pytest.fixture(scope="module")
@@ -308,14 +309,13 @@ def test_a_stop_within_validation_is_resumed_from(small_batches, short_calls):
 def test_a_stop_that_is_requested_while_other_workers_are_waited_for_is_not_forgotten(small_batches):
     """It comes after this worker has told the others that it wishes to continue."""
     trainer = small_trainer()
-    sum_over_workers = trainer.replicas.sum_over_workers
 
-    def interrupted(numbers):
-        sums = sum_over_workers(numbers)
-        trainer.model.stop_training = True
-        return sums
+    class Interrupted(Alone):
+        def sum(self, numbers):
+            trainer.model.stop_training = True
+            return numbers
 
-    trainer.replicas.sum_over_workers = interrupted
+    trainer.workers = Interrupted()
     trainer.fit(small_batches[0], 50)
     assert trainer.epoch <= 1
 

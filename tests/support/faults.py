@@ -341,12 +341,12 @@ def child(operation: int, flags: list[str]) -> None:
     """Trains in this process, which is killed at that operation; for -1, prints the operations that it made."""
     from tfrnn import train
     from tfrnn.cli import program
-    from tfrnn.training import trainer
+    from tfrnn.training import loops
 
     (run_dir,) = (flag.removeprefix("--run_dir=") for flag in flags if flag.startswith("--run_dir="))
     sys.argv = ["train", *flags]
     with (
-        mock.patch.object(trainer, "CALL_SECONDS", 0),
+        mock.patch.object(loops, "CALL_SECONDS", 0),
         Operations(
             Path(run_dir), Fault(operation, None) if operation >= 0 else None, kill_this_process
         ).counted() as operations,

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from entry_points import run as run_command
 
-from tfrnn.cli import messages
 from tfrnn.config.config import Config
 from tfrnn.data.run_text import Text
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError
 from tfrnn.runs.checkpoints import Layout
 from tfrnn.runs.run_dir import RunDir
+from tfrnn.training.replicas import Replicas
 from tfrnn.training.training_run import TrainingRun
+from tfrnn.training.workers import Alone
 
 CONFIG = Config().replace(
     batch_size=2, num_steps=3, epochs=2, learning_rate=0.5, save_every=0.0, show_every=0, prefix=("ab",)
@@ -38,13 +40,6 @@ class NumpyBatches:
 
     def num_batches(self, epoch):
         return self.batches_per_epoch + epoch % 2  # as with random offsets
-
-
-class OneReplica:
-    count = num_workers = 1
-
-    def rows_per_replica(self, rows):
-        return rows
 
 
 class NumpyTrainer:
@@ -66,7 +61,8 @@ class NumpyTrainer:
             optimizer=types.SimpleNamespace(learning_rate=learning_rate),
             stop_training=False,
         )
-        self.replicas, self.excluded_seconds = OneReplica(), {"tracing": 0.0, "validation": 0.0}
+        self.replicas, self.workers = Replicas(tf.distribute.get_strategy()), Alone()
+        self.excluded_seconds = {"tracing": 0.0, "validation": 0.0}
         self.epoch = self.batch = 0
         self._validation_losses, self._diverges_at, self._chains = validation_losses, diverges_at, chains
         self._on_batch = on_batch or (lambda epoch, batch: None)
@@ -180,14 +176,11 @@ def train(
         if run.existed:
             run.check_same(config, text.vocabulary)
         training = TrainingRun(
-            config, text, run, trainer, batches, batches,
+            config, text, trainer, batches, batches, run,
             continue_prefix=continue_prefix, summarize=lambda model: ["five weights"], plot=plot,
         )  # fmt: skip
         finished = training.train()
-        if finished:
-            training.report()
-        else:
-            messages.note(f"interrupted after {training.describe_position()}; saved")
+        training.report(finished, resume_command="train --again")
         return finished
 
 

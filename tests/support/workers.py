@@ -97,13 +97,14 @@ def main():
     strategy = devices.multi_worker()
     import numpy as np
 
-    from tfrnn.training.replicas import Replicas
+    from tfrnn.training.replicas import replicas_of
+    from tfrnn.training.workers import workers_of
 
     arrays = train_every_cell(strategy)
-    replicas = Replicas(strategy)
-    if replicas.is_chief:
+    team = workers_of(replicas_of(strategy))
+    if team.is_chief:
         np.savez(sys.argv[1], **arrays)
-    replicas.wait_for_all_workers()  # a worker that ends first would stop the others
+    team.wait_for_all()  # a worker that ends first would stop the others
 
 
 if __name__ == "__main__":

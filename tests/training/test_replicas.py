@@ -16,8 +16,8 @@ from tfrnn import train
 from tfrnn.errors import UserError
 from tfrnn.runs import checkpoints
 from tfrnn.runtime import threads
-from tfrnn.training import step
-from tfrnn.training import trainer as trainer_module
+from tfrnn.training import loops
+from tfrnn.training.step import TrainStep
 
 # The same results as one device
 
@@ -100,7 +100,7 @@ class StopAfter(keras.callbacks.Callback):
 
 def test_resumed_training_equals_uninterrupted_training_and_replicas_stay_alike(with_dropout, monkeypatch):
     """In the middle of an epoch, with dropout; the snapshot goes through the bytes of a checkpoint."""
-    monkeypatch.setattr(trainer_module, "CALL_SECONDS", 0.0)  # a step per call
+    monkeypatch.setattr(loops, "CALL_SECONDS", 0.0)  # a step per call
     data, first = batches(), with_dropout
     start = first.snapshot()
     first.fit(data, 3)
@@ -134,14 +134,12 @@ def test_replicas_draw_different_dropout(with_dropout):
     batch = tfrnn.Batch(rows, rows, tf.fill([B // 2], True))
     model.set_weights([np.linspace(-1, 1, w.size, dtype=w.dtype).reshape(w.shape) for w in model.get_weights()])
 
+    step = TrainStep(model, with_dropout.optimizer, tfrnn.cross_entropy, 1.0)
+
     @tf.function(autograph=False)
     def losses():
         def in_replica():
-            number = tf.distribute.get_replica_context().replica_id_in_sync_group
-            state = model.initial_state(B // 2)
-            return step.compute_gradients(
-                model, tfrnn.cross_entropy, batch, state, replicas=replicas.count, replica=number
-            ).loss
+            return replicas.compute_gradients(model, step.compute_gradients, batch, model.initial_state(B // 2)).loss
 
         return replicas.strategy.experimental_local_results(replicas.run(in_replica))
 
@@ -184,9 +182,9 @@ def test_a_cell_may_keep_values_of_its_own():
 
 def test_rows_that_cannot_be_divided_are_refused_with_the_numbers():
     trainer = trainer_of(strategy_of(4))
-    with pytest.raises(UserError, match=r"--batch_size=10 cannot be divided evenly over 4 replicas.* such as 8"):
+    with pytest.raises(UserError, match=r"`batch_size=10` cannot be divided evenly over 4 replicas.* such as 8"):
         trainer.fit(tfrnn.sequential_batches(IDS, 10, T), 1)
-    with pytest.raises(UserError, match="validation batches=3 cannot be divided evenly over 4"):
+    with pytest.raises(UserError, match=r"`validation\.batch_size=3` cannot be divided evenly over 4"):
         trainer.fit(batches("random"), 1, tfrnn.sequential_batches(IDS, 3, T))
     with pytest.raises(UserError, match="cannot be cut into --chains=2 equal slices for each of 4 replicas"):
         trainer_of(strategy_of(4), chains=2).fit(batches("random"), 1)

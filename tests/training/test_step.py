@@ -42,9 +42,18 @@ def random_state(model, rows=B):
 
 
 def train_step(model, optimizer, clip_norm, batch, state, sums=None):
-    return step.train_step(
-        model, optimizer, losses.cross_entropy, clip_norm, batch, state, sums or step.Sums.zero()
-    )  # fmt: skip
+    make_step = step.TrainStep(model, optimizer, losses.cross_entropy, clip_norm)
+    return make_step(batch, state, sums or step.Sums.zero())
+
+
+def compute_gradients(model, batch, state, chains=1):
+    make_step = step.TrainStep(model, None, losses.cross_entropy, 1.0, lambda rows: chains)
+    return make_step.compute_gradients(batch, state)
+
+
+def eval_step(model, batch, state, sums=None, chains=1):
+    make_step = step.EvalStep(model, losses.cross_entropy, lambda rows: chains)
+    return make_step(batch, state, sums or step.Sums.zero())
 
 
 @pytest.mark.parametrize(
@@ -94,31 +103,21 @@ def test_every_optimizer_lowers_the_loss(name):
 def test_chains_compute_the_same_loss_gradients_and_state(cell, layers):
     rows, reset = 6, [False, True, False] * 2
     model, batch = language_model(cell, layers), one_batch(rows=rows, reset=reset)
-    one, three = (
-        step.compute_gradients(model, losses.cross_entropy, batch, random_state(model, rows), chains)
-        for chains in (1, 3)
-    )
+    one, three = (compute_gradients(model, batch, random_state(model, rows), chains) for chains in (1, 3))
     assert_float32_sums_equal(
         (three.loss, three.gradients, three.state), (one.loss, one.gradients, one.state), num_terms=T * rows * H
     )
     (state, sums), (state_of_three, sums_of_three) = (
-        step.eval_step(model, losses.cross_entropy, batch, random_state(model, rows), step.Sums.zero(), chains)
-        for chains in (1, 3)
+        eval_step(model, batch, random_state(model, rows), chains=chains) for chains in (1, 3)
     )
     assert_float32_sums_equal((state_of_three, tuple(sums_of_three)), (state, tuple(sums)), num_terms=T * rows * H)
 
 
 def check_xla(cell, num_steps):
     model, batch = language_model(cell), one_batch(num_steps, reset=[False, True, False])
-    compiled = tf.function(
-        lambda batch, state: step.compute_gradients(model, losses.cross_entropy, batch, state),
-        autograph=False,
-        jit_compile=True,
-    )
-    expected, actual = (
-        compute(batch, random_state(model))
-        for compute in (functools.partial(step.compute_gradients, model, losses.cross_entropy), compiled)
-    )
+    eager = functools.partial(compute_gradients, model)
+    compiled = tf.function(lambda batch, state: eager(batch, state), autograph=False, jit_compile=True)
+    expected, actual = (compute(batch, random_state(model)) for compute in (eager, compiled))
     assert_float32_sums_equal(
         (actual.loss, actual.gradients, actual.state),
         (expected.loss, expected.gradients, expected.state),
@@ -146,18 +145,18 @@ def test_xla_computes_the_same_in_blocks_of_steps(cell, monkeypatch):
 def test_the_state_carried_from_batch_to_batch_is_that_of_one_unroll(cell, layers):
     model, num_batches = language_model(cell, layers), 3
     batch, state = one_batch(num_batches * T, reset=False), random_state(model)
-    expected = step.eval_step(model, losses.cross_entropy, batch, state, step.Sums.zero())
+    expected = eval_step(model, batch, state)
     sums = step.Sums.zero()
     for first in range(0, num_batches * T, T):
         part = Batch(batch.inputs[first : first + T], batch.targets[first : first + T], batch.reset)
-        state, sums = step.eval_step(model, losses.cross_entropy, part, state, sums)
+        state, sums = eval_step(model, part, state, sums)
     assert_float32_sums_equal((state, tuple(sums)), (expected[0], tuple(expected[1])), num_terms=num_batches * T * B)
 
 
 def test_reset_zeroes_exactly_the_rows_that_it_names():
     model, reset = language_model(), (False, True, False)
     batch, state = one_batch(reset=reset), random_state(model)
-    _, sums = step.eval_step(model, losses.cross_entropy, batch, state, step.Sums.zero())
+    _, sums = eval_step(model, batch, state)
     expected = 0.0
     for row, zero in enumerate(reset):
         row_state = tf.nest.map_structure(lambda t: t[row : row + 1] * (0 if zero else 1), state)  # noqa: B023

@@ -17,7 +17,7 @@ import tfrnn
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers import time_blocks
 from tfrnn.runtime import devices, execution, threads
-from tfrnn.training import trainer as trainer_module
+from tfrnn.training import loops
 
 T, B, V, H = 2, 3, 7, 4
 IDS = np.random.default_rng(0).integers(1, V, 100)
@@ -45,7 +45,7 @@ def trainer_of(cell="rnn_scratch", optimizer=None, clip_norm=1.0, seed=0, layers
 
 @pytest.fixture
 def one_step_per_call(monkeypatch):
-    monkeypatch.setattr(trainer_module, "CALL_SECONDS", 0.0)
+    monkeypatch.setattr(loops, "CALL_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_xla_trains_the_same_weights_in_blocks_of_steps(cell, monkeypatch):
 def test_calls_of_any_number_of_steps_train_the_same_weights(trained, monkeypatch):
     start, results = trained.snapshot(), []
     for seconds in (0.0, 10.0):
-        monkeypatch.setattr(trainer_module, "CALL_SECONDS", seconds)
+        monkeypatch.setattr(loops, "CALL_SECONDS", seconds)
         trained.restore(start)
         trained.fit(batches_of(), 2)
         results.append(trained.snapshot())

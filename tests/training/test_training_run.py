@@ -193,7 +193,7 @@ def test_a_signal_saves_and_ends_training_and_the_handlers_are_restored(number, 
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     status, out, err = command(tmp_path / "run", trainer=stops_at((1, 0), number))
     assert (status, out) == (0, "")
-    assert err.endswith("interrupted after 1 epochs and 1 batches; saved\n")
+    assert err.endswith("interrupted after 1 epochs and 1 batches; saved\nto resume: train --again\n")
     assert checkpoints_of(tmp_path / "run")[-1] == "00000001-00000001.npz"
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
 

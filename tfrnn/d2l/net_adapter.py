@@ -10,10 +10,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch
 from tfrnn.errors import UserError
-from tfrnn.training import step
+from tfrnn.training.optimizer_strategy import strategy_of
 from tfrnn.training.replicas import Replicas
+from tfrnn.training.step import StepResult, TrainStep
 
 
 class NetAdapter:
@@ -87,12 +87,16 @@ class NetAdapter:
         outputs, state = self(ids[None], state)
         return outputs[0], state
 
-    def train_step(self, loss: Callable, updater: keras.optimizers.Optimizer) -> Callable:
+    def train_step(self, loss: Callable, updater: keras.optimizers.Optimizer) -> Callable[..., StepResult]:
         """Returns the training step for this loss and updater, compiled if the net can be; the latest one is kept.
 
         Raises UserError if the updater was made in the scope of a strategy of several replicas.
         """
         if getattr(self, "_step_for", None) != (loss, updater):
+            if (count := strategy_of(updater).num_replicas_in_sync) > 1:
+                raise UserError(
+                    f"expected a strategy of one device, got one of {count} replicas; use tfrnn.Trainer for it"
+                )
             if not updater.built:
                 updater.build(self.trainable_variables)
 
@@ -102,16 +106,8 @@ class NetAdapter:
                 return mean * tf.cast(tf.size(targets), mean.dtype)
 
             # An optimizer works only under the strategy in whose scope it was made.
-            replicas = Replicas(getattr(updater, "_distribution_strategy", None) or tf.distribute.get_strategy())
-            if replicas.count > 1:
-                raise UserError(
-                    f"expected a strategy of one device, got one of {replicas.count} replicas; use tfrnn.Trainer for it"
-                )
-
-            def train_step(batch: Batch, state: tuple, sums: step.Sums) -> tuple:
-                return step.train_step(self, updater, summed_loss, 1.0, batch, state, sums, replicas=replicas)
-
+            step = Replicas(strategy_of(updater)).train_step(TrainStep(self, updater, summed_loss, 1.0), False)
             if self.can_be_compiled:
-                train_step = tf.function(train_step, autograph=False, reduce_retracing=True)
-            self._step_for, self._train_step = (loss, updater), train_step
+                step = tf.function(step, autograph=False, reduce_retracing=True)
+            self._step_for, self._train_step = (loss, updater), step
         return self._train_step

@@ -68,8 +68,9 @@ def train_epoch_ch8(
         rows = X.shape[0]
         reset = tf.fill([rows], use_random_iter or state is None)
         state = model.initial_state(rows) if state is None or use_random_iter else state
-        state, sums, _, finite = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
-        if not finite:
+        result = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
+        state, sums = result.state, result.sums
+        if not result.is_finite:
             raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller lr")
     tokens = float(sums.tokens)
     if not tokens:

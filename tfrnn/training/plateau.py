@@ -10,30 +10,40 @@ import numpy as np
 NO_LOSS = sys.float_info.max  # stands for infinity, as all numbers of a checkpoint are finite
 
 
-class Plateau(keras.callbacks.ReduceLROnPlateau):
-    """keras.callbacks.ReduceLROnPlateau with a state that can be saved; it halves the learning rate.
+class Plateau(keras.callbacks.Callback):
+    """Halves the learning rate after a number of epochs in which val_loss has not fallen.
+
+    It does what keras.callbacks.ReduceLROnPlateau does with factor 0.5 and min_delta 0. That class begins anew in each
+    `fit`, so that it could not be resumed.
 
     Args:
-      patience: the number of epochs in which val_loss has not fallen after which the rate is halved.
+      patience: that number of epochs.
       lowest: the lower bound on the learning rate.
     """
 
     def __init__(self, patience: int, lowest: float):
-        super().__init__("val_loss", factor=0.5, patience=patience, mode="min", min_delta=0, min_lr=lowest)
-        self._restored = (math.inf, 0, 0)
+        super().__init__()
+        self._patience, self._lowest = patience, lowest
+        self._best_loss, self._epochs_without_gain = math.inf, 0
 
     @property
     def state(self) -> np.ndarray:
-        """The state as float64 [3]: the lowest loss (NO_LOSS before the first epoch), the number of epochs since then
-        or since the last change of the rate, and the cooldown."""
-        best = NO_LOSS if self.best is None else min(self.best, NO_LOSS)
-        return np.array([best, self.wait, self.cooldown_counter])
+        """The state as float64 [3]: the lowest loss (NO_LOSS before the first epoch); the number of epochs since then,
+        or since the last change of the rate; and 0, which is Keras's cooldown."""
+        return np.array([min(self._best_loss, NO_LOSS), self._epochs_without_gain, 0.0])
 
     @state.setter
     def state(self, state: np.ndarray) -> None:
-        best, wait, cooldown = state
-        self._restored = (math.inf if best == NO_LOSS else best), int(wait), int(cooldown)
+        best_loss, epochs, _ = state
+        self._best_loss, self._epochs_without_gain = (math.inf if best_loss == NO_LOSS else best_loss), int(epochs)
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        super().on_train_begin(logs)  # resets what the next line restores
-        self.best, self.wait, self.cooldown_counter = self._restored
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs["val_loss"] < self._best_loss:
+            self._best_loss, self._epochs_without_gain = logs["val_loss"], 0
+            return
+        self._epochs_without_gain += 1
+        if self._epochs_without_gain >= self._patience:
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            if rate > np.float32(self._lowest):
+                self.model.optimizer.learning_rate = max(rate / 2, self._lowest)
+                self._epochs_without_gain = 0

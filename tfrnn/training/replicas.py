@@ -1,47 +1,49 @@
-"""The replicas of a `tf.distribute` strategy: the rows that each of them reads, and sums over replicas and workers.
+"""The replicas of a `tf.distribute` strategy: the rows that each of them reads, and steps that they make together.
 
-A strategy of one replica is handled alike; nothing is communicated then.
+One replica is the default, and then nothing is divided or communicated. Several replicas divide the rows of a batch,
+and sum their gradients before these are clipped, so that all of them make the update that one would have made.
 Letters: R replicas, B batch_size, H units.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from tfrnn.data.batches import Batch
 from tfrnn.errors import UserError
+from tfrnn.layers.state import State
+from tfrnn.training.optimizer_strategy import acting_under
+from tfrnn.training.step import (
+    EvalStep,
+    Gradients,
+    StepResult,
+    Sums,
+    TrainStep,
+    Update,
+    changeable_variables,
+    seed_states,
+)
 
-_NUMBERS_PER_MESSAGE = 2**17  # int64 numbers that `broadcast` sends at once: 1 MiB
+_SEED_DIFFERENCE = 7919  # between the dropout seeds of replicas r and r + 1
 
 
 class Replicas:
-    """The replicas of a strategy, seen from this process, which is one of its workers.
+    """The replica of a strategy of one device, which reads whole batches. The base class of `SeveralReplicas`.
 
     Attributes:
       strategy: the `tf.distribute` strategy.
       count: R, the number of replicas of all workers.
       local_replicas: the numbers of the replicas that this process runs.
-      num_workers: the number of processes.
     """
 
+    count, local_replicas = 1, range(1)
+
     def __init__(self, strategy: tf.distribute.Strategy):
-        self.strategy, self.count = strategy, strategy.num_replicas_in_sync
-        numbers = [0]
-        if self.count > 1:
-            values = strategy.experimental_distribute_values_from_function(lambda c: c.replica_id_in_sync_group)
-            numbers = [int(number) for number in strategy.experimental_local_results(values)]
-        self.local_replicas = range(numbers[0], numbers[-1] + 1)
-        self.num_workers = self.count // len(self.local_replicas)
-        self._compiled_sum_over_workers = tf.function(
-            self._sum_over_workers, autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)]
-        )
+        self.strategy = strategy
 
-    @property
-    def is_chief(self) -> bool:
-        """Whether this process is the chief: the worker that writes the run directory and the output."""
-        return self.local_replicas.start == 0
-
-    def rows_per_replica(self, num_rows: int, setting: str = "--batch_size") -> int:
+    def rows_per_replica(self, num_rows: int, setting: str = "batch_size") -> int:
         """Returns the number of rows that each replica reads of a batch.
 
         Args:
@@ -50,79 +52,94 @@ class Replicas:
         Raises:
           UserError: the rows cannot be divided evenly over the replicas.
         """
-        if num_rows % self.count:
-            nearest = max(self.count, num_rows - num_rows % self.count)
-            raise UserError(
-                f"{setting}={num_rows} cannot be divided evenly over {self.count} replicas; give a multiple of "
-                f"{self.count}, such as {nearest}"
-            )
-        return num_rows // self.count
+        return num_rows
 
     def local_rows(self, num_rows: int) -> range:
         """Returns which rows of a batch of `num_rows` rows the replicas of this process read."""
-        share = self.rows_per_replica(num_rows)
-        return range(self.local_replicas.start * share, self.local_replicas.stop * share)
+        return range(num_rows)
 
-    def run(self, function: Any, *arguments: Any) -> Any:
+    def run(self, function: Callable, *arguments: Any) -> Any:
         """Calls the function in every replica; returns one value per replica, as `tf.distribute.Strategy.run` does."""
         return self.strategy.run(function, arguments)
 
     def local_value(self, value: Any) -> Any:
         """Returns the value of this process's first replica, given one value per replica."""
-        return tf.nest.map_structure(lambda v: self.strategy.experimental_local_results(v)[0], value)
+        return value
 
-    def slice_rows(self, tensor: tf.Tensor, axis: int = 0, of_all: bool = False) -> tf.Tensor:
-        """Returns the rows of one replica. Must be called in a replica.
+    def divide(self, state: State) -> State:
+        """Divides a state, tensors [B, H], among the replicas; returns one state [B / R, H] per replica."""
+        return state
+
+    def gather(self, state: State) -> State:
+        """Joins the states that `divide` returns; returns the whole state, tensors [B, H], in every process."""
+        return state
+
+    def begin_evaluation(self, model: Any, batch_size: int) -> tuple[State, Sums]:
+        """Returns the state and the sums before the first batch of an evaluation, one of each per replica."""
+        return model.initial_state(batch_size), Sums.zero()
+
+    def total(self, sums: Sums) -> Sums:
+        """Returns the total of the sums of all replicas."""
+        return sums
+
+    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[Batch, State, Sums], StepResult]:
+        """Returns the step as all replicas make it together, for use in a tf.function.
+
+        It takes the rows of this process, the state of each replica's rows, and sums over all replicas; and returns the
+        same.
 
         Args:
-          tensor: the rows of this process's replicas or, with `of_all`, of the replicas of all workers.
-          axis: the axis along which the rows lie.
-          of_all: whether the tensor has the rows of all workers.
+          step: the step of one device.
+          jit_compile: whether XLA compiles what does not communicate.
         """
-        if self.count == 1:
-            return tensor
-        num_parts, first = (self.count, 0) if of_all else (len(self.local_replicas), self.local_replicas.start)
-        size = tensor.shape[axis] // num_parts
-        begin = [0] * len(tensor.shape)
-        begin[axis] = (_replica_number() - first) * size
-        return tf.slice(tensor, begin, [size if i == axis else n for i, n in enumerate(tensor.shape)])
+        compiled = _compile(step.__call__) if jit_compile else step
 
-    def all_reduce_sum(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
-        """Returns the sum of each tensor over all replicas, in one message. Must be called in a replica.
+        def run(*flows: Any) -> StepResult:
+            with acting_under(self.strategy, step.optimizer):
+                return self.run(compiled, *flows)
 
-        All tensors must have the same dtype.
-        """
-        if self.count == 1:
-            return tensors
-        flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
-        flat = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, flat)
-        parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
-        return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        return run
 
-    def all_reduce_mean(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Returns the mean of the tensor over all replicas. Must be called in a replica."""
-        if self.count == 1:
-            return tensor
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, tensor)
+    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
+        """Returns the step as all replicas make it, each with its own sums, for use in a tf.function."""
+        compiled = _compile(step.__call__) if jit_compile else step
+        return functools.partial(self.run, compiled)
 
-    def reduce_sum(self, value: Any) -> Any:
-        """Returns the sum of one value per replica. Must be called outside of the replicas."""
-        return value if self.count == 1 else self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None)
 
-    def divide(self, state: Any) -> Any:
-        """Divides a state, tensors [B, H], among the replicas; returns one state [B / R, H] per replica."""
-        if self.count == 1:
-            return state
-        return self.run(
-            lambda whole: tf.nest.map_structure(lambda t: tf.identity(self.slice_rows(t, of_all=True)), whole), state
-        )
+class SeveralReplicas(Replicas):
+    """The replicas of a strategy that has several, seen from this process, which is one of its workers."""
 
-    def gather(self, state: Any) -> Any:
-        """Joins the states that `divide` returns; returns the whole state, tensors [B, H], in every process."""
-        if self.count == 1:
-            return state
+    def __init__(self, strategy: tf.distribute.Strategy):
+        super().__init__(strategy)
+        self.count = strategy.num_replicas_in_sync
+        values = strategy.experimental_distribute_values_from_function(lambda c: c.replica_id_in_sync_group)
+        numbers = [int(number) for number in strategy.experimental_local_results(values)]
+        self.local_replicas = range(numbers[0], numbers[-1] + 1)
 
-        def in_replica(state: Any) -> Any:
+    def rows_per_replica(self, num_rows: int, setting: str = "batch_size") -> int:
+        if num_rows % self.count:
+            nearest = max(self.count, num_rows - num_rows % self.count)
+            raise UserError(
+                f"`{setting}={num_rows}` cannot be divided evenly over {self.count} replicas; give a multiple of "
+                f"{self.count}, such as {nearest}"
+            )
+        return num_rows // self.count
+
+    def local_rows(self, num_rows: int) -> range:
+        share = self.rows_per_replica(num_rows)
+        return range(self.local_replicas.start * share, self.local_replicas.stop * share)
+
+    def local_value(self, value: Any) -> Any:
+        return tf.nest.map_structure(lambda v: self.strategy.experimental_local_results(v)[0], value)
+
+    def divide(self, state: State) -> State:
+        def in_replica(state: State) -> State:
+            return tf.nest.map_structure(lambda tensor: self._slice(tensor, 0, self.count, 0), state)
+
+        return self.run(in_replica, state)
+
+    def gather(self, state: State) -> State:
+        def in_replica(state: State) -> State:
             # The copy lies on the replica's device, by which TensorFlow knows to which replica it belongs.
             placed = tf.nest.map_structure(tf.identity, state)
             gathered = tf.distribute.get_replica_context().all_gather(placed, 0)
@@ -132,42 +149,110 @@ class Replicas:
 
         return self.local_value(self.run(in_replica, state))
 
-    def sum_over_workers(self, numbers: list[int]) -> list[int]:
-        """Returns the sum of each number over all workers.
+    def begin_evaluation(self, model: Any, batch_size: int) -> tuple[State, Sums]:
+        rows = self.rows_per_replica(batch_size)
+        return tf.function(lambda: self.run(lambda: (model.initial_state(rows), Sums.zero())), autograph=False)()
 
-        Every worker must call it at the same point, with equally many numbers; each waits for the others.
+    def total(self, sums: Sums) -> Sums:
+        return Sums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for value in sums))
+
+    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[Batch, State, Sums], StepResult]:
+        compute = _compile(step.compute_gradients) if jit_compile else step.compute_gradients
+
+        def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[StepResult, Update]:
+            computed = self.compute_gradients(step.model, compute, self._slice_batch(batch), state)
+            return step.conclude(self._sum_over_replicas(computed), state, sums)
+
+        def run(batch: Batch, state: State, sums: Sums) -> StepResult:
+            result, update = self.run(in_replica, batch, state, sums)
+            result = StepResult(result.state, *self.local_value(result[1:]))
+
+            def apply() -> bool:
+                with acting_under(self.strategy, step.optimizer, sums_gradients=False):
+                    self.run(step.apply, update)
+                return True
+
+            # The condition is outside of the replicas because Keras's optimizers communicate between replicas.
+            tf.cond(result.is_finite, apply, lambda: False)
+            return result
+
+        return run
+
+    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
+        compiled = _compile(step.__call__) if jit_compile else step
+
+        def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
+            return compiled(self._slice_batch(batch), state, sums)
+
+        return functools.partial(self.run, in_replica)
+
+    def compute_gradients(self, model: Any, compute: Callable, batch: Batch, state: State) -> Gradients:
+        """Returns the gradients of one replica's rows, before any communication. Must be called in a replica.
+
+        Each replica draws its dropout from a different seed, although the seed states are the same in all of them.
+
+        Args:
+          model: the model.
+          compute: `TrainStep.compute_gradients`, or a compiled version of it.
+          batch, state: this replica's rows, and the state before them.
         """
-        if self.num_workers == 1:
-            return numbers
-        return self._compiled_sum_over_workers(tf.constant(numbers, tf.int64)).numpy().tolist()
+        values = [variable.value for variable in changeable_variables(model)]
+        computed = compute(batch, state, self._shift_seeds(model, values, 1))
+        return computed._replace(variable_values=self._shift_seeds(model, computed.variable_values, -1))
 
-    def wait_for_all_workers(self) -> None:
-        """Returns when every worker has called it."""
-        self.sum_over_workers([0])
+    def _slice_batch(self, batch: Batch) -> Batch:
+        """Returns one replica's rows of this process's batch. Must be called in a replica."""
+        num_parts, first = len(self.local_replicas), self.local_replicas.start
+        axes = Batch(inputs=1, targets=1, reset=0)
+        return Batch(*(self._slice(tensor, axis, num_parts, first) for tensor, axis in zip(batch, axes, strict=True)))
 
-    def broadcast(self, data: bytes = b"") -> bytes:
-        """Returns the chief's `data` in every worker. Every worker must call it at the same point."""
-        if self.num_workers == 1:
-            return data
-        (length,) = self.sum_over_workers([len(data) if self.is_chief else 0])
-        padded = np.zeros(-(-length // 8), np.int64)
-        if self.is_chief:
-            padded.view(np.uint8)[:length] = np.frombuffer(data, np.uint8)
-        for begin in range(0, len(padded), _NUMBERS_PER_MESSAGE):
-            message = padded[begin : begin + _NUMBERS_PER_MESSAGE]
-            message[:] = self.sum_over_workers(message)  # type: ignore[arg-type]
-        return padded.tobytes()[:length]
+    def _slice(self, tensor: tf.Tensor, axis: int, num_parts: int, first: int) -> tf.Tensor:
+        """Returns one replica's part of a tensor, of whose `num_parts` parts replica number `first` reads the first."""
+        size = tensor.shape[axis] // num_parts
+        begin = [0] * len(tensor.shape)
+        begin[axis] = (replica_number() - first) * size
+        return tf.identity(tf.slice(tensor, begin, [size if i == axis else n for i, n in enumerate(tensor.shape)]))
 
-    def _sum_over_workers(self, numbers: tf.Tensor) -> tf.Tensor:
-        def in_replica(numbers: tf.Tensor) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            # Only the first replica of each worker contributes.
-            contribution = tf.where(tf.equal(_replica_number(), self.local_replicas.start), numbers, 0)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, contribution)
+    def _shift_seeds(self, model: Any, values: list, sign: int) -> list:
+        """Adds this replica's difference to the values of seed states, (seed, count), or subtracts it."""
+        seeded = {id(seed_state) for seed_state in seed_states(model)}
 
-        return self.local_value(self.run(in_replica, numbers))
+        def shift(variable: Any, value: tf.Tensor) -> tf.Tensor:
+            if value is None or id(variable.value) not in seeded:
+                return value if value is None else tf.identity(value)
+            difference = sign * _SEED_DIFFERENCE * tf.cast(replica_number(), value.dtype)
+            return value + tf.stack([difference, tf.zeros([], value.dtype)])
+
+        return [shift(*pair) for pair in zip(changeable_variables(model), values, strict=True)]
+
+    def _sum_over_replicas(self, computed: Gradients) -> Gradients:
+        """Returns what one device would have computed, up to rounding, in one message. Must be called in a replica."""
+        context = tf.distribute.get_replica_context()
+        loss = tf.cast(computed.loss, computed.gradients[0].dtype)
+        tensors = [*(gradient / self.count for gradient in computed.gradients), loss]
+        flat = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([tf.reshape(t, [-1]) for t in tensors], 0))
+        parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
+        *gradients, loss = [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        # Values that a user's cell keeps, such as moving averages, differ between replicas; seed states do not.
+        values = [
+            v if v is None or v.dtype.is_integer else context.all_reduce(tf.distribute.ReduceOp.MEAN, v)
+            for v in computed.variable_values
+        ]
+        return Gradients(loss, self.count * computed.tokens, gradients, computed.state, values)
 
 
-def _replica_number() -> Any:
+def replicas_of(strategy: tf.distribute.Strategy) -> Replicas:
+    """Returns the replicas of a strategy."""
+    # Even one replica of these has the restrictions of several: none may communicate within a condition.
+    mirrored = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+    several = strategy.num_replicas_in_sync > 1 or isinstance(strategy, mirrored)
+    return SeveralReplicas(strategy) if several else Replicas(strategy)
+
+
+def replica_number() -> Any:
     """Returns the number of the replica in which it is called."""
     return tf.distribute.get_replica_context().replica_id_in_sync_group
+
+
+def _compile(function: Callable) -> Callable:
+    return tf.function(function, autograph=False, jit_compile=True)

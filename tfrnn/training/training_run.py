@@ -18,13 +18,14 @@ from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.inference.generation import generate
 from tfrnn.models.labeller import summary
 from tfrnn.plots.curves import plot_perplexity
-from tfrnn.runs import checkpoints, metrics
+from tfrnn.runs import metrics
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import devices
 from tfrnn.training import plateau, stopping, tensorboard_log
-from tfrnn.training import progress as progress_lib
-from tfrnn.training import saving as saving_lib
+from tfrnn.training.progress import Progress
+from tfrnn.training.saving import SaveRun
+from tfrnn.training.timing import Timed
 
 NUM_PREDICTED = 50  # tokens shown after a prefix, as in the book
 
@@ -34,10 +35,15 @@ class ResumableTrainer(Protocol):
 
     model: Any
     replicas: Any
-    epoch: int
-    batch: int
+    workers: Any
     jit_compile: bool
     excluded_seconds: dict[str, float]
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
 
     def fit(
         self,
@@ -63,17 +69,87 @@ class ResumableTrainer(Protocol):
     def epochs_without_gain(self) -> int: ...
 
 
-class TrainingRun:
-    """Trains, saves and reports a run.
-
-    Each of several workers has a TrainingRun. Only that of the chief has a run directory and prints.
+class FollowerRun:
+    """What every worker does in a training run: it begins where the chief's checkpoint ends, and trains.
 
     Args:
       config: the settings.
       text: the text to train on.
-      run: the run directory, entered; None in workers other than the chief.
       trainer: one that has not trained yet.
       batches, validation: as for Trainer.fit.
+    """
+
+    def __init__(
+        self, config: Config, text: Text, trainer: ResumableTrainer, batches: Batches, validation: Batches | None
+    ):
+        self._config, self._text, self._trainer = config, text, trainer
+        self._batches, self._validation = batches, validation
+        training = config.training
+        self._plateau = None
+        if training.schedule == "plateau":
+            self._plateau = plateau.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
+
+    def train(self) -> bool:
+        """Trains from the newest checkpoint of the chief's run directory, or from the beginning if there is none.
+
+        Returns:
+          Whether the run is finished: False after Ctrl-C or SIGTERM.
+        Raises:
+          DivergedError: a loss or gradient norm was not finite; the weights before that are saved.
+          UserError: the run directory cannot be resumed or cannot be written.
+        """
+        trainer, training = self._trainer, self._config.training
+        with stopping.StopOnSignal() as stop_on_signal:
+            restored = self._restore()
+            if self._is_finished:
+                self._when_finished_before()
+                return True
+            callbacks: list[Any] = [self._plateau] if self._plateau else []
+            if training.early_stopping:
+                callbacks.append(stopping.EarlyStopping(lambda: trainer.epochs_without_gain, training.early_stopping))
+            callbacks = [*self._prepare(restored, callbacks), stop_on_signal]
+            trainer.fit(self._batches, training.epochs - trainer.epoch, self._validation, callbacks)
+        return self._is_finished
+
+    def report(self, finished: bool, resume_command: str) -> None:
+        """Does nothing: only the chief reports. See TrainingRun."""
+
+    @property
+    def _is_finished(self) -> bool:
+        """Whether all epochs are finished, or early stopping has ended the run."""
+        training, trainer = self._config.training, self._trainer
+        patience = training.early_stopping
+        stopped_early = patience and trainer.batch == 0 and trainer.epochs_without_gain >= patience
+        return trainer.epoch >= training.epochs or bool(stopped_early)
+
+    def _restore(self) -> bool:
+        """Restores the chief's newest checkpoint, and returns whether there is one."""
+        saved = self._trainer.workers.broadcast_arrays(self._load())
+        if saved is None:
+            return False
+        if self._plateau:
+            self._plateau.state = saved.pop("plateau")
+        self._trainer.restore(saved)
+        return True
+
+    def _load(self) -> dict[str, np.ndarray] | None:
+        """Returns the arrays of the newest checkpoint; None if there is none, or if this is not the chief."""
+        return None
+
+    def _when_finished_before(self) -> None:
+        """Called in place of training if the run is finished."""
+
+    def _prepare(self, restored: bool, callbacks: list[Any]) -> list[Any]:
+        """Called before training starts; returns all callbacks but the last, given those of every worker."""
+        return callbacks
+
+
+class TrainingRun(FollowerRun):
+    """Trains, saves and reports a run: that of the only process, or of the chief of several workers.
+
+    Args:
+      config, text, trainer, batches, validation: as for FollowerRun.
+      run: the run directory, entered.
       continue_prefix: (model, vocabulary, prefix, num_tokens) -> the prefix and its continuation.
       summarize: (model) -> lines that describe the model.
       plot: (rows of the metrics, title=...) -> a picture, see plot_perplexity.
@@ -83,84 +159,51 @@ class TrainingRun:
         self,
         config: Config,
         text: Text,
-        run: RunDir | None,
         trainer: ResumableTrainer,
         batches: Batches,
         validation: Batches | None,
+        run: RunDir,
         *,
         continue_prefix: Callable[[Any, Vocabulary, str, int], str] = generate,
         summarize: Callable[[Any], Iterable[str]] = summary,
         plot: Callable[..., Any] = plot_perplexity,
     ):
-        self._config, self._text, self._run, self._trainer = config, text, run, trainer
-        self._batches, self._validation = batches, validation
-        self._continue_prefix, self._summarize, self._plot = continue_prefix, summarize, plot
-        training = config.training
+        super().__init__(config, text, trainer, batches, validation)
+        self._run, self._continue_prefix, self._summarize, self._plot = run, continue_prefix, summarize, plot
+        self._timed: dict[str, Timed] = {}  # callbacks whose time is not that of training
+        rows, count = trainer.replicas.rows_per_replica(batches.batch_size), trainer.replicas.count
         # What must be the same on resume (the text), or is better the same (how a step is executed).
         self._identity: dict[str, np.ndarray] = {
-            "seed": np.array(training.seed, np.int64),
+            "seed": np.array(config.training.seed, np.int64),
             "corpus_sha256": np.frombuffer(bytes.fromhex(text.sha256), np.uint8),
-            "execution": np.array(
-                [
-                    trainer.num_chains(trainer.replicas.rows_per_replica(batches.batch_size)),
-                    trainer.jit_compile,
-                    trainer.replicas.count,
-                ],
-                np.int64,
-            ),
+            "execution": np.array([trainer.num_chains(rows), trainer.jit_compile, count], np.int64),
         }
-        self._plateau = None
-        if training.schedule == "plateau":
-            self._plateau = plateau.Plateau(training.plateau_patience, training.learning_rate * training.decay_to)
 
     def train(self) -> bool:
-        """Trains from the newest checkpoint of the run directory, or from the beginning if there is none.
-
-        Returns:
-          Whether the run is finished: False after Ctrl-C or SIGTERM.
-        Raises:
-          DivergedError: a loss or gradient norm was not finite; the weights before that are saved.
-          UserError: the run directory cannot be resumed or cannot be written.
-        """
-        run, trainer = self._run, self._trainer
-        with stopping.StopOnSignal() as stop_on_signal:
-            restored = self._restore()
-            if self._is_finished:
-                self._note_finished()
-                return True
-            callbacks: list[Any] = [self._plateau] if self._plateau else []
-            if patience := self._config.training.early_stopping:
-                callbacks.append(stopping.EarlyStopping(lambda: trainer.epochs_without_gain, patience))
-            saving = progress = None
-            if run:
-                if log_dir := self._config.run.log_dir:
-                    show_every = self._config.run.show_every
-                    callbacks.insert(0, tensorboard_log.TensorBoardLog(log_dir, self._predictions, show_every))
-                self._prepare_run_dir(run, restored)
-                progress = progress_lib.Progress(self._predictions, self._config.run.show_every)
-                saving = saving_lib.SaveRun(run, self._save_checkpoint, self._save_plot, self._config.run.save_every)
-                callbacks += [saving, progress]
-            try:
-                epochs = self._config.training.epochs - trainer.epoch
-                trainer.fit(self._batches, epochs, self._validation, [*callbacks, stop_on_signal])
-            except DivergedError as error:
-                if not run:
-                    raise
-                raise DivergedError(f"{error}; the run up to there is in {run.path}") from None
-        if saving and progress:
-            excluded_seconds = {**trainer.excluded_seconds, "predictions": progress.seconds, "saving": saving.seconds}
-            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excluded_seconds.items())
+        """Trains and saves. See FollowerRun.train."""
+        try:
+            finished = super().train()
+        except DivergedError as error:
+            raise DivergedError(f"{error}; the run up to there is in {self._run.path}") from None
+        if self._timed:
+            excluded = {**self._trainer.excluded_seconds, **{name: c.seconds for name, c in self._timed.items()}}
+            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excluded.items())
             messages.note(f"not counted in tokens/sec: {listed}")
-        return self._is_finished
+        return finished
 
-    def report(self) -> None:
+    def report(self, finished: bool, resume_command: str) -> None:
         """Prints the results of a finished run: perplexity, speed, a continuation of each prefix, and next steps.
 
+        Args:
+          finished: what `train` returned.
+          resume_command: the command that is shown to resume an interrupted run.
         Raises:
           UserError: metrics.jsonl has no row of the last epoch.
         """
         run, trainer = self._run, self._trainer
-        if not run:
+        if not finished:
+            messages.note(f"interrupted after {self._describe_position()}; saved")
+            messages.show_next_steps({"resume": resume_command})
             return
         rows = [row for row in run.metrics.rows() if row["epoch"] <= trainer.epoch]
         if not rows or rows[-1]["epoch"] != trainer.epoch:
@@ -186,60 +229,25 @@ class TrainingRun:
             }
         )
 
-    def describe_position(self) -> str:
+    def _describe_position(self) -> str:
         """Returns how far the run has come, e.g. `3 epochs and 12 batches`."""
         batches = f" and {self._trainer.batch} batches" if self._trainer.batch else ""
         return f"{self._trainer.epoch} epochs{batches}"
 
-    @property
-    def _is_finished(self) -> bool:
-        """Whether all epochs are finished, or early stopping has ended the run."""
-        training, trainer = self._config.training, self._trainer
-        patience = training.early_stopping
-        stopped_early = patience and trainer.batch == 0 and trainer.epochs_without_gain >= patience
-        return trainer.epoch >= training.epochs or bool(stopped_early)
-
-    def _note_finished(self) -> None:
+    def _when_finished_before(self) -> None:
         run, trainer = self._run, self._trainer
-        if not run:
-            return
-        flag = "--early_stopping" if trainer.epoch < self._config.training.epochs else "--epochs"
+        setting = "early_stopping" if trainer.epoch < self._config.training.epochs else "epochs"
         messages.note(f"run directory: {run.path}")
-        messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger {flag}")
+        messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger --{setting}")
         if run.plot_is_outdated:  # it was killed between the last checkpoint and the picture
             self._save_plot()
 
-    def _own_arrays(self) -> dict[str, np.ndarray]:
-        """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""
-        return {**self._identity, **({"plateau": self._plateau.state} if self._plateau else {})}
-
-    def _save_checkpoint(self) -> None:
-        assert self._run
-        self._run.save(self._trainer.position, {**self._trainer.snapshot(), **self._own_arrays()})
-
-    def _restore(self) -> bool:
-        """Restores the newest checkpoint in all workers, and returns whether there is one."""
-        saved = None
-        if self._run and self._run.existed:
-            layouts = {name: Layout.of(array) for name, array in self._own_arrays().items()}
-            saved = self._run.load({**self._trainer.layouts, **layouts}, self._config, self._text.vocabulary)
-            if saved is not None:
-                self._warn_if_schedule_changes(self._run)
-                self._check_identity(self._run, saved)
-        replicas = self._trainer.replicas
-        if replicas.num_workers > 1:
-            packed = replicas.broadcast(bytes(checkpoints.pack(saved)) if saved else b"")
-            saved = checkpoints.unpack(packed) if packed else None
-        if saved is None:
-            return False
-        if self._plateau:
-            self._plateau.state = saved["plateau"]
-        own_arrays = self._own_arrays()
-        self._trainer.restore({name: array for name, array in saved.items() if name not in own_arrays})
-        return True
-
-    def _prepare_run_dir(self, run: RunDir, restored: bool) -> None:
-        """Writes what must be in the run directory before training starts."""
+    def _prepare(self, restored: bool, callbacks: list[Any]) -> list[Any]:
+        """Writes what must be in the run directory before training starts, and adds the callbacks that keep it."""
+        run, settings = self._run, self._config.run
+        if settings.log_dir:
+            log = tensorboard_log.TensorBoardLog(settings.log_dir, self._predictions, settings.show_every)
+            callbacks = [log, *callbacks]
         with run.reporting_write_errors():
             run.create(self._config, self._text.vocabulary)
             run.metrics.keep(self._trainer.epoch)
@@ -247,18 +255,40 @@ class TrainingRun:
                 self._save_checkpoint()  # so that even a run killed in its first second can be resumed
         messages.note(f"run directory: {run.path}")
         if run.existed:
-            messages.note(f"resuming after {self.describe_position()}")
+            messages.note(f"resuming after {self._describe_position()}")
         else:
             messages.note("\n".join(self._summarize(self._trainer.model)))
+        progress = Progress(self._predictions, settings.show_every)
+        saving = SaveRun(run, self._save_checkpoint, self._save_plot, settings.save_every)
+        self._timed = {"predictions": progress, "saving": saving}
+        return [*callbacks, saving, progress]
+
+    def _own_arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""
+        return {**self._identity, **({"plateau": self._plateau.state} if self._plateau else {})}
+
+    def _save_checkpoint(self) -> None:
+        self._run.save(self._trainer.position, {**self._trainer.snapshot(), **self._own_arrays()})
+
+    def _load(self) -> dict[str, np.ndarray] | None:
+        if not self._run.existed:
+            return None
+        layouts = {name: Layout.of(array) for name, array in self._own_arrays().items()}
+        saved = self._run.load({**self._trainer.layouts, **layouts}, self._config, self._text.vocabulary)
+        if saved is None:
+            return None
+        self._warn_if_schedule_changes()
+        self._check_identity(saved)
+        return {name: array for name, array in saved.items() if name not in self._identity}
 
     def _predictions(self) -> list[str]:
         model, vocabulary = self._trainer.model, self._text.vocabulary
         return [self._continue_prefix(model, vocabulary, prefix, NUM_PREDICTED) for prefix in self._config.run.prefix]
 
-    def _check_identity(self, run: RunDir, saved: Mapping[str, np.ndarray]) -> None:
+    def _check_identity(self, saved: Mapping[str, np.ndarray]) -> None:
         """Raises UserError if the text has changed since the run began; warns if a step is executed differently."""
         if not np.array_equal(self._identity["corpus_sha256"], saved["corpus_sha256"]):
-            raise run.changed_corpus_error(self._config)
+            raise self._run.changed_corpus_error(self._config)
         executions = saved["execution"], self._identity["execution"]
         if not np.array_equal(*executions):
             has_replicas = any(replicas > 1 for _, _, replicas in executions)
@@ -273,8 +303,8 @@ class TrainingRun:
                 stacklevel=2,
             )
 
-    def _warn_if_schedule_changes(self, run: RunDir) -> None:
-        before, now = run.config().training.epochs, self._config.training.epochs
+    def _warn_if_schedule_changes(self) -> None:
+        before, now = self._run.config().training.epochs, self._config.training.epochs
         schedule = self._config.training.schedule
         if before != now and schedule in DECAYING_SCHEDULES:
             warnings.warn(
@@ -286,7 +316,6 @@ class TrainingRun:
 
     def _save_plot(self) -> None:
         run, config = self._run, self._config
-        assert run
         try:
             if rows := run.metrics.rows():
                 title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
