@@ -161,7 +161,7 @@ class SeveralReplicas(Replicas):
 
         def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[StepResult, Update]:
             computed = self.compute_gradients(step.model, compute, self._slice_batch(batch), state)
-            return step.conclude(self._sum_over_replicas(computed), state, sums)
+            return step.clip_and_check(self._sum_over_replicas(computed), state, sums)
 
         def run(batch: Batch, state: State, sums: Sums) -> StepResult:
             result, update = self.run(in_replica, batch, state, sums)

@@ -88,7 +88,7 @@ class TrainStep:
     num_chains: Callable[[int | None], int] = one_chain
 
     def __call__(self, batch: Batch, state: State, sums: Sums) -> StepResult:
-        result, update = self.conclude(self.compute_gradients(batch, state), state, sums)
+        result, update = self.clip_and_check(self.compute_gradients(batch, state), state, sums)
         tf.cond(result.is_finite, lambda: self.apply(update), lambda: False)
         return result
 
@@ -118,7 +118,7 @@ class TrainStep:
         changed = [None if new is old else new for new, old in zip(after, before, strict=True)]
         return Gradients(loss, tokens, gradients, state, changed)
 
-    def conclude(self, computed: Gradients, state: State, sums: Sums) -> tuple[StepResult, Update]:
+    def clip_and_check(self, computed: Gradients, state: State, sums: Sums) -> tuple[StepResult, Update]:
         """Returns the result of a step, and the update to make if it is finite.
 
         Args:
