@@ -17,7 +17,7 @@ from tfrnn.layers.state import State
 from tfrnn.training.optimizer_strategy import acting_under
 from tfrnn.training.step import (
     EvalStep,
-    Gradients,
+    LossAndGradients,
     StepResult,
     Sums,
     TrainStep,
@@ -186,7 +186,7 @@ class SeveralReplicas(Replicas):
 
         return functools.partial(self.run, in_replica)
 
-    def compute_gradients(self, model: Any, compute: Callable, batch: Batch, state: State) -> Gradients:
+    def compute_gradients(self, model: Any, compute: Callable, batch: Batch, state: State) -> LossAndGradients:
         """Returns the gradients of one replica's rows, before any communication. Must be called in a replica.
 
         Each replica draws its dropout from a different seed, although the seed states are the same in all of them.
@@ -225,7 +225,7 @@ class SeveralReplicas(Replicas):
 
         return [shift(*pair) for pair in zip(changeable_variables(model), values, strict=True)]
 
-    def _sum_over_replicas(self, computed: Gradients) -> Gradients:
+    def _sum_over_replicas(self, computed: LossAndGradients) -> LossAndGradients:
         """Returns what one device would have computed, up to rounding, in one message. Must be called in a replica."""
         context = tf.distribute.get_replica_context()
         loss = tf.cast(computed.loss, computed.gradients[0].dtype)
@@ -238,7 +238,7 @@ class SeveralReplicas(Replicas):
             v if v is None or v.dtype.is_integer else context.all_reduce(tf.distribute.ReduceOp.MEAN, v)
             for v in computed.variable_values
         ]
-        return Gradients(loss, self.count * computed.tokens, gradients, computed.state, values)
+        return LossAndGradients(loss, self.count * computed.tokens, gradients, computed.state, values)
 
 
 def replicas_of(strategy: tf.distribute.Strategy) -> Replicas:

@@ -33,7 +33,7 @@ class Sums(NamedTuple):
         return Sums(self.loss + tf.cast(loss, tf.float64), self.tokens + tf.cast(tokens, tf.float64))
 
 
-class Gradients(NamedTuple):
+class LossAndGradients(NamedTuple):
     """What the forward and the backward pass over a batch compute."""
 
     loss: tf.Tensor  # the sum over the batch, nats
@@ -47,7 +47,7 @@ class Update(NamedTuple):
     """What a step changes in the variables of model and optimizer."""
 
     gradients: list[tf.Tensor]  # clipped
-    variable_values: list[tf.Tensor | None]  # as in `Gradients`
+    variable_values: list[tf.Tensor | None]  # as in `LossAndGradients`
 
 
 class StepResult(NamedTuple):
@@ -92,7 +92,7 @@ class TrainStep:
         tf.cond(result.is_finite, lambda: self.apply(update), lambda: False)
         return result
 
-    def compute_gradients(self, batch: Batch, state: State, variable_values: list | None = None) -> Gradients:
+    def compute_gradients(self, batch: Batch, state: State, variable_values: list | None = None) -> LossAndGradients:
         """Runs the model forward and backward.
 
         No variable is assigned: a variable that the model changes while it runs is returned as a value.
@@ -116,9 +116,9 @@ class TrainStep:
         pairs = zip(tape.gradient(mean, variables), variables, strict=True)
         gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
         changed = [None if new is old else new for new, old in zip(after, before, strict=True)]
-        return Gradients(loss, tokens, gradients, state, changed)
+        return LossAndGradients(loss, tokens, gradients, state, changed)
 
-    def clip_and_check(self, computed: Gradients, state: State, sums: Sums) -> tuple[StepResult, Update]:
+    def clip_and_check(self, computed: LossAndGradients, state: State, sums: Sums) -> tuple[StepResult, Update]:
         """Returns the result of a step, and the update to make if it is finite.
 
         Args:
