@@ -302,7 +302,7 @@ def test_a_run_that_diverges_keeps_the_last_finite_weights(tmp_path):
 
 
 def test_an_error_in_python_is_a_value_error_with_the_same_message():
-    with pytest.raises(ValueError, match="--units must be a whole number at least 1 and at most 16384; got 0"):
+    with pytest.raises(ValueError, match="`units` must be a whole number at least 1 and at most 16384; got 0"):
         tfrnn.Config().replace(units=0)
     assert issubclass(UserError, ValueError)
 

@@ -103,7 +103,7 @@ def test_a_prefix_is_cleaned_or_an_error(prefixes, tokens):
         try:
             cleaned = text_rules.clean_prefixes(prefixes, rule, tokens)
         except UserError as error:
-            assert "--prefix" in str(error)  # noqa: PT017
+            assert "`prefix`" in str(error)  # noqa: PT017
         else:
             assert all(cleaned)
 

@@ -122,7 +122,7 @@ def split_bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tu
     end = max_tokens or num_tokens - validation_tokens
     if end <= 0:
         raise UserError(
-            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {num_tokens} tokens; "
+            f"`validation_tokens={validation_tokens}` leaves nothing to train on of the text's {num_tokens} tokens; "
             "take a longer text, or hold out fewer"
         )
     return min(end, num_tokens), min(end + validation_tokens, num_tokens)
@@ -145,8 +145,8 @@ def read(config: Config) -> tuple[Config, Text]:
     end, held_out_end = split_bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
-            "--early_stopping and --schedule=plateau need a held-out text of at least two tokens; got "
-            f"{held_out_end - end}; give --validation_tokens, or less --max_tokens"
+            "`early_stopping` and `schedule=plateau` need a held-out text of at least two tokens; got "
+            f"{held_out_end - end}; give `validation_tokens`, or less `max_tokens`"
         )
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
     given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
