@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_no_new_file(tmp_path, monkeypatch):
 
     source = InMemory("story", STORY)
     message = (
-        f"--cache_dir={tmp_path}: expected a folder that can be written, but No space left on device; name another"
+        f"`cache_dir={tmp_path}`: expected a folder that can be written, but No space left on device; name another"
     )
     with monkeypatch.context() as patch:
         patch.setattr(durable, "flush", fail)
