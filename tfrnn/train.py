@@ -129,7 +129,8 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
             "`pip install tensorboard`"
         )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
-    config, text = text_lib.read(config)
+    text = text_lib.read(config)
+    config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     host.check_memory(
         sizes.min_training_bytes(config, len(text.vocabulary)),
