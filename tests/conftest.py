@@ -1,6 +1,7 @@
 """Set-up of every test process, and fixtures that several modules share."""
 
 import gc
+import signal
 
 import pytest
 from absl import flags
@@ -13,6 +14,8 @@ from tfrnn.runtime import host, threads
 host.import_tensorflow_quietly()
 threads.set_threads(cpu_devices=4)  # for strategies of several replicas; all other tests use only the first device
 flags.FLAGS.mark_as_parsed()  # absl's test cases read their temporary folder from a flag
+# A shell starts jobs in the background with Ctrl-C ignored, and every process of theirs inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Profiles of hypothesis: `short` is the default, `pytest --hypothesis-profile=long` tries more examples. Neither has a
 # deadline, since the time of an example means nothing on a shared machine.
 settings.register_profile("short", deadline=None, max_examples=50)

@@ -56,6 +56,12 @@ def test_the_cleaned_text_does_not_depend_on_the_pieces(text, cuts, rule, tokens
         assert [word for piece in pieces for word in piece.split()] == "".join(pieces).split()
 
 
+@pytest.mark.parametrize("rule", text_rules.TEXT_RULES)
+def test_a_cut_at_any_place_changes_nothing_even_within_a_line_end(rule):
+    for place in range(len(EXAMPLE) + 1):
+        assert "".join(text_rules.clean_pieces(cut(EXAMPLE, [place]), rule)) == text_rules.clean(EXAMPLE, rule), place
+
+
 @pytest.mark.parametrize("begin", [0, 1, 7, 2**20 - 1, 2**20, 2**21 + 5])
 def test_the_length_of_a_word_is_limited(begin):
     text = "a " * (begin // 2) + " " * (begin % 2) + "é" * text_rules.MAX_WORD_LENGTH

@@ -294,7 +294,7 @@ def test_workers_with_other_settings_are_refused(tmp_path):
     started = workers.start_training([first], *DEEP, f"--run_dir={tmp_path}/run")
     started += workers.start_training([second], *DEEP, "--clip_norm=0.5")
     for status, _, err in workers.results(started):
-        assert status == 2
+        assert status == 2, err
         assert "expected the same settings and text in all workers, but those of 1 of 2 differ" in err
     assert not (tmp_path / "run").exists()
 

@@ -48,6 +48,21 @@ def test_multi_step_predictions_read_only_the_values_before_their_start(read_ser
     np.testing.assert_allclose(predictions, continued(model, values[:9], N - 9)[9:], rtol=0, atol=ROUNDING)
 
 
+def test_forecasts_place_each_prediction_at_the_step_that_it_predicts(read_series):
+    model, values, observed = read_series
+    series_values, train_steps = 10 + 3 * values[:, 0], 9
+    scaling = series.Scaling(mean=10.0, deviation=3.0)
+    one_step, multi_step = series.forecasts(model, series_values, scaling, train_steps, [1])
+    in_unit = {"rtol": 0, "atol": 100 * ROUNDING}
+    by_k = series.k_step_predictions(model, observed, [1])
+    np.testing.assert_allclose(one_step.predicted, 10 + 3 * by_k[1][:, 0], **in_unit)
+    expected = series.multi_step_predictions(model, observed, train_steps)[:, 0]
+    np.testing.assert_allclose(multi_step.predicted[train_steps:], 10 + 3 * expected, **in_unit)
+    for unpredicted in (one_step.predicted[:1], multi_step.predicted[:train_steps]):
+        assert np.isnan(unpredicted).all()
+    assert (multi_step.persisted[train_steps:] == series_values[train_steps - 1]).all()
+
+
 def test_persistence_is_the_value_k_steps_before():
     persisted = series.persistence(np.arange(5.0), 2)
     np.testing.assert_array_equal(persisted, [np.nan, np.nan, 0, 1, 2])
