@@ -77,7 +77,7 @@ def measure_training(corpus: str, cache: str) -> dict[str, Any]:
     from tfrnn.runtime import devices, host, threads
 
     config = tfrnn.Config().replace(corpus=corpus, cache_dir=cache, max_tokens=0, validation_tokens=100_000)
-    config, text = run_text.read(config)
+    text = run_text.read(config)
     host.import_tensorflow_quietly()
     threads.set_threads()
     import keras

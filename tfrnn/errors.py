@@ -1,4 +1,8 @@
-"""Errors and warnings for users: one line that says what was expected, what was received and what to do."""
+"""Errors and warnings for users: one line that says what was expected, what was received and what to do.
+
+A message names a setting in backquotes, with its value if it has one: `units` or `units=256`. A command shows it as the
+flag --units or --units=256 (`tfrnn.cli.messages`).
+"""
 
 import difflib
 from collections.abc import Collection, Iterable

@@ -48,7 +48,7 @@ class TextChoice(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.corpus and self.text_file:
-            raise UserError(f"expected --corpus or --text_file; got {self.corpus} and {self.text_file}; leave one out")
+            raise UserError(f"expected `corpus` or `text_file`; got {self.corpus} and {self.text_file}; leave one out")
 
     @property
     def name_or_path(self) -> str:
@@ -76,7 +76,7 @@ class OutputFiles(Section):
         for flag, path in self.paths().items():
             flags_lib.check_output_file(flag, path)
         if len({Path(path).resolve() for path in self.paths().values()}) < len(self.paths()):
-            raise UserError(f"expected --heatmap and --json_lines to be two files; got {self.heatmap} for both")
+            raise UserError(f"expected `heatmap` and `json_lines` to be two files; got {self.heatmap} for both")
 
     def paths(self) -> dict[str, str]:
         """The paths of the files to write, by their flags."""
@@ -121,7 +121,7 @@ def check_flags(given: dict[str, Any]) -> None:
     """Raises UserError if a flag is given that has no effect without another one."""
     for required, names in (("memorised", ("length", "temperature", "seed")), ("heatmap", ("heatmap_tokens",))):
         if not given.get(required) and (without_effect := [name for name in names if name in given]):
-            raise UserError(f"--{without_effect[0]} is for --{required}; give that too, or leave it out")
+            raise UserError(f"`{without_effect[0]}` is for `{required}`; give that too, or leave it out")
 
 
 def next_steps(given: dict[str, Any]) -> dict[str, str]:
@@ -190,7 +190,7 @@ def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: 
     for flag, path in outputs.paths().items():
         is_text = bool(choice.name_or_path) and Path(path).resolve() == Path(choice.name_or_path).resolve()
         if is_text or RunDir(trained.run_dir).is_run_file(path):
-            raise UserError(f"--{flag}={path}: expected a file that this command does not read; name another")
+            raise UserError(f"`{flag}={path}`: expected a file that this command does not read; name another")
 
 
 def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> SurveyedCorpus:
@@ -205,8 +205,8 @@ def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, ca
         corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, cache_dir)
     except MissingFileError as error:  # the run may come from another machine
         raise MissingFileError(
-            f"--run_dir {trained.run_dir}: expected the run's own corpus {data.corpus!r}, but it cannot be read "
-            f"({error}); evaluate in the folder in which train was called, or give --corpus=PATH with --part=held_out"
+            f"`run_dir={trained.run_dir}`: expected the run's own corpus {data.corpus!r}, but it cannot be read "
+            f"({error}); evaluate in the folder in which train was called, or give `corpus=PATH` with `part=held_out`"
         ) from None
     RunDir(trained.run_dir).check_text(bytes.fromhex(corpus.survey.sha256), config, vocabulary)
     return corpus
@@ -229,7 +229,7 @@ def read_text(
     if choice.text_file:
         if not Path(choice.text_file).exists():
             raise MissingFileError(
-                f"--text_file must be the path of a text; the file {choice.text_file!r} does not exist"
+                f"`text_file` must be the path of a text; the file {choice.text_file!r} does not exist"
             )
         name = str(Path(choice.text_file).absolute())  # a relative path might be the name of a corpus
     corpus = SurveyedCorpus(name, data.text_rule, data.tokens, cache_dir) if name else run_corpus
@@ -244,8 +244,8 @@ def read_text(
         messages.note("the run held out no text: the text that it was trained on is measured instead")
         return corpus.part(*ranges["training"])
     raise UserError(
-        f"--part={choice.resolved_part}: expected at least two tokens, but that part of the text has fewer; give "
-        "--part=training, --corpus or --text_file"
+        f"`part={choice.resolved_part}`: expected at least two tokens, but that part of the text has fewer; give "
+        "`part=training`, `corpus` or `text_file`"
     )
 
 
@@ -340,7 +340,7 @@ def _write(flag: str, path: str, parts: Sequence[str] | Iterator[str]) -> None:
         with open(path, "w", encoding="utf-8", errors="replace", newline="") as file:
             file.writelines(parts)
     except OSError as error:
-        raise UserError(f"--{flag}={path}: expected a file that can be written, but {error.strerror}") from None
+        raise UserError(f"`{flag}={path}`: expected a file that can be written, but {error.strerror}") from None
     messages.note(f"{flag}: {path}")
 
 

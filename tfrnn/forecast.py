@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     series = flags.take(remaining, SeriesSettings)
     config = Config().replace(**{**presets.FORECAST_DEFAULTS, **remaining})
     if config.training.schedule == "plateau":
-        raise UserError("--schedule=plateau needs held-out steps, and forecast trains without; choose another schedule")
+        raise UserError("`schedule=plateau` needs held-out steps, and forecast trains without; choose another schedule")
     run(series, config)
     other_cell = {**given, "cell": "gru" if config.model.cell == "lstm" else "lstm"}
     steps = {"try another cell": invocation.command_line("forecast", *flags_lib.as_flags(other_cell))}
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
 def run(settings: SeriesSettings, config: Config) -> None:
     """Trains a forecaster on the series, prints the table of errors and writes the picture."""
     memory = 5 * sizes.weight_bytes(config.model, 1)
-    host.check_memory(memory, f"training with --units={config.model.units}, --num_layers={config.model.num_layers}")
+    host.check_memory(memory, f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`")
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.plots.curves import plot_forecasts
@@ -95,7 +95,7 @@ def run(settings: SeriesSettings, config: Config) -> None:
     held_out = len(values) - train_steps
     if max(settings.ks) > min(held_out, train_steps):
         raise UserError(
-            f"--k: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
+            f"`k`: expected at most {min(held_out, train_steps)}, as {train_steps} of the series' {len(values)} steps "
             f"are trained on and {held_out} held out; got {max(settings.ks)}"
         )
     flags_lib.check_output_file("plot", settings.plot)

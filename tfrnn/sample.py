@@ -212,7 +212,7 @@ def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: Sampl
             elif reading is None:
                 raise UserError("expected a text to continue; got an empty line")
         except UserError as error:  # the conversation continues without this line
-            messages.show_error(str(error).removeprefix("--prefix "))
+            messages.show_error(str(error).removeprefix("`prefix` "))
             continue
         with contextlib.suppress(KeyboardInterrupt):
             pieces = stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed)

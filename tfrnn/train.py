@@ -67,7 +67,7 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
     schedule = config.training.schedule
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
-            raise UserError(f"--{name} is for --schedule={' or '.join(sorted(users))}; got {schedule}; leave one out")
+            raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
     return config, preset, run_dir
 
 
@@ -103,7 +103,7 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     rows = min(data.batch_size, held_out // 2) // replicas * replicas
     if not rows:
         raise UserError(
-            f"--validation_tokens: {held_out} held-out tokens cannot be divided over {replicas} replicas; hold out "
+            f"`validation_tokens`: {held_out} held-out tokens cannot be divided over {replicas} replicas; hold out "
             f"at least {2 * replicas}, or none"
         )
     num_steps = min(data.num_steps, held_out // rows - 1)
@@ -125,16 +125,18 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
     """
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
         raise UserError(
-            "--log_dir: expected the package tensorboard, but it is not installed; install it by "
+            "`log_dir`: expected the package tensorboard, but it is not installed; install it by "
             "`pip install tensorboard`"
         )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
-    config, text = text_lib.read(config)
+    text = text_lib.read(config)
+    config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     host.check_memory(
         sizes.min_training_bytes(config, len(text.vocabulary)),
-        f"training with --units={config.model.units}, --num_layers={config.model.num_layers}, --batch_size="
-        f"{config.data.batch_size}, --num_steps={config.data.num_steps} and {len(text.vocabulary):,} different tokens",
+        f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`, "
+        f"`batch_size={config.data.batch_size}`, `num_steps={config.data.num_steps}` and {len(text.vocabulary):,} "
+        "different tokens",
     )
     host.import_tensorflow_quietly()
     import tensorflow as tf
@@ -210,7 +212,7 @@ def _check_same_in_all_workers(config: Config, text: Text, workers: Any) -> None
     (num_different,) = workers.sum([int(workers.broadcast(compared) != compared)])
     if num_different:
         raise UserError(
-            "--strategy=multi_worker: expected the same settings and text in all workers, but those of "
+            "`strategy=multi_worker`: expected the same settings and text in all workers, but those of "
             f"{num_different} of {workers.count} differ from the chief's; start all of them by the same command"
         )
 
@@ -227,7 +229,7 @@ def _make_trainer(config: Config, text: Text, strategy: Any) -> tuple[Any, Any, 
     total_steps = training.epochs * batches.num_batches(0)
     if training.warmup_steps >= total_steps:
         raise UserError(
-            f"--warmup_steps must be below the {total_steps} steps of all epochs; got {training.warmup_steps}; "
+            f"`warmup_steps` must be below the {total_steps} steps of all epochs; got {training.warmup_steps}; "
             "take fewer"
         )
     execution.set_seed(training.seed, training.deterministic)

@@ -60,8 +60,8 @@ WRONG_VALUES = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG_VALUES.items() for value in values]
 )
-def test_a_wrong_value_is_refused_with_the_flag_the_bounds_and_the_value(name, value):
-    with pytest.raises(UserError, match=re.escape(f"--{name} must be ") + ".*; got " + re.escape(repr(value)[:5])):
+def test_a_wrong_value_is_refused_with_its_name_the_bounds_and_the_value(name, value):
+    with pytest.raises(UserError, match=re.escape(f"`{name}` must be ") + ".*; got " + re.escape(repr(value)[:5])):
         Config().replace(**{name: value})
 
 
@@ -71,7 +71,7 @@ def test_every_setting_but_the_corpus_has_wrong_values():
 
 def test_tied_weights_need_equal_sizes():
     assert Config().replace(tie_weights=True, units=8, embedding_dim=8).model.tie_weights
-    with pytest.raises(UserError, match=r"--tie_weights needs --embedding_dim equal to --units.*got 0 and 256"):
+    with pytest.raises(UserError, match=r"`tie_weights` needs `embedding_dim` equal to `units`.*got 0 and 256"):
         Config().replace(tie_weights=True)
 
 
@@ -87,7 +87,7 @@ def test_a_setting_overrides_that_of_a_preset(preset):
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(UserError, match="--preset must be one of rnn_scratch"):
+    with pytest.raises(UserError, match="`preset` must be one of rnn_scratch"):
         Config.from_preset("gpt")
 
 
@@ -116,16 +116,16 @@ def test_the_settings_that_may_change_on_resume():
 
 
 def test_contradictory_devices_and_strategies_are_refused():
-    with pytest.raises(UserError, match=r"--cpu_devices is for --strategy=mirrored; got one_device"):
+    with pytest.raises(UserError, match=r"`cpu_devices` is for `strategy=mirrored`; got one_device"):
         Config().replace(cpu_devices=2)
-    with pytest.raises(UserError, match=r"--strategy=mirrored uses all devices.*got --device=gpu:1"):
+    with pytest.raises(UserError, match=r"`strategy=mirrored` uses all devices.*got `device=gpu:1`"):
         Config().replace(strategy="mirrored", device="gpu:1")
 
 
 def test_contradictory_schedules_are_refused():
-    with pytest.raises(UserError, match=r"--schedule=plateau has no warm-up.*got --warmup_steps=5"):
+    with pytest.raises(UserError, match=r"`schedule=plateau` has no warm-up.*got `warmup_steps=5`"):
         Config().replace(schedule="plateau", warmup_steps=5)
-    with pytest.raises(UserError, match=r"never reaches zero; got --decay_to=0\.0"):
+    with pytest.raises(UserError, match=r"never reaches zero; got `decay_to=0\.0`"):
         Config().replace(schedule="exponential", decay_to=0)
 
 
@@ -174,7 +174,7 @@ def is_value_or_user_error(name, text):
     try:
         return type(parse(field, kind, text)) is kind
     except UserError as error:
-        return str(error).startswith(f"--{name} must be ")
+        return str(error).startswith(f"`{name}` must be ")
 
 
 @given(st.text())

@@ -1,9 +1,10 @@
-"""The text of a run: how it is split. Reading it from the settings of a run is tested by the commands."""
+"""The text of a run: how it is split, and what settings leave to it. Reading it is tested by the commands."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfrnn.config.config import Config
 from tfrnn.data import run_text
 from tfrnn.errors import UserError
 
@@ -19,3 +20,12 @@ def test_split_bounds_are_those_of_slices(num_tokens, max_tokens, validation_tok
     end, held_out_end = run_text.split_bounds(num_tokens, max_tokens, validation_tokens)
     assert (text[:end], text[end:held_out_end]) == (text[:expected_end], text[expected_end:][:validation_tokens])
     assert 0 < end <= held_out_end <= num_tokens
+
+
+def test_a_text_has_the_rule_and_the_prefixes_that_the_settings_leave_to_it(tmp_path):
+    (tmp_path / "text").write_text("A well, and a road to it. " * 9)
+    config = Config().replace(corpus=str(tmp_path / "text"), max_tokens=90, validation_tokens=90)
+    left = run_text.read(config)
+    assert (left.rule, left.prefixes) == ("raw", ("A well, and ",))
+    chosen = run_text.read(config.replace(text_rule="book", prefix=("A Road",)))
+    assert (chosen.rule, chosen.prefixes) == ("book", ("a road",))

@@ -68,7 +68,7 @@ def test_the_length_of_a_word_is_limited(begin):
     for pieces in ([text + " so"], cut(text + " so", [begin + 9, begin + 2**20])):
         assert "".join(text_rules.clean_pieces(pieces, "raw", "word")) == text + " so"
     for pieces in ([text + "é so"], [text + "é"], cut(text + "é so", [begin + 9, begin + 2**20])):
-        with pytest.raises(UserError, match=r"at most 1,048,576 characters.*'éééé.*--tokens=char"):
+        with pytest.raises(UserError, match=r"at most 1,048,576 characters.*'éééé.*`tokens=char`"):
             collections.deque(text_rules.clean_pieces(pieces, "raw", "word"), 0)
     assert text_rules.clean(text + "é", "raw") == text + "é"
 

@@ -159,7 +159,7 @@ def test_a_missing_package_is_named(form, package, tmp_path, monkeypatch):
     for name in ("safetensors.numpy", "tf2onnx", "ai_edge_litert.interpreter"):
         monkeypatch.setitem(sys.modules, name, None)
     config = CONFIGS["lstm_keras"]
-    message = f"--format: this format needs the package {package}, which is not installed; run `pip install {package}`"
+    message = f"`format`: this format needs the package {package}, which is not installed; run `pip install {package}`"
     with pytest.raises(UserError, match=message):
         exporting.export(shared_model("lstm_keras"), VOCABULARY, config, form, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

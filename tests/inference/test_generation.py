@@ -269,7 +269,7 @@ class WrongShapeSampler:
         ("sampler", Sampler, "an object with a method choose"),
         ("sampler", UnhashableSampler(), "make its dataclass frozen"),
         ("sampler", WrongShapeSampler(), "a token for each row"),
-        ("sampler", Sampler(top_p=2.0), "--top_p must be"),
+        ("sampler", Sampler(top_p=2.0), "`top_p` must be"),
     ],
 )
 def test_a_wrong_argument_is_named(name, value, message):

@@ -95,7 +95,7 @@ def test_the_best_weights_are_those_with_the_lowest_validation_perplexity(tmp_pa
     assert status == 0, err
     perplexities = [row["val_perplexity"] for row in metrics(tmp_path / "run")]
     assert min(perplexities) < 0.9 * perplexities[-1]  # it memorises 200 characters
-    ids = text_lib.read(tfrnn.Config().replace(max_tokens=200, validation_tokens=200))[1].validation
+    ids = text_lib.read(tfrnn.Config().replace(max_tokens=200, validation_tokens=200)).validation
     batches = tfrnn.sequential_batches(ids, 4, 8, random_offset=False)
     model, _, _ = tfrnn.load_run(tmp_path / "run", "best")
     trainer = tfrnn.Trainer(model, keras.optimizers.SGD())
@@ -158,7 +158,7 @@ def test_validation_tokens_follow_the_training_tokens():
         (19_000, 5_000, text[:19_000], text[19_000:]),
         (0, 300, text[:-300], text[-300:]),
     ):
-        _, ids = text_lib.read(config.replace(max_tokens=max_tokens, validation_tokens=held_out))
+        ids = text_lib.read(config.replace(max_tokens=max_tokens, validation_tokens=held_out))
         assert ids.vocabulary.decode(ids.training) == training
         assert ids.vocabulary.decode(ids.validation) == validation
 
@@ -166,10 +166,10 @@ def test_validation_tokens_follow_the_training_tokens():
 def test_a_vocabulary_of_the_training_tokens_reads_others_as_unknown(tmp_path):
     (tmp_path / "text").write_text("abcab" * 20 + "xyz")
     config = tfrnn.Config().replace(corpus=str(tmp_path / "text"), max_tokens=100)
-    _, text = text_lib.read(config.replace(vocabulary="training"))
+    text = text_lib.read(config.replace(vocabulary="training"))
     assert (len(text.vocabulary), list(text.validation)) == (4, [0, 0, 0])
     assert text.notes == ("3 of 3 validation tokens are not in the vocabulary: read as <unk>",)
-    assert len(text_lib.read(config)[1].vocabulary) == 7
+    assert len(text_lib.read(config).vocabulary) == 7
 
 
 def test_the_speed_in_the_last_lines_is_that_of_the_epochs(trained):
@@ -302,7 +302,7 @@ def test_a_run_that_diverges_keeps_the_last_finite_weights(tmp_path):
 
 
 def test_an_error_in_python_is_a_value_error_with_the_same_message():
-    with pytest.raises(ValueError, match="--units must be a whole number at least 1 and at most 16384; got 0"):
+    with pytest.raises(ValueError, match="`units` must be a whole number at least 1 and at most 16384; got 0"):
         tfrnn.Config().replace(units=0)
     assert issubclass(UserError, ValueError)
 

@@ -103,7 +103,7 @@ def test_a_prefix_is_cleaned_or_an_error(prefixes, tokens):
         try:
             cleaned = text_rules.clean_prefixes(prefixes, rule, tokens)
         except UserError as error:
-            assert "--prefix" in str(error)  # noqa: PT017
+            assert "`prefix`" in str(error)  # noqa: PT017
         else:
             assert all(cleaned)
 
@@ -333,19 +333,19 @@ def test_a_strange_text_makes_a_run_or_is_refused(name, tokens, tmp_path):
         max_tokens=50, prefix=(),
     )  # fmt: skip
     try:
-        config, text = text_lib.read(config)
+        text = text_lib.read(config)
         batches, _ = train.make_batches(config, text)
     except UserError as error:
         assert "text too short" in str(error)  # noqa: PT017
         return
     assert batches.num_batches(0) >= 1
-    settings = {name: config.flat()[name] for name in ("corpus", "tokens", "prefix", "text_rule")}
+    settings = {"corpus": config.data.corpus, "tokens": tokens, "prefix": text.prefixes, "text_rule": text.rule}
     status, out, _ = numpy_trainer.command(tmp_path / "run", text=text, **settings)
     assert status == 0
     assert out.startswith("perplexity ")
     with RunDir(tmp_path / "run") as run_dir:
         assert run_dir.vocabulary(tokens).id_to_token == text.vocabulary.id_to_token
-        assert run_dir.config().run.prefix == config.run.prefix
+        assert run_dir.config().run.prefix == text.prefixes
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_a_vocabulary_of_every_character_and_many_units_is_refused_for_its_memor
 
 @pytest.mark.slow
 def test_a_vocabulary_of_every_character_and_few_units_is_read(every_character):
-    _, text = text_lib.read(Config().replace(corpus=str(every_character), units=4, max_tokens=0))
+    text = text_lib.read(Config().replace(corpus=str(every_character), units=4, max_tokens=0))
     assert len(text.vocabulary) == 1_112_064
     assert text.training[:100].tolist() == list(range(1, 101))
 

@@ -278,7 +278,8 @@ SAMPLING = {
     "--run_dir={}/run --num_samples=100000 --length=10000000": "at most",
     "--run_dir={}/run --wat": "sample has no flag --wat",
 }
-# By name of a spoilt run directory, from which neither sampling nor training is possible.
+# By name of a spoilt run directory, from which neither sampling nor training is possible. `units` is a flag of training
+# only.
 SPOILT = {
     "no_config": "config.json",
     "torn_config": "cannot be read",
@@ -289,13 +290,13 @@ SPOILT = {
     "more_config": "unknown keys [layer_class]",
     "less_config": "lacks [cell]",
     "escape_config": r"unknown keys [ce\x1b[31mll]",
-    "cell_config": "config.json: --cell must be one of",
-    "real_config": "--units must be a whole number",
-    "rate_config": "--learning_rate must be",
-    "true_config": "--units must be a whole number",
-    "huge_config": "--units must be",
+    "cell_config": "config.json: `cell` must be one of|config.json: --cell must be one of",
+    "real_config": "`units` must be a whole number|--units must be a whole number",
+    "rate_config": "`learning_rate` must be|--learning_rate must be",
+    "true_config": "`units` must be a whole number|--units must be a whole number",
+    "huge_config": "`units` must be|--units must be",
     "surrogate_config": "--prefix must be",
-    "nan_config": "--learning_rate must be",
+    "nan_config": "`learning_rate` must be|--learning_rate must be",
     "big_config": "1,073,741,824 bytes, more than",
     "link_config": "symbolic link",
     "pipe_config": "no regular file",

@@ -136,7 +136,7 @@ def test_a_chief_with_an_impossible_host_name_is_named():
 def test_missing_workers_are_named_after_the_timeout():
     addresses = workers.loopback_addresses(3)
     chief, worker = wait_in_threads(addresses, [0, 1], 1.5)
-    assert f"within --worker_timeout=1.5 seconds, but only 2 have started; missing: {addresses[2]}" in chief
+    assert f"within `worker_timeout=1.5` seconds, but only 2 have started; missing: {addresses[2]}" in chief
     assert f"but the chief at {addresses[0]} has not answered" in worker
     assert f"the chief at {addresses[0]} has not answered" in wait_for_all(addresses, 1, 0.3)
 

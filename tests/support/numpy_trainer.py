@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from entry_points import run as run_command
 
+from tfrnn import train as train_command
 from tfrnn.config.config import Config
 from tfrnn.data.run_text import Text
 from tfrnn.data.vocabulary import Vocabulary
@@ -28,7 +29,10 @@ from tfrnn.training.workers import Alone
 CONFIG = Config().replace(
     batch_size=2, num_steps=3, epochs=2, learning_rate=0.5, save_every=0.0, show_every=0, prefix=("ab",)
 )
-TEXT = Text(Vocabulary(["<unk>", "a", "b"]), np.zeros(20, np.int32), np.zeros(9, np.int32), sha256="5a" * 32)
+TEXT = Text(
+    Vocabulary(["<unk>", "a", "b"]), np.zeros(20, np.int32), np.zeros(9, np.int32),
+    sha256="5a" * 32, rule="raw", prefixes=CONFIG.run.prefix,
+)  # fmt: skip
 PICTURE = types.SimpleNamespace(png=b"\x89PNG\r\n\x1a\n")
 
 
@@ -185,5 +189,10 @@ def train(
 
 
 def command(run_dir: Path, **arguments):
-    """As `train`, with errors and warnings shown as a command shows them: exit status, stdout and stderr."""
-    return run_command(lambda argv: train(run_dir, **arguments))
+    """As `train`, with messages as the command `train` shows them: exit status, stdout and stderr."""
+
+    def main(argv):
+        train_command.make_flags().parse(argv)
+        train(run_dir, **arguments)
+
+    return run_command(main)

@@ -186,7 +186,7 @@ def test_rows_that_cannot_be_divided_are_refused_with_the_numbers():
         trainer.fit(tfrnn.sequential_batches(IDS, 10, T), 1)
     with pytest.raises(UserError, match=r"`validation\.batch_size=3` cannot be divided evenly over 4"):
         trainer.fit(batches("random"), 1, tfrnn.sequential_batches(IDS, 3, T))
-    with pytest.raises(UserError, match="cannot be cut into --chains=2 equal slices for each of 4 replicas"):
+    with pytest.raises(UserError, match="cannot be cut into `chains=2` equal slices for each of 4 replicas"):
         trainer_of(strategy_of(4), chains=2).fit(batches("random"), 1)
 
 

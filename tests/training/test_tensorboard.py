@@ -121,7 +121,7 @@ def test_a_full_disk_is_one_warning_and_training_continues(tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_at_the_start(place, tmp_path):
     (tmp_path / place).parent.mkdir(exist_ok=True)
     (tmp_path / place).write_text("a file")
-    with pytest.raises(UserError, match=r"log: expected a folder that can be written, but .*; name another"):
+    with pytest.raises(UserError, match=r"log`: expected a folder that can be written, but .*; name another"):
         begun_log(tmp_path / "log")
 
 

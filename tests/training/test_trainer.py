@@ -340,7 +340,7 @@ def test_tensorflows_own_threads_are_warned_of_once(trained, monkeypatch):
 
 
 def test_a_batch_that_cannot_be_cut_into_equal_chains_is_refused():
-    with pytest.raises(UserError, match="--batch_size=3 cannot be cut into --chains=2"):
+    with pytest.raises(UserError, match="`batch_size=3` cannot be cut into `chains=2`"):
         trainer_of(chains=2).fit(batches_of(), 1)
 
 

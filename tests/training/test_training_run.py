@@ -1,6 +1,7 @@
 """What a training run does around its trainer: resume, stop, save, warn and report; with the trainer of numpy."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import math
@@ -14,7 +15,6 @@ import pytest
 from entry_points import metrics, without_timings
 from numpy_trainer import PICTURE, TEXT, NumpyTrainer, command, train
 
-from tfrnn.data.run_text import Text
 from tfrnn.runs.run_dir import RunDir
 
 
@@ -295,7 +295,7 @@ def test_settings_that_may_change_on_resume_may(copy):
 
 
 def test_another_text_with_the_same_vocabulary_is_refused(copy):
-    other = Text(TEXT.vocabulary, TEXT.training, TEXT.validation, sha256="5b" * 32)
+    other = dataclasses.replace(TEXT, sha256="5b" * 32)
     status, out, err = command(copy, text=other, epochs=3)
     assert (status, out) == (2, "")
     assert "the text of --corpus=sample has changed since the run began; bring the old one back" in err

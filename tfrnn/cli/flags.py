@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from tfrnn.cli import help_page
+from tfrnn.cli import help_page, messages
 from tfrnn.cli.invocation import command_line
 from tfrnn.config import settings
 from tfrnn.errors import UserError, did_you_mean
@@ -85,12 +85,15 @@ class Flags:
     def parse(self, argv: Sequence[str]) -> dict[str, Any]:
         """Returns the values of the flags that were given, by name. Shows the help and exits if --help is among them.
 
+        From now on messages show settings as flags of this command.
+
         Args:
           argv: the program and its arguments, as `sys.argv`.
 
         Raises:
           UserError: a flag is unknown, a value is wrong, or an argument is not a flag.
         """
+        messages.show_settings_as(set(self.values))
         see_help = f"`{command_line(self._command)} --help` lists the flags"
         try:
             arguments = self.values(argv)[1:]
@@ -151,4 +154,4 @@ def check_output_file(flag: str, path: str) -> None:
     except OSError:  # the name is too long
         writable = False
     if not writable or not path or "\0" in path:
-        raise UserError(f"--{flag}={path}: expected a file that can be written, in a folder that exists")
+        raise UserError(f"`{flag}={path}`: expected a file that can be written, in a folder that exists")

@@ -1,13 +1,24 @@
-"""Messages for the user, on stderr; stdout is for results."""
+"""Messages for the user, on stderr, in which settings are shown as flags; stdout is for results."""
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
+
+# `name` or `name=value`, between spaces or punctuation, so that a backquote within a value does not end it.
+_SETTING = re.compile(r"(?<![^\s(])`((\w+)(?:=.*?)?)`(?=[,;:.?)]*(?:\s|$))")
+_flags: Container[str] = ()
+
+
+def show_settings_as(flags: Container[str]) -> None:
+    """Shows settings in all later messages as flags if they are among `flags`, the names of the command's flags."""
+    global _flags
+    _flags = flags
 
 
 def note(text: str) -> None:
-    """Prints a message to stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints a message to stderr; a setting in backquotes, such as `units=8`, is shown as the flag --units=8."""
+    _print(_SETTING.sub(lambda setting: f"--{setting[1]}" if setting[2] in _flags else setting[0], text))
 
 
 def show_next_steps(steps: Mapping[str, str]) -> None:
@@ -18,7 +29,7 @@ def show_next_steps(steps: Mapping[str, str]) -> None:
     """
     sys.stdout.flush()
     for purpose, line in steps.items():
-        note(f"to {purpose}: {line}")
+        _print(f"to {purpose}: {line}")
 
 
 def show_error(error: Any) -> None:
@@ -31,3 +42,7 @@ def one_line(message: Any) -> str:
     text = " ".join(str(message).splitlines())
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return text if len(text) <= 1000 else f"{text[:350]} ... {text[-600:]}"
+
+
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfrnn.cli.messages import note, one_line, show_error
+from tfrnn.cli.messages import note, one_line, show_error, show_settings_as
 from tfrnn.errors import RunWarning, UserError
 
 
@@ -36,6 +36,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     with contextlib.redirect_stderr(_BestEffortStream(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
         warnings.simplefilter("always", RunWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
+        show_settings_as(())  # until the flags of the command are known
         try:
             main(sys.argv)
             sys.stdout.flush()

@@ -68,7 +68,7 @@ class Config:
         """
         if preset not in PRESETS:
             raise UserError(
-                f"--preset must be one of {', '.join(PRESETS)}; got {preset!r}{did_you_mean(preset, PRESETS)}"
+                f"`preset` must be one of {', '.join(PRESETS)}; got {preset!r}{did_you_mean(preset, PRESETS)}"
             )
         return cls().replace(**{**PRESETS[preset], **settings})
 

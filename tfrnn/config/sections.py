@@ -88,7 +88,7 @@ class Model(Section):
         super().__post_init__()
         if self.tie_weights and self.embedding_dim != self.units:
             raise UserError(
-                f"--tie_weights needs --embedding_dim equal to --units, since both use the same matrix; got "
+                f"`tie_weights` needs `embedding_dim` equal to `units`, since both use the same matrix; got "
                 f"{self.embedding_dim} and {self.units}"
             )
 
@@ -152,11 +152,11 @@ class Training(Section):
         super().__post_init__()
         if self.schedule == "plateau" and self.warmup_steps:
             raise UserError(
-                f"--schedule=plateau has no warm-up, since it sets the learning rate itself; got --warmup_steps="
-                f"{self.warmup_steps}; choose another schedule or leave --warmup_steps out"
+                "`schedule=plateau` has no warm-up, since it sets the learning rate itself; got "
+                f"`warmup_steps={self.warmup_steps}`; choose another schedule or leave `warmup_steps` out"
             )
         if self.schedule == "exponential" and not self.decay_to:
-            raise UserError("--schedule=exponential never reaches zero; got --decay_to=0.0; give a number above 0")
+            raise UserError("`schedule=exponential` never reaches zero; got `decay_to=0.0`; give a number above 0")
 
     @property
     def jit(self) -> bool | None:
@@ -213,8 +213,8 @@ class Run(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cpu_devices > 1 and self.strategy != "mirrored":
-            raise UserError(f"--cpu_devices is for --strategy=mirrored; got {self.strategy}; leave one out")
+            raise UserError(f"`cpu_devices` is for `strategy=mirrored`; got {self.strategy}; leave one out")
         if self.strategy != "one_device" and self.device.startswith("gpu"):
             raise UserError(
-                f"--strategy={self.strategy} uses all devices of a kind; got --device={self.device}; give auto or cpu"
+                f"`strategy={self.strategy}` uses all devices of a kind; got `device={self.device}`; give auto or cpu"
             )

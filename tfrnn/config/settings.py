@@ -87,7 +87,7 @@ def _validated(field: dataclasses.Field, kind: Any, value: Any) -> Any:
     )
     if not valid:
         hint = did_you_mean(value, bounds.get("choices", ())) if type(value) is str else ""
-        raise UserError(f"--{field.name} must be {_expected(field, kind)}; got {value!r}{hint}")
+        raise UserError(f"`{field.name}` must be {_expected(field, kind)}; got {value!r}{hint}")
     return value
 
 

@@ -16,7 +16,7 @@ class Trained(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.run_dir:
-            raise UserError("--run_dir must name the folder of a trained run, which train prints first; got none")
+            raise UserError("`run_dir` must name the folder of a trained run, which train prints first; got none")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ def read_time_machine() -> list[str]:
 def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
     """Returns the tokens of each line: its words, or its characters if token is `char`."""
     if token not in NOUNS:
-        raise UserError(f"token must be one of {', '.join(NOUNS)}; got {token!r}")
+        raise UserError(f"`token` must be one of {', '.join(NOUNS)}; got {token!r}")
     return [text_rules.split(line, token) for line in lines]
 
 

@@ -71,10 +71,10 @@ def train_epoch_ch8(
         result = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
         state, sums = result.state, result.sums
         if not result.is_finite:
-            raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller lr")
+            raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller `lr`")
     tokens = float(sums.tokens)
     if not tokens:
-        raise UserError("expected train_iter to yield batches X and Y in each epoch; got none")
+        raise UserError("expected `train_iter` to yield batches X and Y in each epoch; got none")
     return math.exp(float(sums.loss) / tokens), tokens / (time.perf_counter() - start)
 
 

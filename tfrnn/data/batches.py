@@ -48,7 +48,7 @@ class Batches(abc.ABC):
 
     def __init__(self, batch_size: int, num_steps: int, seed: int):
         if batch_size < 1 or num_steps < 1:
-            raise UserError(f"--batch_size and --num_steps must be at least 1; got {batch_size} and {num_steps}")
+            raise UserError(f"`batch_size` and `num_steps` must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
         self._seed = seed
         self.failure: UserError | None = None
@@ -140,7 +140,7 @@ class _Windows(Batches):
             kind, unit = ("series", "values") if is_series else ("text", "tokens")
             raise UserError(
                 f"{kind} too short: {received} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
-                f"{needed}; take a longer {kind} or smaller --batch_size or --num_steps"
+                f"{needed}; take a longer {kind} or smaller `batch_size` or `num_steps`"
             )
 
     def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
@@ -237,7 +237,7 @@ class _LabelledBatches(Batches):
         num_rows, num_steps = self._inputs.shape[:2]
         super().__init__(batch_size, num_steps, seed)
         if num_rows < batch_size:
-            raise UserError(f"expected at least --batch_size={batch_size} sequences; got {num_rows}")
+            raise UserError(f"expected at least `batch_size={batch_size}` sequences; got {num_rows}")
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._inputs.shape[0] // self.batch_size, tf.int64)

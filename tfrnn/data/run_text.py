@@ -31,6 +31,8 @@ class Text:
       training: the ids that are trained on, integers [N].
       validation: the held-out ids after them, integers [N].
       sha256: the SHA-256 of the whole cleaned text in UTF-8, in hex.
+      rule: the text rule that cleaned it: the setting `text_rule`, or that of the corpus if it is `auto`.
+      prefixes: what to continue, cleaned: the setting `prefix`, or what suits the text if it is empty.
       notes: sentences for the user about how the text was read.
     """
 
@@ -38,6 +40,8 @@ class Text:
     training: np.ndarray | StoredIds
     validation: np.ndarray | StoredIds
     sha256: str
+    rule: str
+    prefixes: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
@@ -122,19 +126,15 @@ def split_bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tu
     end = max_tokens or num_tokens - validation_tokens
     if end <= 0:
         raise UserError(
-            f"--validation_tokens={validation_tokens} leaves nothing to train on of the text's {num_tokens} tokens; "
+            f"`validation_tokens={validation_tokens}` leaves nothing to train on of the text's {num_tokens} tokens; "
             "take a longer text, or hold out fewer"
         )
     return min(end, num_tokens), min(end + validation_tokens, num_tokens)
 
 
-def read(config: Config) -> tuple[Config, Text]:
-    """Reads the text of a run.
+def read(config: Config) -> Text:
+    """Reads the text of a run with these settings.
 
-    Args:
-      config: the settings of the run.
-    Returns:
-      The config with its text rule and prefixes filled in, which depend on the text; and the text.
     Raises:
       MissingFileError: the corpus does not exist or cannot be downloaded.
       UserError: the text cannot be read, or is too short for the settings.
@@ -145,24 +145,30 @@ def read(config: Config) -> tuple[Config, Text]:
     end, held_out_end = split_bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
-            "--early_stopping and --schedule=plateau need a held-out text of at least two tokens; got "
-            f"{held_out_end - end}; give --validation_tokens, or less --max_tokens"
+            "`early_stopping` and `schedule=plateau` need a held-out text of at least two tokens; got "
+            f"{held_out_end - end}; give `validation_tokens`, or less `max_tokens`"
         )
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
-    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
-    prefixes = text_rules.clean_prefixes(given, corpus.rule, data.tokens)
-    if not config.run.prefix and data.max_vocabulary:
-        prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
-    for prefix in prefixes:
-        vocabulary.encode_prefix(prefix)  # reports an unknown character before training begins
+    prefixes = _prefixes(config, corpus, vocabulary)
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]
     notes = []
     for part, part_ids in (("training", training), ("validation", validation)):
         if unknown := _count_unknown(part_ids, len(vocabulary)):
             notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
-    text = Text(vocabulary, training, validation, survey.sha256, tuple(notes))
-    return config.replace(text_rule=corpus.rule, prefix=prefixes), text
+    return Text(vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, tuple(notes))
+
+
+def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """Returns the prefixes to continue. Raises UserError if one has unknown tokens, before training begins."""
+    data, survey = config.data, corpus.survey
+    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
+    prefixes = text_rules.clean_prefixes(given, corpus.rule, data.tokens)
+    if not config.run.prefix and data.max_vocabulary:
+        prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
+    for prefix in prefixes:
+        vocabulary.encode_prefix(prefix)
+    return prefixes
 
 
 def _known_part(prefix: str, vocabulary: Vocabulary) -> str:

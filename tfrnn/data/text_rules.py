@@ -75,8 +75,8 @@ def _cut_between_words(pieces: Iterable[str]) -> Iterator[str]:
             # A longer word exceeds one part, so that its beginning is in `held`.
             if held and len(text.split(maxsplit=1)[0]) > MAX_WORD_LENGTH:
                 raise UserError(
-                    f"--tokens=word: expected words of at most {MAX_WORD_LENGTH:,} characters, got a longer one that "
-                    f"begins with {text[:20]!r}; use --tokens=char"
+                    f"`tokens=word`: expected words of at most {MAX_WORD_LENGTH:,} characters, got a longer one that "
+                    f"begins with {text[:20]!r}; use `tokens=char`"
                 )
             held = "" if text[-1].isspace() else text.rsplit(maxsplit=1)[-1]
             yield text[: len(text) - len(held)]
@@ -123,7 +123,7 @@ def clean_prefixes(prefixes: Iterable[str], rule: str, tokens: str = "char") -> 
     for prefix, left in zip(prefixes, cleaned, strict=True):
         if not left:
             raise UserError(
-                f"--prefix {prefix!r}: expected a text to continue, but the text rule {rule!r} leaves nothing of it; "
+                f"`prefix` {prefix!r}: expected a text to continue, but the text rule {rule!r} leaves nothing of it; "
                 "give one with letters"
             )
     return cleaned

@@ -94,7 +94,7 @@ class Vocabulary:
           UserError: the text has unknown tokens and `unknown` is `error`; the message names them.
         """
         if unknown not in UNKNOWN_POLICIES:
-            raise UserError(f"unknown must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
+            raise UserError(f"`unknown` must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
         if self.tokens == "char":
             ids = self.ids(text).astype(np.int32)
             known = ids > 0
@@ -108,7 +108,7 @@ class Vocabulary:
             expected = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
                 f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
-                f"vocabulary ({expected}); leave them out, or give unknown='skip' (--unknown=skip)"
+                f"vocabulary ({expected}); leave them out, or give `unknown=skip`"
             )
         return ids[known] if unknown == "skip" else ids
 
@@ -132,7 +132,7 @@ class Vocabulary:
         ids = self.encode(prefix, unknown)
         if not len(ids):
             raise UserError(
-                f"--prefix {prefix!r}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one"
+                f"`prefix` {prefix!r}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one"
             )
         return ids
 

@@ -65,7 +65,7 @@ def compare_with_model(model: Any, step: Step) -> str:
     differences = np.abs(np.stack(logits) - expected)
     if not np.all(differences <= bound):  # also if one is NaN
         raise UserError(
-            "--format: expected the exported step to return the model's logits up to rounding, but they differ by "
+            "`format`: expected the exported step to return the model's logits up to rounding, but they differ by "
             f"{differences.max():.1g}, so nothing is exported; try another format"
         )
     return f"over {COMPARED_STEPS} steps its logits differ from the model's by at most {differences.max():.1g}"

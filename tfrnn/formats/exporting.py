@@ -81,7 +81,7 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, format_name: str,
     except (OSError, tf.errors.OpError) as error:
         reason = error.message if isinstance(error, tf.errors.OpError) else error.strerror or error
         raise UserError(
-            f"--output_dir={folder}: expected a folder that can be written, but {reason}; name another"
+            f"`output_dir={folder}`: expected a folder that can be written, but {reason}; name another"
         ) from None
     return comparison
 
@@ -90,7 +90,7 @@ def _check_folder(folder: Path) -> None:
     """Raises UserError if an export to this folder would replace anything but an earlier export."""
     if not folder.is_symlink() and not folder.exists():
         return
-    error = f"--output_dir={folder}: expected a new or empty folder, or an earlier export, but "
+    error = f"`output_dir={folder}`: expected a new or empty folder, or an earlier export, but "
     if folder.is_symlink() or not folder.is_dir():
         raise UserError(f"{error}it is a file or a link; name another")
     try:

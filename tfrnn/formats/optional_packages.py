@@ -12,5 +12,5 @@ def import_optional(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         raise UserError(
-            f"--format: this format needs the package {package}, which is not installed; run `pip install {package}`"
+            f"`format`: this format needs the package {package}, which is not installed; run `pip install {package}`"
         ) from None

@@ -34,7 +34,7 @@ def check(model: Any, folder: Path) -> str:
     for name, weight in model.named_weights.items():
         if not np.array_equal(weights[name], weight.numpy()):
             raise UserError(
-                f"--format: expected {name} as it was written, but it was read back changed; nothing is exported"
+                f"`format`: expected {name} as it was written, but it was read back changed; nothing is exported"
             )
     return f"its {len(weights)} weights are those of the model"
 

@@ -34,11 +34,11 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
       UserError: the folder is not a run of tfrnn, or all of its checkpoints are damaged.
     """
     if checkpoint not in ("best", "last"):
-        raise UserError(f"--checkpoint must be one of best, last; got {checkpoint!r}")
+        raise UserError(f"`checkpoint` must be one of best, last; got {checkpoint!r}")
     run = RunDir(run_dir)
     if not run.exists:
         raise MissingFileError(
-            f"--run_dir {run_dir}: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
+            f"`run_dir={run_dir}`: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
             "another, or train first"
         )
     config = run.config()

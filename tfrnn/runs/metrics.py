@@ -114,7 +114,7 @@ def describe_overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
     return (
         f"the model has memorised its training text (perplexity {rows[-1]['perplexity']:.2f}), while its perplexity on "
         f"the held-out text rose from {best:.1f} (epoch {best_epoch}) to {last:.1f}. If other text matters, train on "
-        "more text (--max_tokens) or with --dropout or --early_stopping"
+        "more text (`max_tokens`) or with `dropout` or `early_stopping`"
     )
 
 

@@ -104,7 +104,7 @@ class RunDir:
         if len(tokens) > _MAX_BYTES[VOCABULARY]:
             raise self._error(
                 f"a vocabulary of at most {_MAX_BYTES[VOCABULARY]:,} bytes, got {len(tokens):,} in "
-                f"{len(vocabulary):,} tokens; take a shorter text, or --tokens=char"
+                f"{len(vocabulary):,} tokens; take a shorter text, or `tokens=char`"
             )
         durable.write(self.path / VOCABULARY, tokens)
         self._settings = _digest_settings(config, vocabulary)
@@ -164,8 +164,8 @@ class RunDir:
         for name, value in config.flat().items():
             if previous[name] != value and name in _fixed_settings():
                 raise UserError(
-                    f"--run_dir {self.path}: the run was begun with --{name}={previous[name]}, now it is {value}; "
-                    f"give --{name}={previous[name]} to resume it, or another --run_dir for a new run"
+                    f"`run_dir={self.path}`: the run was begun with `{name}={previous[name]}`, now it is {value}; "
+                    f"give `{name}={previous[name]}` to resume it, or another `run_dir` for a new run"
                 )
         if self.vocabulary(config.data.tokens).id_to_token != vocabulary.id_to_token:
             raise self.changed_corpus_error(config)
@@ -173,8 +173,8 @@ class RunDir:
     def changed_corpus_error(self, config: Config) -> UserError:
         """Returns the error to raise if the text is not the one that the run was begun with."""
         return UserError(
-            f"--run_dir {self.path}: the text of --corpus={config.data.corpus} has changed since the run began; bring "
-            "the old one back, or give another --run_dir for a new run"
+            f"`run_dir={self.path}`: the text of `corpus={config.data.corpus}` has changed since the run began; bring "
+            "the old one back, or give another `run_dir` for a new run"
         )
 
     def save(self, position: tuple[int, int], arrays: Arrays) -> None:
@@ -229,7 +229,7 @@ class RunDir:
         if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
-                "give another --run_dir for a new run"
+                "give another `run_dir` for a new run"
             )
         return arrays
 
@@ -255,7 +255,7 @@ class RunDir:
 
         weights = self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary)))
         if weights is None:
-            raise MissingFileError(f"--run_dir {self.path}: the run has no checkpoint yet; resume its training first")
+            raise MissingFileError(f"`run_dir={self.path}`: the run has no checkpoint yet; resume its training first")
         return weights
 
     def check_text(self, sha256: bytes, config: Config, vocabulary: Vocabulary) -> None:
@@ -270,8 +270,8 @@ class RunDir:
 
         if self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary))) != sha256:
             raise self._error(
-                f"the text of --corpus={config.data.corpus} as it was trained on, but that has changed since; bring it "
-                "back, or read another by --text_file, without --memorised"
+                f"the text of `corpus={config.data.corpus}` as it was trained on, but that has changed since; bring it "
+                "back, or read another by `text_file`, without `memorised`"
             )
 
     @staticmethod
@@ -302,7 +302,7 @@ class RunDir:
             raise self._error(expected) from None
         if not self._lock.locked:
             warnings.warn(
-                f"--run_dir {self.path}: the folder cannot be locked; make sure that no other process trains in it",
+                f"`run_dir={self.path}`: the folder cannot be locked; make sure that no other process trains in it",
                 RunWarning,
                 stacklevel=2,
             )
@@ -312,13 +312,13 @@ class RunDir:
         try:
             return durable.read(path, _MAX_BYTES[name]).decode()
         except FileNotFoundError:
-            raise MissingFileError(f"--run_dir {self.path}: expected a run of tfrnn, but it has no {name}") from None
+            raise MissingFileError(f"`run_dir={self.path}`: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(f"{path}: expected JSON, but it cannot be read ({reason})") from None
 
     def _error(self, expected: str) -> UserError:
-        return UserError(f"--run_dir {self.path}: expected {expected}")
+        return UserError(f"`run_dir={self.path}`: expected {expected}")
 
 
 @functools.cache

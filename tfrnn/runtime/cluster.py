@@ -55,8 +55,8 @@ class Cluster(NamedTuple):
                 reason = f"the chief at {self.addresses[0]} has not answered"
         if missing:
             raise UserError(
-                f"{self.name}: expected all {len(self.addresses)} workers of {TF_CONFIG} within --worker_timeout="
-                f"{seconds:g} seconds, but {reason}; start all of them, each with the same addresses"
+                f"{self.name}: expected all {len(self.addresses)} workers of {TF_CONFIG} within "
+                f"`worker_timeout={seconds:g}` seconds, but {reason}; start all of them, each with the same addresses"
             )
 
     def _listen(self) -> socket.socket:
@@ -159,7 +159,7 @@ def from_tf_config() -> Cluster:
     text = os.environ.get(TF_CONFIG, "")
     if not text:
         raise UserError(
-            f"--strategy=multi_worker: expected the cluster in the environment variable {TF_CONFIG}, which is not set; "
+            f"`strategy=multi_worker`: expected the cluster in the environment variable {TF_CONFIG}, which is not set; "
             f"set it for each worker, e.g. {TF_CONFIG}='{EXAMPLE}'"
         )
     try:
@@ -184,7 +184,7 @@ def from_tf_config() -> Cluster:
 
 
 def _error(expected: str, received: str) -> UserError:
-    return UserError(f"{TF_CONFIG}: expected {expected}; got {received}; correct it, or leave --strategy out")
+    return UserError(f"{TF_CONFIG}: expected {expected}; got {received}; correct it, or leave `strategy` out")
 
 
 def _is_address(value: Any) -> bool:

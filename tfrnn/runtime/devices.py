@@ -21,7 +21,7 @@ def device_name(device: str = "auto") -> str:
         return "/CPU:0"
     number = 0 if device == "auto" else int(device.removeprefix("gpu:"))
     if number >= len(gpus):
-        raise UserError(f"--device={device}: TensorFlow sees {len(gpus)} GPUs here; use --device=auto or cpu")
+        raise UserError(f"`device={device}`: TensorFlow sees {len(gpus)} GPUs here; use `device=auto` or cpu")
     return f"/GPU:{number}"
 
 
@@ -67,6 +67,6 @@ def multi_worker(device: str = "auto"):
         return tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.UnknownError as error:  # its server cannot start
         raise UserError(
-            f"--strategy=multi_worker: expected a free address of this machine for this worker in TF_CONFIG, but "
+            f"`strategy=multi_worker`: expected a free address of this machine for this worker in TF_CONFIG, but "
             f"{error.message}; end the program that uses it, or choose another port"
         ) from None

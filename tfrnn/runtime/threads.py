@@ -83,5 +83,5 @@ def check_chains(chains: int, batch_size: int, replicas: int = 1) -> None:
     if chains and batch_size % (replicas * chains):
         each = f" for each of {replicas} replicas" if replicas > 1 else ""
         raise UserError(
-            f"--batch_size={batch_size} cannot be cut into --chains={chains} equal slices{each}; give a divisor"
+            f"`batch_size={batch_size}` cannot be cut into `chains={chains}` equal slices{each}; give a divisor"
         )

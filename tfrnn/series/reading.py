@@ -55,7 +55,7 @@ def _column_index(names: list[str], column: str, path: str | os.PathLike) -> int
         return 0
     if names.count(column) != 1:
         shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-        raise UserError(f"{path}: expected --column to name one of {shown}; got {column!r}")
+        raise UserError(f"{path}: expected `column` to name one of {shown}; got {column!r}")
     return names.index(column)
 
 

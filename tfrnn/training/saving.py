@@ -53,7 +53,7 @@ class SaveRun(Timed):
                 self._save()
             except OSError as error:
                 raise UserError(
-                    f"--run_dir {self._run.path}: the end of training cannot be saved ({error.strerror}); what was "
+                    f"`run_dir={self._run.path}`: the end of training cannot be saved ({error.strerror}); what was "
                     "saved before is unchanged. When the folder can be written again, the same command resumes the run"
                 ) from None
         self._save_plot()
@@ -66,8 +66,8 @@ class SaveRun(Timed):
             except OSError as error:
                 if not self._warned:
                     warnings.warn(
-                        f"--run_dir {self._run.path}: cannot be written now ({error.strerror}); what was saved before "
-                        "is unchanged, training continues, and the next save tries again",
+                        f"`run_dir={self._run.path}`: cannot be written now ({error.strerror}); what was saved "
+                        "before is unchanged, training continues, and the next save tries again",
                         RunWarning,
                         stacklevel=2,
                     )

@@ -71,7 +71,7 @@ class TensorBoardLog(keras.callbacks.TensorBoard):
         except (OSError, ValueError, tf.errors.OpError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"--log_dir={self.log_dir}: expected a folder that can be written, but {reason}; name another"
+                f"`log_dir={self.log_dir}`: expected a folder that can be written, but {reason}; name another"
             ) from None
 
     @contextlib.contextmanager
@@ -81,7 +81,7 @@ class TensorBoardLog(keras.callbacks.TensorBoard):
         except tf.errors.OpError as error:
             if not self._warned:
                 warnings.warn(
-                    f"--log_dir={self.log_dir}: cannot be written now ({error.message}); training continues without it",
+                    f"`log_dir={self.log_dir}`: cannot be written now ({error.message}); training continues without it",
                     RunWarning,
                     stacklevel=2,
                 )

@@ -208,8 +208,8 @@ class TrainingRun(FollowerRun):
         rows = [row for row in run.metrics.rows() if row["epoch"] <= trainer.epoch]
         if not rows or rows[-1]["epoch"] != trainer.epoch:
             raise UserError(
-                f"--run_dir {run.path}: expected the row of epoch {trainer.epoch} in metrics.jsonl, but it is damaged "
-                "or missing; bring the file back, or continue with a larger --epochs"
+                f"`run_dir={run.path}`: expected the row of epoch {trainer.epoch} in metrics.jsonl, but it is damaged "
+                "or missing; bring the file back, or continue with a larger `epochs`"
             )
         perplexity = rows[-1]["perplexity"]
         rounded = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
@@ -238,7 +238,7 @@ class TrainingRun(FollowerRun):
         run, trainer = self._run, self._trainer
         setting = "early_stopping" if trainer.epoch < self._config.training.epochs else "epochs"
         messages.note(f"run directory: {run.path}")
-        messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger --{setting}")
+        messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger `{setting}`")
         if run.plot_is_outdated:  # it was killed between the last checkpoint and the picture
             self._save_plot()
 
@@ -297,8 +297,8 @@ class TrainingRun(FollowerRun):
                 for chains, jit, replicas in executions
             )
             warnings.warn(
-                f"a step was computed with {before} before and is with {now} now, because of --chains, --jit_compile, "
-                "--strategy or the number of workers or cores; the results will differ from those without the change",
+                f"a step was computed with {before} before and is with {now} now, because of `chains`, `jit_compile`, "
+                "`strategy` or the number of workers or cores; the results will differ from those without the change",
                 RunWarning,
                 stacklevel=2,
             )
@@ -308,7 +308,7 @@ class TrainingRun(FollowerRun):
         schedule = self._config.training.schedule
         if before != now and schedule in DECAYING_SCHEDULES:
             warnings.warn(
-                f"--schedule={schedule} is that of {now} epochs from now on, and was that of {before}: the learning "
+                f"`schedule={schedule}` is that of {now} epochs from now on, and was that of {before}: the learning "
                 "rate jumps here",
                 RunWarning,
                 stacklevel=2,

@@ -117,7 +117,7 @@ def test_a_full_disk_leaves_no_new_file(tmp_path, monkeypatch):
 
     source = InMemory("story", STORY)
     message = (
-        f"--cache_dir={tmp_path}: expected a folder that can be written, but No space left on device; name another"
+        f"`cache_dir={tmp_path}`: expected a folder that can be written, but No space left on device; name another"
     )
     with monkeypatch.context() as patch:
         patch.setattr(durable, "flush", fail)
@@ -144,7 +144,8 @@ def test_a_write_that_the_system_refuses_leaves_no_file(tmp_path):
         "except ValueError as error:\n    print(error)"
     )
     out = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True).stdout
-    assert out == f"--cache_dir={tmp_path}: expected a folder that can be written, but File too large; name another\n"
+    folder = f"`cache_dir={tmp_path}`"
+    assert out == f"{folder}: expected a folder that can be written, but File too large; name another\n"
     assert names_in(tmp_path) == []
 
 
@@ -163,7 +164,7 @@ def test_a_fault_of_the_text_is_not_reported_as_one_of_the_cache(tmp_path):
 def test_a_cache_folder_that_is_a_file_is_refused_before_the_text_is_read(below, tmp_path):
     (tmp_path / "file").write_text("mine")
     folder = tmp_path / "file" / below
-    with pytest.raises(UserError, match=f"--cache_dir={folder}: expected a folder.*; name another"):
+    with pytest.raises(UserError, match=f"`cache_dir={folder}`: expected a folder.*; name another"):
         fill(folder, UnreadableSource())
     assert (tmp_path / "file").read_text() == "mine"
 

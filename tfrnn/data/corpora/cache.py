@@ -128,7 +128,7 @@ class Cache:
                     temporary.unlink()
             if isinstance(error, OSError) and not isinstance(error, UserError):
                 reason = f"expected a folder that can be written, but {error.strerror}"
-                raise UserError(f"--cache_dir={self.folder}: {reason}; name another") from None
+                raise UserError(f"`cache_dir={self.folder}`: {reason}; name another") from None
             raise
 
 

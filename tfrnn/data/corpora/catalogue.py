@@ -43,7 +43,7 @@ def text_rule_of(name_or_path: str, text_rule: str = "auto") -> str:
     if text_rule == "auto":
         return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
     if text_rule not in text_rules.TEXT_RULES:
-        raise UserError(f"--text_rule must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {text_rule!r}")
+        raise UserError(f"`text_rule` must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {text_rule!r}")
     return text_rule
 
 
@@ -93,7 +93,7 @@ def open_corpus(name_or_path: str) -> Source:
     except FileNotFoundError:
         names = ", ".join(CORPORA)
         raise MissingFileError(
-            f"--corpus must be one of {names} or the path of a text; there is no file {name_or_path!r}"
+            f"`corpus` must be one of {names} or the path of a text; there is no file {name_or_path!r}"
             f"{did_you_mean(name_or_path, CORPORA)}"
         ) from None
     next(files.pieces(), None)  # reports a fault at the beginning now, not after a long pass over the whole text

@@ -93,7 +93,7 @@ def _read_with_tfds(name: str, dataset_builder: Any, file: RecordedFile, answer_
             current = f" (now {data_dir}, without that file)" if data_dir else ""
             raise MissingFileError(
                 f"corpus {name} could not be downloaded from {file.url} ({_reason(error)}); save that file as "
-                f"{file.file_name} in a folder and set {DATA_DIR} to it{current}, or use the embedded --corpus=sample"
+                f"{file.file_name} in a folder and set {DATA_DIR} to it{current}, or use the embedded `corpus=sample`"
             ) from None
     try:
         parts = [tfds.as_numpy(dataset_builder.as_dataset(split=split)) for split in dataset_builder.info.splits]
