@@ -10,6 +10,7 @@ from typing import Any
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
 from tfrnn.config.config import Config
+from tfrnn.config.sections import Data
 from tfrnn.config.settings import TEXTS, Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import text_rules
@@ -92,17 +93,17 @@ def check_flags(given: dict[str, Any]) -> None:
         ("interactive", "reads prefixes from standard input and continues a single text", ["prefix", "num_samples"]),
     ):
         if given.get(flag) and (conflicting := [name for name in excluded if name in given]):
-            raise UserError(f"--{flag} {reason}; got --{conflicting[0]} too; leave one of them out")
+            raise UserError(f"`{flag}` {reason}; got `{conflicting[0]}` too; leave one of them out")
     if given.get("temperature") == 0:
         conflicting = [name for name in ("top_k", "top_p", "min_p") if name in given]
         if given.get("num_samples", 1) > 1:
             conflicting.append("num_samples")
         if conflicting:
             raise UserError(
-                f"--temperature=0 always takes the likeliest token; got --{conflicting[0]} too; leave one of them out"
+                f"`temperature=0` always takes the likeliest token; got `{conflicting[0]}` too; leave one of them out"
             )
     if "repetition_window" in given and "repetition_penalty" not in given:
-        raise UserError("--repetition_window is for --repetition_penalty; give that too, or leave it out")
+        raise UserError("`repetition_window` is for `repetition_penalty`; give that too, or leave it out")
 
 
 def check_sizes(settings: SampleSettings) -> None:
@@ -110,14 +111,14 @@ def check_sizes(settings: SampleSettings) -> None:
     per_prefix = max(settings.num_samples, settings.beam_width)
     if 0 < settings.beam_width < settings.num_samples:
         raise UserError(
-            f"--num_samples must be at most --beam_width={settings.beam_width}, which finds no more texts; got "
+            f"`num_samples` must be at most `beam_width={settings.beam_width}`, which finds no more texts; got "
             f"{settings.num_samples}"
         )
     if max(1, len(settings.prefix)) * per_prefix * settings.length > MAX_TOTAL_TOKENS:
         raise UserError(
-            f"--num_samples or --beam_width times --length must be at most {MAX_TOTAL_TOKENS:,} tokens for all "
+            f"`num_samples` or `beam_width` times `length` must be at most {MAX_TOTAL_TOKENS:,} tokens for all "
             f"prefixes; got {per_prefix} times {settings.length}; take less, or run the command more than once with "
-            "another --seed each time"
+            "another `seed` each time"
         )
 
 
@@ -126,25 +127,22 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     check_sizes(settings)
     host.import_tensorflow_quietly()
     threads.set_threads()
+    from tfrnn.inference.generation import TextGenerator
     from tfrnn.inference.samplers import Sampler
     from tfrnn.runs.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     check_memory(settings, config, vocabulary)
-    sampler = Sampler(**vars(sampling))
+    generator = TextGenerator(model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown)
     if settings.interactive:
-        converse(model, vocabulary, config, settings, sampler)
+        converse(generator, config.data, settings.length)
         return
     prefixes = text_rules.clean_prefixes(settings.prefix, config.data.text_rule, config.data.tokens)
     prefixes = prefixes or config.run.prefix
     for prefix in prefixes:
         vocabulary.encode_prefix(prefix, settings.unknown)  # all are checked before the first is continued
-    if settings.beam_width:
-        _print_beams(model, vocabulary, prefixes, settings)
-    elif settings.stream:
-        _print_streams(model, vocabulary, prefixes, settings, sampler)
-    else:
-        _print_samples(model, vocabulary, prefixes, settings, sampler)
+    print_texts = _print_beams if settings.beam_width else _print_streams if settings.stream else _print_samples
+    print_texts(generator, prefixes, settings)
 
 
 def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabulary) -> None:
@@ -155,36 +153,24 @@ def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabular
     host.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
 
 
-def _print_samples(
-    model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings, sampler: Any
-) -> None:
-    from tfrnn.inference.generation import generate_many
-
-    samples = generate_many(
-        model, vocabulary, prefixes, settings.length, settings.num_samples, sampler, settings.seed, settings.unknown
-    )
-    for text in (text for of_prefix in samples for text in of_prefix):
-        print(text)
+def _print_samples(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
+    for samples in generator.generate(prefixes, settings.length, settings.num_samples):
+        print(*samples, sep="\n")
 
 
-def _print_streams(
-    model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings, sampler: Any
-) -> None:
-    from tfrnn.inference.generation import stream_on
-    from tfrnn.inference.reading import read_prefixes
-
-    reading = read_prefixes(model, vocabulary, prefixes, None, settings.unknown).repeat(settings.num_samples)
+def _print_streams(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
+    reading = generator.read(prefixes).repeat(settings.num_samples)
     for row, prefix in enumerate(prefix for prefix in prefixes for _ in range(settings.num_samples)):
         sys.stdout.write(prefix)
-        for piece, _ in stream_on(model, vocabulary, reading.row(row), settings.length, sampler, settings.seed):
-            sys.stdout.write(piece)
-            sys.stdout.flush()
+        for piece, _ in generator.stream(reading.row(row), settings.length):
+            _write_now(piece)
         print(flush=True)
 
 
-def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], settings: SampleSettings) -> None:
+def _print_beams(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
     from tfrnn.inference.beams import beam_search
 
+    model, vocabulary = generator.model, generator.vocabulary
     for prefix in prefixes:
         beams = beam_search(model, vocabulary, prefix, settings.length, settings.beam_width, settings.unknown)
         for beam in beams[: settings.num_samples]:
@@ -192,35 +178,41 @@ def _print_beams(model: Any, vocabulary: Vocabulary, prefixes: Sequence[str], se
             messages.note(f"log-probability {beam.score:.4f}, {-beam.score / settings.length:.4f} nats a token")
 
 
-def converse(model: Any, vocabulary: Vocabulary, config: Config, settings: SampleSettings, sampler: Any) -> None:
-    """Reads lines from standard input until its end, and continues the text after each of them.
+def _write_now(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def converse(generator: Any, data: Data, length: int) -> None:
+    """Reads lines from standard input until its end, and continues the text after each of them by `length` tokens.
 
     An empty line continues the text without adding to it. Ctrl-C ends only the continuation being written.
     """
-    from tfrnn.inference.generation import stream_on
-    from tfrnn.inference.reading import Reading, read_prefixes
-
-    rule, tokens = config.data.text_rule, config.data.tokens
-    reading: Reading | None = None
+    reading = None
     for line in _read_lines():
         try:
-            if line:
-                (text,) = text_rules.clean_prefixes([line], rule, tokens)
-                if reading is not None and line[0].isspace() and not text[0].isspace() and tokens == "char":
-                    text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
-                reading = read_prefixes(model, vocabulary, [text], reading, settings.unknown)
-            elif reading is None:
-                raise UserError("expected a text to continue; got an empty line")
+            reading = _read_line(generator, data, line, reading)
         except UserError as error:  # the conversation continues without this line
             messages.show_error(str(error).removeprefix("`prefix` "))
             continue
+        pieces = generator.stream(reading, length)
         with contextlib.suppress(KeyboardInterrupt):
-            pieces = stream_on(model, vocabulary, reading, settings.length, sampler, settings.seed)
             for piece, reading_after in pieces:
                 reading = reading_after
-                sys.stdout.write(piece)
-                sys.stdout.flush()
+                _write_now(piece)
         print(flush=True)
+
+
+def _read_line(generator: Any, data: Data, line: str, after: Any) -> Any:
+    """Lets the model read a line after the text so far. Raises UserError if it cannot, or there is no text at all."""
+    if line:
+        (text,) = text_rules.clean_prefixes([line], data.text_rule, data.tokens)
+        if after is not None and line[0].isspace() and not text[0].isspace() and data.tokens == "char":
+            text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
+        return generator.read([text], after)
+    if after is None:
+        raise UserError("expected a text to continue; got an empty line")
+    return after
 
 
 def _read_lines() -> Iterator[str]:

@@ -73,7 +73,14 @@ def test_words_are_joined_as_generate_joins_them():
     assert beam.text == tfrnn.generate(model, vocabulary, "to be", 3)
 
 
+def test_numpy_integers_are_whole_numbers():
+    expected = beam_search(shared_model(), VOCABULARY, "ab", 4, 7)
+    assert beam_search(shared_model(), VOCABULARY, "ab", np.int64(4), np.int32(7)) == expected
+
+
 @pytest.mark.parametrize(("length", "width"), [(0, 4), (5, 0), (-1, 1), (3, 2.5)])
 def test_length_and_width_must_be_positive_whole_numbers(length, width):
-    with pytest.raises(UserError, match=f"of at least 1; got {length} and {width}"):
+    with pytest.raises(
+        UserError, match=f"`length` and `width` must be whole numbers of at least 1; got {length} and {width}"
+    ):
         beam_search(shared_model(), VOCABULARY, "a", length, width)

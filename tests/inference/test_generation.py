@@ -6,7 +6,9 @@ seeds and the short texts here no token comes that close.
 """
 
 import dataclasses
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from small_models import (
 
 import tfrnn
 from tfrnn.errors import UserError
-from tfrnn.inference import generation
+from tfrnn.inference import generation, reading
 from tfrnn.inference.generation import generate_many
 from tfrnn.inference.samplers import GREEDY, Sampler
 from tfrnn.runtime import threads
@@ -150,11 +152,24 @@ def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
 def test_xla_generates_the_same_tokens(cells, sampler):
     model = shared_model(cells)
     reading = tfrnn.read_prefixes(model, VOCABULARY, ["ab"])
-    (plain, _), (compiled, _) = (
-        generation.generate_within_block(model, VOCABULARY, reading, sampler, 0, use_xla, 12)
-        for use_xla in (False, True)
-    )
+    generator = generation.TextGenerator(model, VOCABULARY, sampler)
+    (plain, _), (compiled, _) = (generator.extend_within_block(reading, 12, use_xla) for use_xla in (False, True))
     np.testing.assert_array_equal(compiled, plain)
+
+
+def test_generating_with_many_models_traces_once_each_warns_of_nothing_and_keeps_none_alive(caplog):
+    traced = [generation.generate_tokens, reading.read_tokens]
+    before, models = [function.tf_function.experimental_get_tracing_count() for function in traced], weakref.WeakSet()
+    for _ in range(6):  # of 5 traces in 10 calls tf.function would warn
+        models.add(model := new_model())
+        texts = [tfrnn.generate(model, VOCABULARY, prefix, length) for prefix, length in (("ab", 3), ("cde", 4))]
+        assert [len(text) for text in texts] == [5, 7]
+    del model
+    gc.collect()
+    counts = [function.tf_function.experimental_get_tracing_count() for function in traced]
+    assert [after - count for after, count in zip(counts, before, strict=True)] == [6, 6]
+    assert not caplog.records
+    assert not models
 
 
 class UncompilableSampler:
@@ -181,14 +196,14 @@ class UncompilableCell(tfrnn.RNNCell):
 )
 def test_a_long_text_is_generated_with_xla_and_without_it_if_xla_cannot_compile_it(cell, sampler, monkeypatch):
     expected = tfrnn.generate(shared_model(), VOCABULARY, "ab", 12)
-    with_xla, calls = generation.choose_and_read_with_xla, []
     monkeypatch.setattr(generation, "MIN_LENGTH_FOR_XLA", 12)
-    monkeypatch.setattr(generation, "choose_and_read_with_xla", lambda *args: (calls.append(1), with_xla(*args))[1])
-    model = shared_model((cell,))
+    num_traces = generation.generate_tokens.tf_function.experimental_get_tracing_count
+    model, before = shared_model((cell,)), num_traces()
     assert tfrnn.generate(model, VOCABULARY, "ab", 11, sampler) == expected[:-1]
-    assert not calls
-    assert tfrnn.generate(model, VOCABULARY, "ab", 12, sampler) == expected
-    assert calls
+    assert num_traces() - before == 1
+    for _ in range(2):
+        assert tfrnn.generate(model, VOCABULARY, "ab", 12, sampler) == expected
+        assert num_traces() - before == 2  # with XLA, and then with the trace without it
 
 
 @pytest.mark.parametrize("sampler", [Sampler(1.0), pytest.param(GREEDY, marks=pytest.mark.slow)], ids=named)
@@ -261,10 +276,10 @@ class WrongShapeSampler:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("length", 2.0, "length must be a whole number"),
-        ("length", -1, "length must be"),
-        ("seed", 2**31, "seed must be"),
-        ("seed", -1, "seed must be"),
+        ("length", 2.0, "`length` must be a whole number"),
+        ("length", -1, "`length` must be"),
+        ("seed", 2**31, "`seed` must be"),
+        ("seed", -1, "`seed` must be"),
         ("sampler", None, "an object with a method choose"),
         ("sampler", Sampler, "an object with a method choose"),
         ("sampler", UnhashableSampler(), "make its dataclass frozen"),
@@ -284,7 +299,7 @@ def test_prefixes_must_be_texts(prefixes):
 
 
 def test_at_least_one_sample_must_be_asked_for():
-    with pytest.raises(UserError, match="num_samples must be at least 1"):
+    with pytest.raises(UserError, match="`num_samples` must be at least 1"):
         generate_many(shared_model(), VOCABULARY, ["a"], 3, 0)
 
 

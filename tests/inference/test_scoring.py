@@ -13,7 +13,6 @@ from small_models import VOCABULARY, cells_together_and_slowly_one_by_one, round
 import tfrnn
 from tfrnn.errors import UserError
 from tfrnn.inference import scoring
-from tfrnn.runtime import execution
 
 IDS = np.random.default_rng(0).integers(0, len(VOCABULARY), 12).astype(np.int32)
 # A loss is a mean of surprisals, each the difference of a logit and a logarithm of a sum of V exponentials.
@@ -33,14 +32,6 @@ def score_token_by_token(model, ids):
 @functools.cache
 def expected_nats(cells):
     return score_token_by_token(shared_model(cells, embedding_dim=5), IDS)
-
-
-def test_tracing_a_function_for_each_model_causes_no_warning(caplog):
-    function = execution.tf_function()(lambda tensor: tensor + 1)
-    for size in range(8):  # tf.function would warn twice
-        function(tf.zeros([size]))
-    assert not caplog.records
-    assert function.experimental_get_tracing_count() == 8
 
 
 # The text has 11 tokens to predict: in one call, in three of which the last is shorter, and in one that ends with it.

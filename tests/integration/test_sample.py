@@ -18,6 +18,7 @@ from entry_points import SMALL, interruptible, quiet_environment, run
 
 import tfrnn
 from tfrnn import sample, train
+from tfrnn.inference.generation import TextGenerator
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +126,10 @@ class InterruptedOutput(io.StringIO):
 
 
 def test_an_interruption_ends_only_the_continuation_being_written(run_dir, loaded, monkeypatch):
-    config = tfrnn.load_run(run_dir)[2]
-    settings = sample.SampleSettings(length=12)
+    data = tfrnn.load_run(run_dir)[2].data
     monkeypatch.setattr(sys, "stdin", io.StringIO("the well\n\n"))
     monkeypatch.setattr(sys, "stdout", output := InterruptedOutput())
-    sample.converse(*loaded, config, settings, tfrnn.GREEDY)
+    sample.converse(TextGenerator(*loaded), data, length=12)
     lines = output.getvalue().splitlines()
     assert [len(line) for line in lines] == [5, 12]
     assert "the well" + "".join(lines) == tfrnn.generate(*loaded, "the well", 17)
@@ -170,13 +170,13 @@ def test_a_process_at_a_terminal_ends_with_its_status(run_dir, last, expected):
 
 
 def test_a_terminal_is_prompted_until_the_end_of_input(run_dir, loaded, monkeypatch):
-    config = tfrnn.load_run(run_dir)[2]
+    data = tfrnn.load_run(run_dir)[2].data
     master, slave = pty.openpty()
     os.write(master, b"the well\n\n\x04")
     with open(slave, encoding="utf-8") as stdin, open(os.dup(slave), "w", encoding="utf-8") as stdout:
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "stdout", stdout)
-        sample.converse(*loaded, config, sample.SampleSettings(length=12), tfrnn.GREEDY)
+        sample.converse(TextGenerator(*loaded), data, length=12)
     screen = b""
     with contextlib.suppress(OSError):  # EIO after the last output of the closed terminal
         while data := os.read(master, 4096):

@@ -56,9 +56,9 @@ def beam_search(
         below 1.
     """
     if not all(isinstance(number, (int, np.integer)) and number >= 1 for number in (length, width)):
-        raise UserError(f"length and width must be whole numbers of at least 1; got {length} and {width}")
+        raise UserError(f"`length` and `width` must be whole numbers of at least 1; got {length} and {width}")
     reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
-    scores, tokens, parents = _search(model, reading.logits, reading.state, tf.constant(length), width=width)
+    scores, tokens, parents = _search(model, reading.logits, reading.state, tf.constant(length, tf.int32), int(width))
     reversed_tokens, beams = [], np.arange(width)
     for step_tokens, step_parents in zip(tokens.numpy()[::-1], parents.numpy()[::-1], strict=True):
         reversed_tokens.append(step_tokens[beams])

@@ -1,10 +1,15 @@
 """Generation: a model reads a prefix; then each next token is chosen from its logits, and read in turn.
 
+What stays the same meanwhile is a `TextGenerator`; what changes with each token is a `SamplingState`, and with each
+call a `Reading`. The public functions make a generator and call one of its methods.
+
 Letters: B rows (samples) side by side, V vocab_size, W recent tokens that a sampler asks for.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +18,7 @@ from tfrnn.config import trained_run
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.inference import samplers
-from tfrnn.inference.reading import Reading, read_prefixes
+from tfrnn.inference.reading import MAX_RECENT, Reading, read_prefixes
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.state import State, join_rows, split_rows
 from tfrnn.runtime import execution, threads
@@ -25,146 +30,191 @@ BLOCK_SIZE = 1024
 MIN_LENGTH_FOR_XLA = 1000
 
 
-def _choose_and_read(
-    model: Any,
-    sampler: Choosing,
-    logits: tf.Tensor,
-    state: State,
-    recent: tf.Tensor,
-    uniform: tf.Tensor,
-    begin: tf.Tensor,
-    end: tf.Tensor,
-    size: Any,
-) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Generates the tokens from `begin` to `end` of a block.
+class SamplingState(NamedTuple):
+    """What the next token depends on."""
 
-    Args:
-      model, sampler: a LanguageModel, and what chooses each token.
-      logits, state: the logits [B, V] of the token `begin`, and the state before it is read.
-      recent: the last W tokens, int32 [B, W].
-      uniform: random numbers for the whole block, [BLOCK_SIZE, B].
-      begin, end: positions in the block.
-      size: the number of rows of the tokens returned, at least end - begin. XLA needs a constant.
-    Returns:
-      Tokens, int32 [size, B], of which the first end - begin are valid; and the logits and the state after the last.
+    logits: tf.Tensor  # [B, V], of the next token
+    state: State  # of the model, after the last token
+    recent: tf.Tensor  # int32 [B, W], the last tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class TextGenerator:
+    """A model that generates texts, and all that the texts depend on beside what the model has read.
+
+    The attributes are arguments of `generate`, which explains them.
+
+    Raises:
+      UserError: the sampler or the seed cannot be used.
     """
-    window = recent.shape[1]
 
-    def body(i: tf.Tensor, logits: tf.Tensor, state: State, recent: tf.Tensor, tokens: tf.TensorArray) -> tuple:
-        token = tf.cast(sampler.choose(samplers.without_unknown(logits), uniform[i], recent), tf.int32)
-        if not token.shape.is_compatible_with(uniform.shape[1:]):
-            raise UserError(
-                f"a sampler must choose a token for each row, [{uniform.shape[1]}]; got shape {token.shape}"
-            )
-        if window:
-            recent = tf.concat([recent[:, 1:], token[:, None]], 1)
-        next_logits, state = model(token[None], state, training=False)
-        return i + 1, next_logits[0], state, recent, tokens.write(i - begin, token)
+    model: Any
+    vocabulary: Vocabulary
+    sampler: Choosing = GREEDY
+    seed: int = 0
+    unknown: str = "error"
 
-    with model.cached_weights():
-        tokens = tf.TensorArray(tf.int32, size, element_shape=[uniform.shape[1]])
-        _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
-    return tokens.stack(), logits, state
+    def __post_init__(self) -> None:
+        _check_sampler(self.sampler)
+        _whole_number("seed", self.seed)
 
+    def read(self, prefixes: Sequence[str], after: Reading | None = None) -> Reading:
+        """Reads texts side by side: see `read_prefixes`."""
+        return read_prefixes(self.model, self.vocabulary, prefixes, after, self.unknown)
 
-choose_and_read_with_xla = tf.function(_choose_and_read, autograph=False, jit_compile=True)
+    def generate(self, prefixes: Sequence[str], length: int, num_samples: int = 1) -> list[list[str]]:
+        """Continues each prefix several times, all side by side: see `generate_many`."""
+        if num_samples < 1:
+            raise UserError(f"`num_samples` must be at least 1; got {num_samples}")
+        continuations, _ = self.extend(self.read(prefixes).repeat(num_samples), length)
+        rows = iter(continuations)
+        return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
 
+    def extend(self, reading: Reading, length: int) -> tuple[list[str], Reading]:
+        """Generates the next `length` tokens of each row: see `continue_texts`."""
+        length = _whole_number("length", length)
+        rows, gaps, end = len(reading.sample), reading.gaps, reading.generated + length
+        if not length:
+            return [""] * rows, reading
+        use_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= MIN_LENGTH_FOR_XLA)
+        blocks = []
+        while remaining := end - reading.generated:
+            tokens, reading = self.extend_within_block(reading, remaining, use_xla)
+            blocks.append(tokens)
+        rows_of_tokens = np.concatenate(blocks).T
+        return [gap + self.vocabulary.decode(ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)], reading
 
-@execution.tf_function()
-def _generate_tokens(
-    model: Any,
-    sampler: Choosing,
-    use_xla: bool,
-    logits: tf.Tensor,
-    state: State,
-    recent: tf.Tensor,
-    sample: tf.Tensor,
-    seed_and_range: tf.Tensor,
-) -> tuple[tf.Tensor, tf.Tensor, State]:
-    """Generates some tokens of one block, for all rows.
+    def stream(self, reading: Reading, length: int) -> Iterator[tuple[str, Reading]]:
+        """Continues a reading of one row token by token: see `stream_on`."""
+        length = _whole_number("length", length)
+        if len(reading.sample) != 1:
+            raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
+        for _ in range(length):
+            (gap,) = reading.gaps
+            tokens, reading = self.extend_within_block(reading, 1)
+            yield gap + self.vocabulary.decode(tokens[:, 0]), reading
 
-    The random numbers of a row depend only on the seed, its sample and the block, not on the other rows. They are drawn
-    for the whole block, and outside of what XLA compiles, because XLA would draw others.
+    def extend_within_block(self, reading: Reading, length: int, use_xla: bool = False) -> tuple[np.ndarray, Reading]:
+        """Generates the next tokens, `length` of them or as many as are left of the current block.
 
-    Args:
-      model, sampler, logits, state, recent: as in `_choose_and_read`.
-      use_xla: whether XLA compiles the loop over tokens.
-      sample: which sample of its prefix each row is, int64 [B].
-      seed_and_range: seed, number of the block, and positions in the block, begin and end; int32 [4].
-    Returns:
-      Tokens, int32 [end - begin, B], and the logits and the state after the last.
-    """
-    seed, block, begin, end = tf.unstack(seed_and_range)
-    rows = logits.shape[0]
-
-    def draw_for_row(row_sample: tf.Tensor) -> tf.Tensor:
-        row_seed = tf.stack([tf.cast(seed, tf.int64), row_sample * 2**31 + tf.cast(block, tf.int64)])
-        return tf.random.stateless_uniform([BLOCK_SIZE], row_seed)
-
-    uniform = tf.transpose(tf.map_fn(draw_for_row, sample, fn_output_signature=tf.TensorSpec([BLOCK_SIZE], tf.float32)))
-    choose_and_read, size = (choose_and_read_with_xla, BLOCK_SIZE) if use_xla else (_choose_and_read, end - begin)
-    chains = threads.num_chains(rows)
-    slices = zip(
-        tf.split(logits, chains),
-        split_rows(state, chains),
-        tf.split(recent, chains),
-        tf.split(tf.ensure_shape(uniform, [BLOCK_SIZE, rows]), chains, 1),
-        strict=True,
-    )
-    results = [choose_and_read(model, sampler, *slice_, begin, end, size) for slice_ in slices]
-    tokens, last_logits, states = zip(*results, strict=True)
-    return tf.concat(tokens, 1)[: end - begin], tf.concat(last_logits, 0), join_rows(list(states))
-
-
-def generate_within_block(
-    model: Any, vocabulary: Vocabulary, reading: Reading, sampler: Choosing, seed: int, use_xla: bool, length: int
-) -> tuple[np.ndarray, Reading]:
-    """Generates the next tokens, `length` of them or as many as are left of the current block.
-
-    If XLA cannot compile the cell or the sampler, they are run without it.
-
-    Args:
-      model, vocabulary, reading, sampler, seed: as in `continue_texts`.
-      use_xla: whether XLA compiles the loop over tokens.
-      length: the largest number of tokens to generate, at least 1.
-    Returns:
-      Tokens, int32 [n, B], and the reading after them.
-    """
-    window = getattr(sampler, "window", 0)
-    if window > reading.recent.shape[1]:
-        raise UserError(f"a sampler's window must be at most {reading.recent.shape[1]} tokens; got {window}")
-    block, begin = divmod(reading.generated, BLOCK_SIZE)
-    end = min(begin + length, BLOCK_SIZE)
-    recent = tf.constant(reading.recent[:, reading.recent.shape[1] - window :])
-    arguments = (
-        reading.logits,
-        reading.state,
-        recent,
-        reading.sample,
-        tf.constant([seed, block, begin, end], tf.int32),
-    )
-    try:
-        tokens, logits, state = _generate_tokens(model, sampler, use_xla, *arguments)
-    except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-        if not use_xla:
-            raise
-        tokens, logits, state = _generate_tokens(model, sampler, False, *arguments)
-    tokens = tokens.numpy()
-    return tokens, reading.advanced(tokens, logits, state, vocabulary.tokens == "word")
+        Args:
+          reading: what the model has read so far.
+          length: the largest number of tokens to generate, at least 1.
+          use_xla: whether XLA compiles the loop over tokens, if it can compile the cell and the sampler.
+        Returns:
+          Tokens, int32 [n, B], and the reading after them.
+        """
+        block, begin = divmod(reading.generated, BLOCK_SIZE)
+        end = min(begin + length, BLOCK_SIZE)
+        recent = reading.recent[:, MAX_RECENT - _window(self.sampler) :]
+        before = SamplingState(reading.logits, reading.state, tf.constant(recent))
+        seed_and_range = tf.constant([self.seed, block, begin, end], tf.int32)
+        try:
+            tokens, after = generate_tokens(self.model, self.sampler, use_xla, before, reading.sample, seed_and_range)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            if not use_xla:
+                raise
+            return self.extend_within_block(reading, length)
+        tokens = tokens.numpy()
+        gap = " " if self.vocabulary.tokens == "word" else ""
+        return tokens, reading.advanced(tokens, after.logits, after.state, gap)
 
 
-def _check_arguments(sampler: Choosing, length: Any, seed: Any) -> tuple[int, int]:
-    """Returns length and seed as Python's integers. Raises UserError if they or the sampler cannot be used."""
+def _window(sampler: Choosing) -> int:
+    """Returns W."""
+    return getattr(sampler, "window", 0)
+
+
+def _check_sampler(sampler: Any) -> None:
+    """Raises UserError if an object cannot be used as a sampler."""
     if isinstance(sampler, Sampler):
         trained_run.Sampling(**sampler._asdict())
     if isinstance(sampler, type) or not callable(getattr(sampler, "choose", None)):
         raise UserError(f"a sampler must be an object with a method choose(logits, uniform, recent); got {sampler!r}")
     if type(sampler).__hash__ is None:
         raise UserError(f"a sampler must be hashable, as it is compiled: make its dataclass frozen; got {sampler!r}")
-    for name, number in (("length", length), ("seed", seed)):
-        if not isinstance(number, (int, np.integer)) or not 0 <= number < 2**31:
-            raise UserError(f"{name} must be a whole number of at least 0 and below {2**31}; got {number!r}")
-    return int(length), int(seed)
+    if _window(sampler) > MAX_RECENT:
+        raise UserError(f"a sampler's window must be at most {MAX_RECENT} tokens; got {_window(sampler)}")
+
+
+def _whole_number(name: str, number: Any) -> int:
+    """Returns a number as a Python integer. Raises UserError if it is not one, or is out of range."""
+    if not isinstance(number, (int, np.integer)) or not 0 <= number < 2**31:
+        raise UserError(f"`{name}` must be a whole number of at least 0 and below {2**31}; got {number!r}")
+    return int(number)
+
+
+@execution.tf_function()
+def generate_tokens(
+    model: Any, sampler: Choosing, use_xla: bool, before: SamplingState, sample: tf.Tensor, seed_and_range: tf.Tensor
+) -> tuple[tf.Tensor, SamplingState]:
+    """Generates some tokens of one block, for all rows.
+
+    The random numbers of a row depend only on the seed, its sample and the block, not on the other rows. They are drawn
+    for the whole block, and outside of what XLA compiles, because XLA would draw others.
+
+    Args:
+      model, sampler: a LanguageModel, and what chooses each token.
+      use_xla: whether XLA compiles the loop over tokens.
+      before: what the first of these tokens depends on.
+      sample: which sample of its prefix each row is, int64 [B].
+      seed_and_range: seed, number of the block, and positions in the block, begin and end; int32 [4].
+    Returns:
+      Tokens, int32 [end - begin, B], and what the token after them depends on.
+    """
+    seed, block, begin, end = tf.unstack(seed_and_range)
+    rows = before.logits.shape[0]
+    uniform = tf.ensure_shape(_draw_block(seed, block, sample), [BLOCK_SIZE, rows])
+    choose_and_read = functools.partial(_choose_and_read, model, sampler)
+    if use_xla:
+        choose_and_read = tf.function(choose_and_read, autograph=False, jit_compile=True)
+        uniform = tf.roll(uniform, -begin, 0)  # not cut, since XLA needs a constant shape
+    else:
+        uniform = uniform[begin:end]
+    chains = threads.num_chains(rows)
+    parts: Any = zip(split_rows(before, chains), tf.split(uniform, chains, 1), strict=True)
+    tokens, after = zip(*[choose_and_read(*part, end - begin) for part in parts], strict=True)
+    return tf.concat(tokens, 1)[: end - begin], SamplingState(*join_rows(list(after)))
+
+
+def _draw_block(seed: tf.Tensor, block: tf.Tensor, sample: tf.Tensor) -> tf.Tensor:
+    """Returns random numbers from 0 to 1 for all tokens of a block, [BLOCK_SIZE, B]."""
+
+    def draw_for_row(row_sample: tf.Tensor) -> tf.Tensor:
+        row_seed = tf.stack([tf.cast(seed, tf.int64), row_sample * 2**31 + tf.cast(block, tf.int64)])
+        return tf.random.stateless_uniform([BLOCK_SIZE], row_seed)
+
+    return tf.transpose(tf.map_fn(draw_for_row, sample, fn_output_signature=tf.TensorSpec([BLOCK_SIZE], tf.float32)))
+
+
+def _choose_and_read(
+    model: Any, sampler: Choosing, before: SamplingState, uniform: tf.Tensor, length: tf.Tensor
+) -> tuple[tf.Tensor, SamplingState]:
+    """Chooses each token, and lets the model read it.
+
+    Args:
+      model, sampler: a LanguageModel, and what chooses each token.
+      before: what the first token depends on.
+      uniform: a random number for each token, [N, B].
+      length: the number of tokens to generate, at most N.
+    Returns:
+      Tokens, int32 [N, B], of which the first `length` are valid, and what the token after them depends on.
+    """
+
+    def body(i: tf.Tensor, now: SamplingState, tokens: tf.TensorArray) -> tuple:
+        token = tf.cast(sampler.choose(samplers.without_unknown(now.logits), uniform[i], now.recent), tf.int32)
+        if not token.shape.is_compatible_with(uniform.shape[1:]):
+            raise UserError(
+                f"a sampler must choose a token for each row, [{uniform.shape[1]}]; got shape {token.shape}"
+            )
+        recent = tf.concat([now.recent[:, 1:], token[:, None]], 1) if now.recent.shape[1] else now.recent
+        logits, state = model(token[None], now.state, training=False)
+        return i + 1, SamplingState(logits[0], state, recent), tokens.write(i, token)
+
+    with model.cached_weights():
+        tokens = tf.TensorArray(tf.int32, tf.shape(uniform)[0], element_shape=[uniform.shape[1]])
+        _, after, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, before, tokens))
+    return tokens.stack(), after
 
 
 def continue_texts(
@@ -187,16 +237,7 @@ def continue_texts(
     Raises:
       UserError: the sampler, the length or the seed cannot be used.
     """
-    length, seed = _check_arguments(sampler, length, seed)
-    rows = len(reading.sample)
-    use_xla = execution.jit_by_default() or (rows < threads.MIN_ROWS_PER_CHAIN and length >= MIN_LENGTH_FOR_XLA)
-    blocks, gaps, remaining = [np.zeros([0, rows], np.int32)], reading.gaps, length
-    while remaining:
-        tokens, reading = generate_within_block(model, vocabulary, reading, sampler, seed, use_xla, remaining)
-        blocks.append(tokens)
-        remaining -= len(tokens)
-    tokens = np.concatenate(blocks).T
-    return [gap + vocabulary.decode(row) if length else "" for gap, row in zip(gaps, tokens, strict=True)], reading
+    return TextGenerator(model, vocabulary, sampler, seed).extend(reading, length)
 
 
 def stream_on(
@@ -209,13 +250,7 @@ def stream_on(
     Raises:
       UserError: the reading has more than one row (`Reading.row` takes one of them), or as `continue_texts`.
     """
-    length, seed = _check_arguments(sampler, length, seed)
-    if len(reading.sample) != 1:
-        raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
-    for _ in range(length):
-        (gap,) = reading.gaps
-        tokens, reading = generate_within_block(model, vocabulary, reading, sampler, seed, False, 1)
-        yield gap + vocabulary.decode(tokens[:, 0]), reading
+    return TextGenerator(model, vocabulary, sampler, seed).stream(reading, length)
 
 
 def generate_many(
@@ -250,12 +285,7 @@ def generate_many(
     Raises:
       UserError: num_samples is below 1, or as `generate`.
     """
-    if num_samples < 1:
-        raise UserError(f"num_samples must be at least 1; got {num_samples}")
-    reading = read_prefixes(model, vocabulary, prefixes, None, unknown).repeat(num_samples)
-    continuations, _ = continue_texts(model, vocabulary, reading, length, sampler, seed)
-    rows = iter(continuations)
-    return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
+    return TextGenerator(model, vocabulary, sampler, seed, unknown).generate(prefixes, length, num_samples)
 
 
 def generate(
@@ -288,7 +318,7 @@ def generate(
       UserError: the prefix has no known token, or has an unknown one and `unknown` is `error`; a setting of the
         sampler is out of its range; the sampler, the length or the seed cannot be used.
     """
-    return generate_many(model, vocabulary, [prefix], length, 1, sampler, seed, unknown)[0][0]
+    return TextGenerator(model, vocabulary, sampler, seed, unknown).generate([prefix], length)[0][0]
 
 
 def stream(
@@ -310,6 +340,6 @@ def stream(
     >>> "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
     True
     """
-    reading = read_prefixes(model, vocabulary, [prefix], None, unknown)
-    for piece, _ in stream_on(model, vocabulary, reading, length, sampler, seed):
+    generator = TextGenerator(model, vocabulary, sampler, seed, unknown)
+    for piece, _ in generator.stream(generator.read([prefix]), length):
         yield piece

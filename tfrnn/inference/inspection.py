@@ -71,7 +71,7 @@ def _inputs_and_outputs(model: Any, ids: np.ndarray, layer: int) -> tuple[np.nda
         model.build()
     cells = model.rnn.cells
     if not -len(cells) <= layer < len(cells):
-        raise UserError(f"layer must be one of the model's {len(cells)} layers, counted from 0; got {layer}")
+        raise UserError(f"`layer` must be one of the model's {len(cells)} layers, counted from 0; got {layer}")
     one_row = tf.constant(np.asarray(ids, np.int32)[:, None])
     sequence = model.embedding(one_row) if model.embedding else tf.one_hot(one_row, model.rnn.input_size)
     for cell, state in zip(cells[: layer % len(cells) + 1], model.initial_state(1), strict=False):

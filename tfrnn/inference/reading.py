@@ -59,17 +59,16 @@ class Reading(NamedTuple):
         logits, state = tf.nest.map_structure(lambda tensor: tensor[one], (self.logits, self.state))
         return Reading(logits, state, self.recent[one], self.sample[one], self.generated, self.gaps[one])
 
-    def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, word_by_word: bool) -> "Reading":
+    def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, gap: str) -> "Reading":
         """Returns the reading after generated tokens.
 
         Args:
           tokens: int32 [n, B].
           logits, state: of the model after the last of them.
-          word_by_word: whether tokens are words, which a space separates.
+          gap: what separates it from the next.
         """
         recent = np.concatenate([self.recent, tokens.T], 1)[:, -MAX_RECENT:]
-        gaps = (" " if word_by_word else "",) * len(recent) if len(tokens) else self.gaps
-        return Reading(logits, state, recent, self.sample, self.generated + len(tokens), gaps)
+        return Reading(logits, state, recent, self.sample, self.generated + len(tokens), (gap,) * len(recent))
 
 
 def read_prefixes(
@@ -110,29 +109,28 @@ def read_prefixes(
         )
     if not model.built:
         model.build()
-    state = model.initial_state(rows) if after is None else after.state
-    recent = np.zeros([rows, MAX_RECENT], np.int32) if after is None else after.recent
+    before = _of_nothing(model, rows) if after is None else after
+    logits, state = _read_rows(model, encoded, before.state)
+    recent = [np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(before.recent, encoded, strict=True)]
     gaps = tuple("" if vocabulary.tokens == "char" or text[-1:].isspace() else " " for text in prefixes)
-    logits, state = _read_rows(model, encoded, state)
-    return Reading(
-        logits,
-        state,
-        np.stack([np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(recent, encoded, strict=True)]),
-        np.zeros(rows, np.int64) if after is None else after.sample,
-        0 if after is None else after.generated,
-        gaps,
-    )
+    return Reading(logits, state, np.stack(recent), before.sample, before.generated, gaps)
+
+
+def _of_nothing(model: Any, rows: int) -> Reading:
+    """Returns a reading before the first token, which has no logits yet."""
+    recent, sample = np.zeros([rows, MAX_RECENT], np.int32), np.zeros(rows, np.int64)
+    return Reading(tf.zeros([rows, 0]), model.initial_state(rows), recent, sample, 0, ("",) * rows)
 
 
 def _read_rows(model: Any, encoded: list[np.ndarray], state: State) -> tuple[tf.Tensor, State]:
     """Reads rows of different lengths; returns the logits [B, V] after the last token of each row, and the state."""
     lengths = np.array([len(ids) for ids in encoded])
     spec = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), state)
-    _read.get_concrete_function(model, tf.TensorSpec([None, None], tf.int32), spec)  # one trace for all lengths
+    read = read_tokens.trace(model, tf.TensorSpec([None, None], tf.int32), spec)  # one trace for all lengths
     results, begin, unfinished = [], 0, np.arange(len(encoded))
     for end in np.unique(lengths):  # all rows up to the end of the shortest, the rest up to that of the next, ...
         ids = np.stack([encoded[row][begin:end] for row in unfinished], 1)
-        logits, state = _read(model, tf.constant(ids), state)
+        logits, state = read(model, tf.constant(ids), state)
         ends_here = lengths[unfinished] == end
         if ends_here.all():
             results.append((unfinished, logits, state))
@@ -152,7 +150,7 @@ def _select_rows(tensors: Any, mask: np.ndarray) -> Any:
 
 
 @execution.tf_function()
-def _read(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+def read_tokens(model: Any, ids: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
     """Reads ids, int32 [P, B]; returns the logits [B, V] of the next token, and the state."""
     logits, state = model(ids, state, training=False)
     return logits[-1], state

@@ -85,11 +85,11 @@ def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
     if not model.built:
         model.build()
     state = model.initial_state(1)
-    _score.get_concrete_function(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
+    score_window = _score.trace(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []
     for begin in range(0, len(ids) - 1, call_length):
         window = ids[begin : begin + call_length + 1]
-        *part, state = _score(model, tf.constant(window[:-1]), tf.constant(window[1:]), state)
+        *part, state = score_window(model, tf.constant(window[:-1]), tf.constant(window[1:]), state)
         parts.append([tensor.numpy() for tensor in part])
     return Score(*map(np.concatenate, zip(*parts, strict=True)))
 

@@ -1,26 +1,45 @@
 """How operations run: as graphs, compiled by XLA or not, reproducibly or not."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tfrnn.runtime.devices import device_name, devices_of
 
 
-def tf_function(**options: Any):
-    """Returns a decorator like tf.function, without AutoGraph and without the warning about frequent retracing.
+class TracedFunction:
+    """A tf.function that is traced for each model that it is called with, which is no mistake.
 
-    It is for functions that are traced once for each model that they are called with, which is no mistake.
+    TensorFlow warns of frequent retracing if many calls trace. It does not count traces that are asked for, and here
+    each trace is asked for before the call.
+    """
+
+    def __init__(self, tf_function: Any):
+        self.tf_function = tf_function
+
+    def trace(self, *arguments: Any) -> Any:
+        """Returns the function that runs for such arguments, and is called with them; traced if it is not yet.
+
+        Args:
+          *arguments: as for a call, in which a tf.TensorSpec may stand for tensors of several shapes.
+        """
+        import tensorflow as tf
+
+        eager = tf.config.functions_run_eagerly()  # then tf.function calls the Python function, e.g. for a debugger
+        return self.tf_function if eager else self.tf_function.get_concrete_function(*arguments)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.trace(*arguments)(*arguments)
+
+
+def tf_function(**options: Any) -> Callable[[Callable], TracedFunction]:
+    """Returns a decorator like tf.function, without AutoGraph and without the warning about frequent retracing.
 
     Args:
       **options: arguments of tf.function.
     """
     import tensorflow as tf
 
-    def decorate(function: Any) -> Any:
-        traced = tf.function(function, autograph=False, **options)
-        traced._omit_frequent_tracing_warning = True
-        return traced
-
-    return decorate
+    return lambda function: TracedFunction(tf.function(function, autograph=False, **options))
 
 
 def jit_by_default(strategy: Any = None) -> bool:
