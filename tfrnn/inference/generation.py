@@ -165,7 +165,7 @@ def generate_tokens(
     seed, block, begin, end = tf.unstack(seed_and_range)
     rows = before.logits.shape[0]
     uniform = tf.ensure_shape(_draw_block(seed, block, sample), [BLOCK_SIZE, rows])
-    choose_and_read = functools.partial(_choose_and_read, model, sampler)
+    choose_and_read: Any = functools.partial(_choose_and_read, model, sampler)
     if use_xla:
         choose_and_read = tf.function(choose_and_read, autograph=False, jit_compile=True)
         uniform = tf.roll(uniform, -begin, 0)  # not cut, since XLA needs a constant shape
