@@ -53,6 +53,9 @@ class TextGenerator:
     sampler: Choosing = GREEDY
     seed: int = 0
     unknown: str = "error"
+    _traces: dict[tuple[int, bool], Any] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         _check_sampler(self.sampler)
@@ -109,8 +112,12 @@ class TextGenerator:
         recent = reading.recent[:, MAX_RECENT - _window(self.sampler) :]
         before = SamplingState(reading.logits, reading.state, tf.constant(recent))
         seed_and_range = tf.constant([self.seed, block, begin, end], tf.int32)
+        arguments = self.model, self.sampler, use_xla, before, reading.sample, seed_and_range
+        kind = len(reading.sample), use_xla
+        if kind not in self._traces:  # TensorFlow takes a third of the time of a streamed token to find it again
+            self._traces[kind] = generate_tokens.trace(*arguments)
         try:
-            tokens, after = generate_tokens(self.model, self.sampler, use_xla, before, reading.sample, seed_and_range)
+            tokens, after = self._traces[kind](*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             if not use_xla:
                 raise
@@ -165,7 +172,7 @@ def generate_tokens(
     seed, block, begin, end = tf.unstack(seed_and_range)
     rows = before.logits.shape[0]
     uniform = tf.ensure_shape(_draw_block(seed, block, sample), [BLOCK_SIZE, rows])
-    choose_and_read = functools.partial(_choose_and_read, model, sampler)
+    choose_and_read: Any = functools.partial(_choose_and_read, model, sampler)
     if use_xla:
         choose_and_read = tf.function(choose_and_read, autograph=False, jit_compile=True)
         uniform = tf.roll(uniform, -begin, 0)  # not cut, since XLA needs a constant shape
