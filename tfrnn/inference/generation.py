@@ -53,6 +53,9 @@ class TextGenerator:
     sampler: Choosing = GREEDY
     seed: int = 0
     unknown: str = "error"
+    _traces: dict[tuple[int, bool], Any] = dataclasses.field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         _check_sampler(self.sampler)
@@ -109,8 +112,12 @@ class TextGenerator:
         recent = reading.recent[:, MAX_RECENT - _window(self.sampler) :]
         before = SamplingState(reading.logits, reading.state, tf.constant(recent))
         seed_and_range = tf.constant([self.seed, block, begin, end], tf.int32)
+        arguments = self.model, self.sampler, use_xla, before, reading.sample, seed_and_range
+        kind = len(reading.sample), use_xla
+        if kind not in self._traces:  # TensorFlow takes a third of the time of a streamed token to find it again
+            self._traces[kind] = generate_tokens.trace(*arguments)
         try:
-            tokens, after = generate_tokens(self.model, self.sampler, use_xla, before, reading.sample, seed_and_range)
+            tokens, after = self._traces[kind](*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             if not use_xla:
                 raise
