@@ -16,6 +16,7 @@ from tfrnn.inference import samplers
 from tfrnn.inference.reading import Reading, read_prefixes
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.state import State, join_rows, split_rows
+from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.runtime import execution, threads
 
 # Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another
@@ -48,7 +49,7 @@ def _choose_and_read(
     Returns:
       Tokens, int32 [size, B], of which the first end - begin are valid; and the logits and the state after the last.
     """
-    window = recent.shape[1]
+    window, read = recent.shape[1], with_weights_read(model)
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, recent: tf.Tensor, tokens: tf.TensorArray) -> tuple:
         token = tf.cast(sampler.choose(samplers.without_unknown(logits), uniform[i], recent), tf.int32)
@@ -58,12 +59,11 @@ def _choose_and_read(
             )
         if window:
             recent = tf.concat([recent[:, 1:], token[:, None]], 1)
-        next_logits, state = model(token[None], state, training=False)
+        next_logits, state = read(token[None], state, training=False)
         return i + 1, next_logits[0], state, recent, tokens.write(i - begin, token)
 
-    with model.cached_weights():
-        tokens = tf.TensorArray(tf.int32, size, element_shape=[uniform.shape[1]])
-        _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
+    tokens = tf.TensorArray(tf.int32, size, element_shape=[uniform.shape[1]])
+    _, logits, state, _, tokens = tf.while_loop(lambda i, *_: i < end, body, (begin, logits, state, recent, tokens))
     return tokens.stack(), logits, state
 
 

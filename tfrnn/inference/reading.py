@@ -13,6 +13,7 @@ from tfrnn.config.trained_run import Sampling
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.layers.state import State
+from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 (_WINDOW_FIELD,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")
@@ -108,8 +109,7 @@ def read_prefixes(
         raise UserError(
             f"expected one text for each of the {len(after.sample)} rows of the earlier reading; got {rows}"
         )
-    if not model.built:
-        model.build()
+    ensure_built(model)
     state = model.initial_state(rows) if after is None else after.state
     recent = np.zeros([rows, MAX_RECENT], np.int32) if after is None else after.recent
     gaps = tuple("" if vocabulary.tokens == "char" or text[-1:].isspace() else " " for text in prefixes)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrnn.errors import UserError
 from tfrnn.layers.state import State
+from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 NUM_LIKELIEST = 3  # tokens that are kept of each prediction
@@ -82,8 +83,7 @@ def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
     ids = np.asarray(ids, np.int32)
     if ids.ndim != 1 or len(ids) < 2:
         raise UserError(f"expected a text of at least two tokens, of which all but the first are predicted; got {ids}")
-    if not model.built:
-        model.build()
+    ensure_built(model)
     state = model.initial_state(1)
     _score.get_concrete_function(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []

@@ -5,7 +5,6 @@ A step is a function of a batch and a state. The state that it returns is an inp
 not flow back into earlier steps.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch
 from tfrnn.layers.state import State, join_rows, split_rows
+from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.training.losses import Loss
 from tfrnn.training.replicas import Replicas
 
@@ -90,9 +90,10 @@ def compute_gradients(
     before = [shift_seed(variable, variable.value, 1) for variable in changeable]
     # In this scope an assignment to a variable only sets a value, which `train_step` assigns if the step is finite.
     with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
-        with tf.GradientTape() as tape, _cached_weights(model):
+        with tf.GradientTape() as tape:
+            run = with_weights_read(model)  # inside the tape; the chains share what is read
             for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
-                outputs, new_state = model(part.inputs, part_state, training=True)
+                outputs, new_state = run(part.inputs, part_state, training=True)
                 losses.append(loss_fn(outputs, part.targets))
                 states.append(new_state)
             loss = tf.add_n(losses)
@@ -212,11 +213,11 @@ def eval_step(model: Any, loss_fn: Loss, batch: Batch, state: State, sums: Sums,
       chains: the number of equal slices into which the rows are cut.
     """
     losses, states = [], []
-    with _cached_weights(model):
-        for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
-            outputs, new_state = model(part.inputs, part_state, training=False)
-            losses.append(loss_fn(outputs, part.targets))
-            states.append(new_state)
+    run = with_weights_read(model)  # the chains share what is read
+    for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
+        outputs, new_state = run(part.inputs, part_state, training=False)
+        losses.append(loss_fn(outputs, part.targets))
+        states.append(new_state)
     return join_rows(states), sums.add(tf.add_n(losses), tf.size(batch.targets))
 
 
@@ -293,11 +294,6 @@ def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
     """Returns the state with the initial state in the rows for which `reset`, bool [B], is true."""
     initial = model.initial_state(tf.size(reset) if reset.shape[0] is None else reset.shape[0])
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, state)
-
-
-def _cached_weights(model: Any) -> contextlib.AbstractContextManager:
-    """Returns the model's `cached_weights()`, in which the chains share what they read, if the model has one."""
-    return getattr(model, "cached_weights", contextlib.nullcontext)()
 
 
 def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:
