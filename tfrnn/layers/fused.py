@@ -105,15 +105,11 @@ class _GRU(FusedCell):
         (z, r, c, h_minus_c, reset), (u_zr_t, u_c_t), (d_h,) = saved, u_t, d_state
         kept = z * d_h
         d_c = _tanh_gradient(c, d_h - kept)
-        if self.reset_after:
-            d_product, d_reset = d_c * r, d_c
-            d_h_of_c = tf.matmul(d_product, u_c_t)
-        else:
-            d_product, d_reset = d_c, tf.matmul(d_c, u_c_t)
-            d_h_of_c = d_reset * r
+        d_product, d_reset = (d_c * r, d_c) if self.reset_after else (d_c, tf.matmul(d_c, u_c_t))
         d_z, d_r = _sigmoid_gradient(z, d_h * h_minus_c), _sigmoid_gradient(r, d_reset * reset)
         d_zr = tf.concat([d_z, d_r], 1)
-        return [d_zr, d_c], [d_zr, d_product], (kept + d_h_of_c + tf.matmul(d_zr, u_zr_t),)
+        d_h = kept + (tf.matmul(d_product, u_c_t) if self.reset_after else d_reset * r) + tf.matmul(d_zr, u_zr_t)
+        return [d_zr, d_c], [d_zr, d_product], (d_h,)
 
 
 class LSTMState(NamedTuple):
