@@ -74,7 +74,8 @@ def score(model: Any, ids: np.ndarray) -> Score:
     Raises:
       UserError: `ids` is not a sequence of at least two tokens.
     """
-    call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // model.vocab_size))
+    vocab_size = getattr(model, "vocab_size", MAX_LOGITS_PER_CALL // MAX_CALL_LENGTH)  # a user's model need not tell
+    call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // vocab_size))
     return score_in_calls(model, ids, call_length)
 
 

@@ -41,6 +41,26 @@ class RNN(keras.layers.Layer):
     >>> [[tuple(tensor.shape) for tensor in layer] for layer in state]
     [[(2, 8)], [(2, 16), (2, 16)]]
 
+    A cell of your own is a layer with a `state_size`, an integer or a list of them, and a method
+    `call(inputs, states) -> (output, new states)` for one step, in which the states are a list of tensors [B, size]. If
+    the output has another size than the first state, the cell needs an `output_size`; if the state does not start as
+    zeros, `get_initial_state(batch_size)`; and if it acts otherwise in training, an argument `training` of `call`.
+
+    >>> class GatedCell(keras.layers.Layer):
+    ...     def __init__(self, units):
+    ...         super().__init__()
+    ...         self.state_size = units
+    ...         self.gate = keras.layers.Dense(units, "sigmoid")
+    ...         self.candidate = keras.layers.Dense(units, "tanh")
+    ...
+    ...     def call(self, inputs, states):
+    ...         z = self.gate(keras.ops.concatenate([inputs, states[0]], -1))
+    ...         h = z * states[0] + (1 - z) * self.candidate(inputs)
+    ...         return h, [h]
+    >>> outputs, state = tfrnn.RNN(GatedCell(8))(inputs)
+    >>> outputs.shape
+    TensorShape([5, 2, 8])
+
     Call: takes inputs [T, B, D] and a state (by default zeros); returns outputs [T, B, H] and the state after the last
     step. A built layer also takes token ids, integers [T, B], which stand for one-hot vectors of the size D that it was
     built for. The state is a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and
