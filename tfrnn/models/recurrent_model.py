@@ -80,10 +80,10 @@ class RecurrentModel(keras.Model, abc.ABC):
 def with_weights_read(model: Any) -> Callable[..., tuple]:
     """Returns a function, `(inputs, state, training=False) -> (outputs, state)`, that calls the model.
 
-    All its calls use the weights that are read here, if the model is a RecurrentModel: see RNN.read_weights. Any other
-    model, of the form that Trainer describes, reads its weights in each call.
+    All its calls use the weights that are read here, if the model has a method `read_weights`, as RecurrentModel does.
+    Any other model of the form that Trainer describes reads its weights in each call.
     """
-    if isinstance(model, RecurrentModel) and takes_argument(model, "weights"):  # a subclass may have its own `call`
+    if hasattr(model, "read_weights") and takes_argument(model, "weights"):  # a subclass may have a `call` without it
         return functools.partial(model, weights=model.read_weights())
     return model
 
