@@ -16,6 +16,7 @@ from layer_results import (
 from rounding import assert_equal_up_to_rounding, finite_difference_bound, recurrence_roundings
 
 from tfrnn.layers import fused, time_blocks
+from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell
 from tfrnn.layers.rnn import RNN
 
@@ -181,20 +182,48 @@ def test_token_ids_stand_for_one_hot_vectors(name, num_steps, max_one_hot_rows, 
     assert_equal_up_to_rounding(actual, (outputs, new_state, gradients), roundings(num_steps))
 
 
-def test_cached_weights_are_those_at_the_opening_of_the_context():
-    layer = with_random_weights(RNN([GRUCell(H), LSTMCell(H)]), D)
-    x, weights = normal(T, B, D), layer.trainable_variables
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_handed_to_a_call_are_used_as_they_were_when_they_were_read(bidirectional, dtype):
+    cells = [GRUCell(H, dtype=dtype), LSTMCell(H, dtype=dtype)]
+    layer = with_random_weights((Bidirectional if bidirectional else RNN)(cells, dtype=dtype), D)
+    x, weights = normal(T, B, D, dtype=dtype), layer.trainable_variables
     expected, _ = layer(x)
-    with layer.cached_weights():
-        layer.set_weights([2 * weight for weight in layer.get_weights()])
-        np.testing.assert_array_equal(layer(x)[0], expected)
+    read = layer.read_weights()
+    layer.set_weights([2 * weight for weight in layer.get_weights()])
+    np.testing.assert_array_equal(layer(x, weights=read)[0], expected)
     assert not np.allclose(layer(x)[0], expected, atol=1e-2)
-    with tf.GradientTape() as tape, layer.cached_weights():
-        loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
+    with tf.GradientTape() as tape:
+        read = layer.read_weights()
+        loss = tf.reduce_sum(layer(x, weights=read)[0] + layer(2 * x, weights=read)[0])
     with tf.GradientTape() as plain_tape:
         plain_loss = tf.reduce_sum(layer(x)[0] + layer(2 * x)[0])
     gradients = tape.gradient(loss, weights), plain_tape.gradient(plain_loss, weights)
-    assert_equal_up_to_rounding(*gradients, 2 * roundings(T))
+    assert_equal_up_to_rounding(*gradients, (4 if bidirectional else 2) * roundings(T))
+
+
+def test_a_cell_without_a_fused_implementation_has_no_weights_to_hand_down():
+    layer = with_random_weights(RNN([GRUCell(H, activation="relu"), GRUCell(H)]), D)
+    x, read = normal(T, B, D), layer.read_weights()
+    assert read.by_layer[0] == (None,)
+    np.testing.assert_array_equal(layer(x, weights=read)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_keras_hands_the_weights_down_as_they_are(policy):
+    """It casts the tensors of tuples and lists to the compute dtype of the layer that is called."""
+
+    class Received(RNN):
+        def call(self, inputs, state=None, training=False, weights=None):
+            assert weights is read
+            return super().call(inputs, state, training, weights)
+
+    layer = Received(GRUCell(H, dtype="float32"), dtype=policy)
+    layer.build((None, None, D))
+    read = layer.read_weights()
+    layer(normal(T, B, D), weights=read)
+    (weights,) = read.by_layer[0]
+    assert {tensor.dtype for tensor in tf.nest.flatten(weights)} == {tf.float32}
 
 
 class SubclassOfGRUCell(GRUCell):

@@ -133,6 +133,35 @@ def test_a_users_cell_runs_by_the_protocol_alone():
     assert outputs.shape == (3, B, H)
 
 
+class CellWithTraining(UsersCell):
+    def call(self, inputs, states, training=False):
+        return inputs + float(training), states
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_training_is_given_to_a_cell_whose_call_declares_it(training):
+    x = np.zeros([3, B, D], "f")
+    np.testing.assert_array_equal(RNN(CellWithTraining(), return_state=False)(x, training=training), x + training)
+    RNN(UsersCell())(x, training=training)  # its call would not take it
+
+
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_the_cell_is_the_same_object_at_each_access_and_adds_no_weights(num_layers, tmp_path):
+    def build():
+        model = tfrnn.LanguageModel(RNN([RNNCell(H) for _ in range(num_layers)]), 11)
+        model.build()
+        return model
+
+    model, again = build(), build()
+    names = [variable.path for variable in again.rnn.variables]
+    assert again.rnn.cell is again.rnn.cell
+    assert [variable.path for variable in again.rnn.variables] == names
+    model.save_weights(tmp_path / "model.weights.h5")  # by a model whose cell was not accessed
+    again.load_weights(tmp_path / "model.weights.h5")
+    for weight, expected in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+
+
 def test_a_cell_made_of_layers_trains():
     model = tfrnn.LanguageModel(tfrnn.RNN([CellOfLayers(H), CellOfLayers(H)]), 11)
     trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1))

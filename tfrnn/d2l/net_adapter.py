@@ -3,7 +3,6 @@
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -26,8 +25,6 @@ class NetAdapter:
       can_be_compiled: whether TensorFlow can compile the net. If not, Python runs it at each step.
     """
 
-    built = True
-
     def __init__(self, net: Any):
         self._net = net
         ids, state = tf.zeros([1, 2], tf.int32), net.begin_state(batch_size=1)
@@ -49,9 +46,6 @@ class NetAdapter:
     @property
     def trainable_variables(self) -> list:
         return self._net.trainable_variables
-
-    def cached_weights(self) -> contextlib.AbstractContextManager:
-        return contextlib.nullcontext()
 
     def initial_state(self, batch_size: int) -> tuple:
         """Returns the state before the first step as a flat tuple of tensors [B, H]."""

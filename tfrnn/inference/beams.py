@@ -13,6 +13,7 @@ from tfrnn.errors import UserError
 from tfrnn.inference import samplers
 from tfrnn.inference.reading import read_prefixes
 from tfrnn.layers.state import State
+from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.runtime import execution
 
 
@@ -75,7 +76,7 @@ def beam_search(
 def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, width: int) -> tuple:
     """Returns the scores [W], and for each step the tokens and the beams of the step before that they continue, both
     [length, W]."""
-    vocab_size = logits.shape[1]
+    vocab_size, read = logits.shape[1], with_weights_read(model)
 
     def body(i: tf.Tensor, logits: tf.Tensor, state: State, scores: tf.Tensor, tokens: Any, parents: Any) -> tuple:
         log_probabilities = tf.nn.log_softmax(samplers.without_unknown(logits))
@@ -83,14 +84,13 @@ def _search(model: Any, logits: tf.Tensor, state: State, length: tf.Tensor, widt
         scores, best = tf.math.top_k(tf.reshape(candidate_scores, [-1]), width)
         parent, token = best // vocab_size, best % vocab_size
         state = tf.nest.map_structure(lambda tensor: tf.gather(tensor, parent), state)
-        next_logits, state = model(token[None], state, training=False)
+        next_logits, state = read(token[None], state, training=False)
         return i + 1, next_logits[0], state, scores, tokens.write(i, token), parents.write(i, parent)
 
     first_scores = tf.constant([0.0] + [-np.inf] * (width - 1), tf.float64)  # all beams begin as the same one
     repeated = tf.nest.map_structure(lambda tensor: tf.repeat(tensor, width, 0), (logits, state))
-    with model.cached_weights():
-        arrays = [tf.TensorArray(tf.int32, length, element_shape=[width]) for _ in range(2)]
-        _, _, _, scores, tokens, parents = tf.while_loop(
-            lambda i, *_: i < length, body, (0, *repeated, first_scores, *arrays)
-        )
+    arrays = [tf.TensorArray(tf.int32, length, element_shape=[width]) for _ in range(2)]
+    _, _, _, scores, tokens, parents = tf.while_loop(
+        lambda i, *_: i < length, body, (0, *repeated, first_scores, *arrays)
+    )
     return scores, tokens.stack(), parents.stack()

@@ -21,6 +21,7 @@ from tfrnn.inference import samplers
 from tfrnn.inference.reading import MAX_RECENT, Reading, read_prefixes
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.state import State, join_rows, split_rows
+from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.runtime import execution, threads
 
 # Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another
@@ -207,6 +208,7 @@ def _choose_and_read(
     Returns:
       Tokens, int32 [N, B], of which the first `length` are valid, and what the token after them depends on.
     """
+    read = with_weights_read(model)
 
     def body(i: tf.Tensor, now: SamplingState, tokens: tf.TensorArray) -> tuple:
         token = tf.cast(sampler.choose(samplers.without_unknown(now.logits), uniform[i], now.recent), tf.int32)
@@ -215,12 +217,11 @@ def _choose_and_read(
                 f"a sampler must choose a token for each row, [{uniform.shape[1]}]; got shape {token.shape}"
             )
         recent = tf.concat([now.recent[:, 1:], token[:, None]], 1) if now.recent.shape[1] else now.recent
-        logits, state = model(token[None], now.state, training=False)
+        logits, state = read(token[None], now.state, training=False)
         return i + 1, SamplingState(logits[0], state, recent), tokens.write(i, token)
 
-    with model.cached_weights():
-        tokens = tf.TensorArray(tf.int32, tf.shape(uniform)[0], element_shape=[uniform.shape[1]])
-        _, after, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, before, tokens))
+    tokens = tf.TensorArray(tf.int32, tf.shape(uniform)[0], element_shape=[uniform.shape[1]])
+    _, after, tokens = tf.while_loop(lambda i, *_: i < length, body, (0, before, tokens))
     return tokens.stack(), after
 
 

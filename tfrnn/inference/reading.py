@@ -13,6 +13,7 @@ from tfrnn.config.trained_run import Sampling
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.layers.state import State
+from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 (_WINDOW_FIELD,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")
@@ -107,8 +108,7 @@ def read_prefixes(
         raise UserError(
             f"expected one text for each of the {len(after.sample)} rows of the earlier reading; got {rows}"
         )
-    if not model.built:
-        model.build()
+    ensure_built(model)
     before = _of_nothing(model, rows) if after is None else after
     logits, state = _read_rows(model, encoded, before.state)
     recent = [np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(before.recent, encoded, strict=True)]

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfrnn.errors import UserError
 from tfrnn.layers.state import State
+from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 NUM_LIKELIEST = 3  # tokens that are kept of each prediction
@@ -73,7 +74,8 @@ def score(model: Any, ids: np.ndarray) -> Score:
     Raises:
       UserError: `ids` is not a sequence of at least two tokens.
     """
-    call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // model.vocab_size))
+    vocab_size = getattr(model, "vocab_size", MAX_LOGITS_PER_CALL // MAX_CALL_LENGTH)  # a user's model need not tell
+    call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // vocab_size))
     return score_in_calls(model, ids, call_length)
 
 
@@ -82,8 +84,7 @@ def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
     ids = np.asarray(ids, np.int32)
     if ids.ndim != 1 or len(ids) < 2:
         raise UserError(f"expected a text of at least two tokens, of which all but the first are predicted; got {ids}")
-    if not model.built:
-        model.build()
+    ensure_built(model)
     state = model.initial_state(1)
     score_window = _score.trace(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []

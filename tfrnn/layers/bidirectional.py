@@ -50,11 +50,13 @@ class Bidirectional(RNN):
         """The forward and the backward cell of each layer."""
         return list(zip(self.cells, self.backward_cells, strict=True))
 
-    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool) -> tuple:
+    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool, weights: tuple) -> tuple:
         forward, backward = cells
         num_forward = len(get_state_sizes(forward))
-        forward_outputs, forward_state = unroll(forward, sequence, state[:num_forward], training)
-        backward_outputs, backward_state = unroll(backward, tf.reverse(sequence, [0]), state[num_forward:], training)
+        forward_outputs, forward_state = unroll(forward, sequence, state[:num_forward], training, weights[0])
+        backward_outputs, backward_state = unroll(
+            backward, tf.reverse(sequence, [0]), state[num_forward:], training, weights[1]
+        )
         outputs = tf.concat([forward_outputs, tf.reverse(backward_outputs, [0])], -1)  # [T, B, 2H]
         last = tf.concat([forward_outputs[-1], backward_outputs[-1]], -1)
         return outputs, last, (*forward_state, *backward_state)

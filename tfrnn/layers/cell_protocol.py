@@ -1,5 +1,6 @@
 """Reads what cells declare by Keras's cell protocol, which leaves several forms open, in one form."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -29,6 +30,11 @@ def get_state_sizes(cell: Any) -> tuple[int, ...]:
 def get_output_size(cell: Any) -> int:
     """Returns the size of a cell's output: its output_size, or the first size of its state if it declares none."""
     return getattr(cell, "output_size", None) or get_state_sizes(cell)[0]
+
+
+def takes_argument(layer: Any, name: str) -> bool:
+    """Returns whether a layer, or another object that is called, declares an argument of this name."""
+    return name in inspect.signature(getattr(layer, "call", layer)).parameters
 
 
 def ensure_tuple(value: Any) -> tuple:

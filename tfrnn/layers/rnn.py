@@ -5,8 +5,9 @@ The state is always a tuple with one entry per layer, each a tuple of tensors [B
 the GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the layer keeps none.
 """
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -16,6 +17,16 @@ from tfrnn.layers import fused
 from tfrnn.layers.cell_protocol import ensure_tuple, get_output_size, get_state_sizes, validate_cells
 from tfrnn.layers.state import State, nesting_depth
 from tfrnn.layers.unrolling import unroll
+
+
+@dataclasses.dataclass(frozen=True)
+class RNNWeights:
+    """The weights of a layer's cells as they were when they were read: see RNN.read_weights.
+
+    It is not a tuple, because Keras would cast the tensors of a tuple that is an argument of a layer.
+    """
+
+    by_layer: tuple[tuple[fused.Weights | None, ...], ...]  # None for a cell without a fused implementation
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -29,6 +40,26 @@ class RNN(keras.layers.Layer):
     TensorShape([5, 2, 16])
     >>> [[tuple(tensor.shape) for tensor in layer] for layer in state]
     [[(2, 8)], [(2, 16), (2, 16)]]
+
+    A cell of your own is a layer with a `state_size`, an integer or a list of them, and a method
+    `call(inputs, states) -> (output, new states)` for one step, in which the states are a list of tensors [B, size]. If
+    the output has another size than the first state, the cell needs an `output_size`; if the state does not start as
+    zeros, `get_initial_state(batch_size)`; and if it acts otherwise in training, an argument `training` of `call`.
+
+    >>> class GatedCell(keras.layers.Layer):
+    ...     def __init__(self, units):
+    ...         super().__init__()
+    ...         self.state_size = units
+    ...         self.gate = keras.layers.Dense(units, "sigmoid")
+    ...         self.candidate = keras.layers.Dense(units, "tanh")
+    ...
+    ...     def call(self, inputs, states):
+    ...         z = self.gate(keras.ops.concatenate([inputs, states[0]], -1))
+    ...         h = z * states[0] + (1 - z) * self.candidate(inputs)
+    ...         return h, [h]
+    >>> outputs, state = tfrnn.RNN(GatedCell(8))(inputs)
+    >>> outputs.shape
+    TensorShape([5, 2, 8])
 
     Call: takes inputs [T, B, D] and a state (by default zeros); returns outputs [T, B, H] and the state after the last
     step. A built layer also takes token ids, integers [T, B], which stand for one-hot vectors of the size D that it was
@@ -64,7 +95,7 @@ class RNN(keras.layers.Layer):
         self.dropout = dropout
         self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
 
-    @property
+    @functools.cached_property  # it stores the cell where Keras does not find it, which has its weights in `cells`
     def cell(self) -> Any:
         """The cell, as in Keras's RNN: if there are several layers, a StackedRNNCells of their cells."""
         return self.cells[0] if len(self.cells) == 1 else keras.layers.StackedRNNCells(self.cells)
@@ -100,18 +131,21 @@ class RNN(keras.layers.Layer):
 
         return tuple(sum((cell_state(cell) for cell in cells), ()) for cells in self.cells_by_layer)
 
-    @contextlib.contextmanager
-    def cached_weights(self) -> Iterator[None]:
-        """Returns a context in which the weights are read once for all calls, which makes a graph of many calls faster.
+    def read_weights(self) -> RNNWeights:
+        """Reads the weights once for several calls in one graph, or for a loop in a graph, which are then faster.
 
-        Inside the context the cells that have a fused implementation compute with the weights that they had when it was
-        opened. If gradients are wanted, open it inside the tape.
+        Called with the value, the cells that have a fused implementation compute with the weights as they were read;
+        each call without it reads them again. If gradients are wanted, read the weights inside the tape.
         """
-        cells = [cell for cells in self.cells_by_layer for cell in cells]
-        with fused.cached_weights([cell for cell in cells if fused.supports(cell, training=False)]):
-            yield
 
-    def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> Any:
+        def read(cell: Any) -> fused.Weights | None:
+            return fused.read_weights(cell) if fused.supports(cell, training=False) else None
+
+        return RNNWeights(tuple(tuple(map(read, cells)) for cells in self.cells_by_layer))
+
+    def call(
+        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: RNNWeights | None = None
+    ) -> Any:
         if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
             raise ValueError(f"inputs must be [T, B, D], or [B, T, D] without time_major; got shape {inputs.shape}")
         sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
@@ -119,20 +153,22 @@ class RNN(keras.layers.Layer):
         state = self.initial_state(batch_size) if state is None else self._validate_state(state, sequence.shape[1])
         if sequence.dtype.is_integer and not all(fused.supports(cell, training) for cell in self.cells_by_layer[0]):
             sequence = tf.one_hot(sequence, self.input_size, dtype=self.compute_dtype)
+        by_layer = weights.by_layer if weights else [(None,) * len(cells) for cells in self.cells_by_layer]
         new_state, last = [], None
-        for layer, (cells, layer_state) in enumerate(zip(self.cells_by_layer, state, strict=True)):
+        for layer, entries in enumerate(zip(self.cells_by_layer, state, by_layer, strict=True)):
+            cells, layer_state, layer_weights = entries
             if layer and self.dropouts:
                 sequence = self.dropouts[layer - 1](sequence, training=training)
-            sequence, last, layer_state = self._run_layer(cells, sequence, layer_state, training)  # [T, B, H], [B, H]
+            sequence, last, layer_state = self._run_layer(cells, sequence, layer_state, training, layer_weights)
             new_state.append(layer_state)
         outputs = sequence if self.return_sequences else last
         if self.return_sequences and not self.time_major:
             outputs = _swap_time_and_batch(outputs)
         return (outputs, tuple(new_state)) if self.return_state else outputs
 
-    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool) -> tuple:
+    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool, weights: tuple) -> tuple:
         """Returns the outputs of all steps, the output of the last step, and the layer's state after it."""
-        outputs, state = unroll(cells[0], sequence, state, training)
+        outputs, state = unroll(cells[0], sequence, state, training, weights[0])
         return outputs, outputs[-1], state
 
     def _validate_state(self, state: Any, batch_size: int | None) -> State:

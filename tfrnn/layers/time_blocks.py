@@ -112,7 +112,7 @@ def loop_over_blocks(
 
 
 def checkpointed_loop(
-    run_block: Callable, inputs: tf.Tensor, weights: list, state: tuple, num_blocks: Any, block_steps: int
+    run_block: Callable, inputs: tf.Tensor, weights: Any, state: tuple, num_blocks: Any, block_steps: int
 ) -> tuple[tf.Tensor, tuple]:
     """Runs `run_block`, (inputs, state, weights) -> (outputs, state), over all blocks with gradient checkpointing.
 

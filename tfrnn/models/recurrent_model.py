@@ -4,17 +4,19 @@ Letters: T num_steps, B batch_size, H units.
 """
 
 import abc
-import contextlib
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.cell_protocol import takes_argument
+from tfrnn.layers.rnn import RNN, RNNWeights
 from tfrnn.layers.state import State
 
 
-class RecurrentModel(keras.Model):
+class RecurrentModel(keras.Model, abc.ABC):
     """The base class of the models: an RNN that reads the inputs, and a head that turns its outputs into the model's.
 
     The state is an argument and a result of a call. Gradients do not flow to the steps before a call (truncated
@@ -43,12 +45,14 @@ class RecurrentModel(keras.Model):
         """Returns the state before the first step for `batch_size` rows: zeros, or what the cells define."""
         return self.rnn.initial_state(batch_size)
 
-    def cached_weights(self) -> contextlib.AbstractContextManager:
-        """Returns a context in which the RNN's weights are read once for all calls: see RNN.cached_weights."""
-        return self.rnn.cached_weights()
+    def read_weights(self) -> RNNWeights:
+        """Reads the RNN's weights once for several calls: see RNN.read_weights."""
+        return self.rnn.read_weights()
 
-    def call(self, inputs: tf.Tensor, state: Any = None, training: bool = False) -> tuple[tf.Tensor, State]:
-        outputs, state = self.rnn(self._prepare_inputs(inputs), state, training=training)  # [T, B, H]
+    def call(
+        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: RNNWeights | None = None
+    ) -> tuple[tf.Tensor, State]:
+        outputs, state = self.rnn(self._prepare_inputs(inputs), state, training=training, weights=weights)  # [T, B, H]
         if self.dropout:
             outputs = self.dropout(outputs, training=training)
         return self._apply_head(outputs), state
@@ -71,3 +75,20 @@ class RecurrentModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         return cls(**{**config, "rnn": keras.saving.deserialize_keras_object(config["rnn"], custom_objects)})
+
+
+def with_weights_read(model: Any) -> Callable[..., tuple]:
+    """Returns a function, `(inputs, state, training=False) -> (outputs, state)`, that calls the model.
+
+    All its calls use the weights that are read here, if the model has a method `read_weights`, as RecurrentModel does.
+    Any other model of the form that Trainer describes reads its weights in each call.
+    """
+    if hasattr(model, "read_weights") and takes_argument(model, "weights"):  # a subclass may have a `call` without it
+        return functools.partial(model, weights=model.read_weights())
+    return model
+
+
+def ensure_built(model: Any) -> None:
+    """Makes the weights of a model of token ids if it has none yet, by calling it on one token."""
+    if not getattr(model, "built", True):
+        model(tf.zeros([1, 1], tf.int32), model.initial_state(1))

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch
 from tfrnn.layers.state import State, join_rows, split_rows
+from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.training.losses import Loss
 
 
@@ -208,20 +209,12 @@ def _run_model(
 ) -> tuple[tf.Tensor, State]:
     """Runs the model over a batch, cut into `chains` slices; returns the summed loss, and the state after the batch."""
     losses, states = [], []
-    with _cached_weights(model):
-        for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
-            outputs, new_state = model(part.inputs, part_state, training=training)
-            losses.append(loss_fn(outputs, part.targets))
-            states.append(new_state)
-        loss = tf.add_n(losses)
-    return loss, join_rows(states)
-
-
-def _cached_weights(model: Any) -> Any:
-    """Returns the model's `cached_weights()`, in which the chains share what they read, if the model has one."""
-    import contextlib
-
-    return getattr(model, "cached_weights", contextlib.nullcontext)()
+    run = with_weights_read(model)  # the slices share what is read
+    for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
+        outputs, new_state = run(part.inputs, part_state, training=training)
+        losses.append(loss_fn(outputs, part.targets))
+        states.append(new_state)
+    return tf.add_n(losses), join_rows(states)
 
 
 def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
