@@ -3,7 +3,6 @@
 The same command with the same --run_dir resumes training where it stopped.
 """
 
-import contextlib
 import dataclasses
 import faulthandler
 import importlib.util
@@ -180,16 +179,19 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
     workers = workers_of(replicas_of(strategy))
     _check_same_in_all_workers(config, text, workers)
     if not workers.is_chief:
-        with contextlib.suppress(DivergedError):  # which the chief reports
+        try:
             _run_to_end(FollowerRun(config, text, *_make_trainer(config, text, strategy)), workers, resume_command)
-            return
-        sys.exit(2)
+        except DivergedError:  # which the chief reports
+            sys.exit(2)
+        return
     with RunDir(run_dir) as run:
         if run.existed:
             run.check_same(config, text.vocabulary)
         for note in text.notes:
             messages.note(note)
-        _run_to_end(TrainingRun(config, text, *_make_trainer(config, text, strategy), run), workers, resume_command)
+        trainer, batches, validation = _make_trainer(config, text, strategy)
+        training = TrainingRun(config, text, trainer, batches, validation, run)
+        _run_to_end(training, workers, resume_command)
 
 
 def _run_to_end(training: Any, workers: Any, resume_command: str) -> None:

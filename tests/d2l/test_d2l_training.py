@@ -62,11 +62,11 @@ def strategy():
     return tf.distribute.OneDeviceStrategy(d2l.try_gpu()._device_name)
 
 
-def trained(net, train_iter, vocab, lr, num_epochs, **options):
+def trained(net, train_iter, vocab, lr, num_epochs, one_device=None, **options):
     """What train_ch8 prints."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        d2l.train_ch8(net, train_iter, vocab, lr, num_epochs, strategy(), **options)
+        d2l.train_ch8(net, train_iter, vocab, lr, num_epochs, one_device or strategy(), **options)
     return out.getvalue()
 
 
@@ -120,6 +120,16 @@ def test_a_readers_net_that_cannot_be_compiled_trains_and_predicts_as_a_compiled
     assert d2l.predict_ch8("time", 20, readers, vocab) == d2l.predict_ch8("time", 20, ours, vocab)
     with strategy().scope():  # training has left no scope behind
         tf.Variable(1.0)
+
+
+def test_a_mirrored_strategy_of_one_device_trains_batches_of_any_number_of_rows(vocab):
+    mirrored = tf.distribute.MirroredStrategy(["/CPU:0"])
+    with mirrored.scope():
+        net = d2l.RNNModelScratch(len(vocab), 8, init_rnn_state, rnn, get_params)
+    pairs = [(tf.zeros([rows, 5], tf.int32),) * 2 for rows in (4, 3, 2)]
+    out = trained(net, pairs, vocab, 1, 2, mirrored, use_random_iter=True)
+    assert LAST_LINES.fullmatch(out)
+    assert perplexity_of(out) < len(vocab)
 
 
 def update_rounding(lr, num_updates):

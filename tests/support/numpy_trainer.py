@@ -22,7 +22,7 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError
 from tfrnn.runs.checkpoints import Layout
 from tfrnn.runs.run_dir import RunDir
-from tfrnn.training.replicas import Replicas
+from tfrnn.training.replicas import OneReplica
 from tfrnn.training.training_run import TrainingRun
 from tfrnn.training.workers import Alone
 
@@ -65,7 +65,7 @@ class NumpyTrainer:
             optimizer=types.SimpleNamespace(learning_rate=learning_rate),
             stop_training=False,
         )
-        self.replicas, self.workers = Replicas(tf.distribute.get_strategy()), Alone()
+        self.replicas, self.workers = OneReplica(tf.distribute.get_strategy()), Alone()
         self.excluded_seconds = {"tracing": 0.0, "validation": 0.0}
         self.epoch = self.batch = 0
         self._validation_losses, self._diverges_at, self._chains = validation_losses, diverges_at, chains

@@ -1,11 +1,15 @@
 """The strategy that a Keras optimizer acts under, and Keras's private names, which are used in one module only."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from replica_models import batches, strategy_of, trainer_of
+from replica_models import NUM_TERMS, OPTIMIZERS, batches, strategy_of, trainer_of
+from rounding import assert_float32_sums_equal
 
+from tfrnn.errors import UserError
 from tfrnn.training.optimizer_strategy import acting_under
 from tfrnn.training.optimizer_strategy import strategy_of as strategy_of_optimizer
 
@@ -24,9 +28,11 @@ def test_after_the_context_the_optimizer_is_as_it_was_even_after_an_error():
     assert set(vars(optimizer)) == attributes
 
 
-def test_a_keras_that_has_renamed_them_is_noticed():
-    with pytest.raises(AttributeError, match="expected Keras's optimizers to have _distribution_strategy"):
-        strategy_of_optimizer(object())
+@pytest.mark.parametrize("name", ["_distribution_strategy", "_all_reduce_sum_gradients"])
+def test_a_keras_that_has_renamed_them_is_noticed(name):
+    private_names = {"_distribution_strategy", "_all_reduce_sum_gradients"} - {name}
+    with pytest.raises(AttributeError, match=f"expected Keras's optimizers to have {name}"):
+        strategy_of_optimizer(types.SimpleNamespace(**dict.fromkeys(private_names)))
 
 
 def test_after_training_on_replicas_the_optimizer_sums_gradients_as_keras_does():
@@ -47,15 +53,24 @@ def test_after_training_on_replicas_the_optimizer_sums_gradients_as_keras_does()
 
 
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_an_optimizer_made_outside_of_the_strategys_scope_trains_the_same(jit_compile):
+def test_an_optimizer_made_outside_of_the_scope_of_one_device_trains_the_same(jit_compile):
     weights = []
-    for strategy in (strategy_of(1), strategy_of(2), tf.distribute.MirroredStrategy(["/CPU:0"])):
-        inside = trainer_of(strategy, optimizer="sgd", jit_compile=jit_compile)
-        outside = type(inside)(inside.model, keras.optimizers.SGD(0.1), 0.5, strategy, jit_compile=jit_compile)
+    for strategy in (strategy_of(1), tf.distribute.MirroredStrategy(["/CPU:0"])):
+        inside = trainer_of(strategy, optimizer="adam", jit_compile=jit_compile)
+        outside = type(inside)(inside.model, OPTIMIZERS["adam"](), 0.5, strategy, jit_compile=jit_compile)
         outside.fit(batches(), 2)
+        assert outside.optimizer.iterations == 2 * batches().num_batches(0)
         weights.append(outside.model.get_weights())
         with strategy.scope():  # and within the scope it may be used as well
             outside.fit(batches(), 1)
-    for other in weights[1:]:
-        for one, two in zip(weights[0], other, strict=True):
-            np.testing.assert_allclose(one, two, rtol=0, atol=1e-5)
+    assert_float32_sums_equal(*weights, num_terms=10 * NUM_TERMS)
+
+
+def test_an_optimizer_made_outside_of_the_scope_of_several_replicas_is_refused():
+    """Each replica would add 1 to the number of steps, by which Adam corrects its means and schedules go."""
+    strategy = strategy_of(2)
+    inside = trainer_of(strategy, optimizer="adam")
+    inside.fit(batches(), 2)
+    assert inside.optimizer.iterations == 2 * batches().num_batches(0)
+    with pytest.raises(UserError, match=r"expected an `optimizer` made within `strategy\.scope\(\)`"):
+        type(inside)(inside.model, keras.optimizers.Adam(), 0.5, strategy)

@@ -8,7 +8,21 @@ import pytest
 import tensorflow as tf
 from all_cells import CELLS
 from entry_points import run
-from replica_models import IDS, NUM_TERMS, OPTIMIZERS, SAMPLINGS, B, H, T, V, batches, strategy_of, trained, trainer_of
+from replica_models import (
+    IDS,
+    NUM_TERMS,
+    OPTIMIZERS,
+    SAMPLINGS,
+    VALIDATION,
+    B,
+    H,
+    T,
+    V,
+    batches,
+    strategy_of,
+    trained,
+    trainer_of,
+)
 from rounding import assert_float32_sums_equal, assert_identical
 
 import tfrnn
@@ -175,6 +189,12 @@ def test_a_cell_may_keep_values_of_its_own():
     num_calls = T * batches().num_batches(0)
     assert one[0] == two[0] == num_calls
     assert_float32_sums_equal(two, one, num_terms=num_calls * B * H)
+
+
+def test_validation_is_traced_once_for_all_epochs(caplog):
+    trainer = trainer_of(strategy_of(2), "rnn_scratch")
+    trainer.fit(batches(), 6, VALIDATION)
+    assert [record.message for record in caplog.records if "retracing" in record.message] == []
 
 
 # Rows, workers and the command

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrnn.errors import UserError
 from tfrnn.training.optimizer_strategy import strategy_of
-from tfrnn.training.replicas import Replicas
+from tfrnn.training.replicas import replicas_of
 from tfrnn.training.step import StepResult, TrainStep
 
 
@@ -100,7 +100,7 @@ class NetAdapter:
                 return mean * tf.cast(tf.size(targets), mean.dtype)
 
             # An optimizer works only under the strategy in whose scope it was made.
-            step = Replicas(strategy_of(updater)).train_step(TrainStep(self, updater, summed_loss, 1.0), False)
+            step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, summed_loss, 1.0), False)
             if self.can_be_compiled:
                 step = tf.function(step, autograph=False, reduce_retracing=True)
             self._step_for, self._train_step = (loss, updater), step

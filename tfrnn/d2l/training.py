@@ -24,7 +24,11 @@ from tfrnn.training.live_curve import LiveCurve
 
 def try_gpu(i: int = 0) -> Any:
     """Returns tf.device of GPU i if the machine has it, otherwise of the CPU."""
-    return tf.device(devices.device_name(f"gpu:{i}" if i < len(tf.config.list_physical_devices("GPU")) else "cpu"))
+    return tf.device(_gpu_or_cpu(i))
+
+
+def _gpu_or_cpu(i: int = 0) -> str:
+    return devices.device_name(f"gpu:{i}" if i < len(tf.config.list_physical_devices("GPU")) else "cpu")
 
 
 def grad_clipping(grads: Iterable, theta: float) -> list[tf.Tensor]:
@@ -113,6 +117,6 @@ def train_ch8(
             curve.on_epoch_end(epoch, logs)
             if (epoch + 1) % 10 == 0:
                 tqdm.write(predict_ch8("time traveller", 50, net, vocab), file=sys.stdout)
-    print(f"perplexity {perplexity:.1f}, {speed:.1f} tokens/sec on {try_gpu()._device_name}")
+    print(f"perplexity {perplexity:.1f}, {speed:.1f} tokens/sec on {_gpu_or_cpu()}")
     for prefix in ("time traveller", "traveller"):
         print(predict_ch8(prefix, 50, net, vocab))

@@ -31,7 +31,7 @@ class StoredIds:
         self.dtype = np.dtype(dtype)
         self.begin, self.end = int(begin), int(end)
         if not 0 <= self.begin <= self.end:
-            raise ValueError(f"begin and end must be 0 <= begin <= end; got {begin} and {end}")
+            raise ValueError(f"`begin` and `end` must be 0 <= begin <= end; got {begin} and {end}")
         try:
             self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except FileNotFoundError:

@@ -44,7 +44,7 @@ def beam_search(
     (8, True)
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefix: the text to continue, cleaned as the training text was.
       length: the number of tokens to add.

@@ -115,9 +115,9 @@ class TextGenerator:
         seed_and_range = tf.constant([self.seed, block, begin, end], tf.int32)
         arguments = self.model, self.sampler, use_xla, before, reading.sample, seed_and_range
         kind = len(reading.sample), use_xla
-        if kind not in self._traces:  # TensorFlow takes a third of the time of a streamed token to find it again
-            self._traces[kind] = generate_tokens.trace(*arguments)
         try:
+            if kind not in self._traces:  # TensorFlow takes a third of the time of a streamed token to find it again
+                self._traces[kind] = generate_tokens.trace(*arguments)
             tokens, after = self._traces[kind](*arguments)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             if not use_xla:
@@ -142,7 +142,7 @@ def _check_sampler(sampler: Any) -> None:
     if type(sampler).__hash__ is None:
         raise UserError(f"a sampler must be hashable, as it is compiled: make its dataclass frozen; got {sampler!r}")
     if _window(sampler) > MAX_RECENT:
-        raise UserError(f"a sampler's window must be at most {MAX_RECENT} tokens; got {_window(sampler)}")
+        raise UserError(f"a sampler's `window` must be at most {MAX_RECENT} tokens; got {_window(sampler)}")
 
 
 def _whole_number(name: str, number: Any) -> int:
@@ -162,7 +162,7 @@ def generate_tokens(
     for the whole block, and outside of what XLA compiles, because XLA would draw others.
 
     Args:
-      model, sampler: a LanguageModel, and what chooses each token.
+      model, sampler: as for `generate`.
       use_xla: whether XLA compiles the loop over tokens.
       before: what the first of these tokens depends on.
       sample: which sample of its prefix each row is, int64 [B].
@@ -201,7 +201,7 @@ def _choose_and_read(
     """Chooses each token, and lets the model read it.
 
     Args:
-      model, sampler: a LanguageModel, and what chooses each token.
+      model, sampler: as for `generate`.
       before: what the first token depends on.
       uniform: a random number for each token, [N, B].
       length: the number of tokens to generate, at most N.
@@ -234,7 +234,7 @@ def continue_texts(
     long enough to be compiled by XLA). See `read_prefixes` for an example.
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       reading: what the model has read so far, of B rows.
       length: the number of tokens to add.
@@ -282,7 +282,7 @@ def generate_many(
     [[8, 8, 8], [7, 7, 7]]
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefixes: the texts to continue, at least one, cleaned as the training text was.
       length: the number of tokens to add to each.
@@ -315,7 +315,7 @@ def generate(
     ('to be', 25)
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefix: the text to continue, cleaned as the training text was.
       length: the number of tokens to add.

@@ -90,7 +90,7 @@ def read_prefixes(
     10
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefixes: a list with one text for each row (or a single text), cleaned as the training text was.
       after: an earlier reading with the same number of rows, whose texts these continue.

@@ -69,7 +69,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
     ((8,), True)
 
     Args:
-      model: a LanguageModel, trained or not.
+      model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       ids: the text's tokens, int32 [N].
     Raises:
       UserError: `ids` is not a sequence of at least two tokens.

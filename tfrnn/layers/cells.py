@@ -33,7 +33,7 @@ class _Cell(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if not isinstance(units, int) or units < 1:
-            raise ValueError(f"units must be a whole number of at least 1; got {units!r}")
+            raise ValueError(f"`units` must be a whole number of at least 1; got {units!r}")
         self.units = units
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

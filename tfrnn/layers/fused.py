@@ -246,8 +246,9 @@ def _run_steps(fused_cell: FusedCell, x: list, u: list, state: tuple) -> tuple[t
                 d_products.append(d_products_t)
             d_x, d_products = _stack_parts(d_x[::-1]), _stack_parts(d_products[::-1])
             d_u = list(map(_kernel_gradient, map(list, zip(*factors, strict=True)), d_products))
-            d_state_bias = [tf.reduce_sum(d_products[-1], [0, 1]) for _ in u[len(x) :]]
-            return d_x, d_u + d_state_bias, d_state
+            if len(u) > len(x):  # the bias of a GRU with reset_after
+                d_u.append(tf.reduce_sum(d_products[-1], [0, 1]))
+            return d_x, d_u, d_state
 
         return (tf.stack(outputs), *state), gradient
 

@@ -147,7 +147,7 @@ class RNN(keras.layers.Layer):
         self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: RNNWeights | None = None
     ) -> Any:
         if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
-            raise ValueError(f"inputs must be [T, B, D], or [B, T, D] without time_major; got shape {inputs.shape}")
+            raise ValueError(f"`inputs` must be [T, B, D], or [B, T, D] without `time_major`; got shape {inputs.shape}")
         sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
         batch_size = sequence.shape[1] or tf.shape(sequence)[1]
         state = self.initial_state(batch_size) if state is None else self._validate_state(state, sequence.shape[1])
@@ -199,7 +199,7 @@ class RNN(keras.layers.Layer):
         rows = "B" if batch_size is None else batch_size
         expected = tuple(tuple(f"[{rows}, {size}]" for size in sizes) for sizes in self._state_sizes_by_layer())
         received = keras.tree.map_structure(lambda t: str(list(tf.convert_to_tensor(t).shape)), state)
-        return f"state must be a tuple with a tuple per layer, {expected}; got {received}"
+        return f"`state` must be a tuple with a tuple per layer, {expected}; got {received}"
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any, **__: Any) -> Any:
         rows = input_shape[1] if self.time_major else input_shape[0]

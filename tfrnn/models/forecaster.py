@@ -52,7 +52,7 @@ class Forecaster(RecurrentModel):
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if inputs.shape[-1] != self.num_values or len(inputs.shape) != 3:
-            raise ValueError(f"inputs must have shape [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
+            raise ValueError(f"`inputs` must have shape [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
         return inputs
 
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:

@@ -94,7 +94,7 @@ class SequenceLabeller(RecurrentModel):
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if len(inputs.shape) != 2:
-            raise ValueError(f"inputs must be token ids with shape [T, B]; got shape {tuple(inputs.shape)}")
+            raise ValueError(f"`inputs` must be token ids with shape [T, B]; got shape {tuple(inputs.shape)}")
         if self.embedding:
             return self.embedding(inputs)  # [T, B, E]
         return inputs

@@ -9,8 +9,8 @@ from tfrnn.runtime.devices import device_name, devices_of
 class TracedFunction:
     """A tf.function that is traced for each model that it is called with, which is no mistake.
 
-    TensorFlow warns of frequent retracing if many calls trace. It does not count traces that are asked for, and here
-    each trace is asked for before the call.
+    TensorFlow warns of frequent retracing if many calls trace. It does not count explicit traces, and here every trace
+    is explicit.
     """
 
     def __init__(self, tf_function: Any):

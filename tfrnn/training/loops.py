@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch
 from tfrnn.layers.state import State
-from tfrnn.training.replicas import Replicas
+from tfrnn.training.replicas import OneReplica
 from tfrnn.training.step import EvalStep, Sums, TrainStep
 
 CALL_SECONDS = 1.0  # about how long a call lasts; only between calls can training be interrupted
 
 
-def compile_train_loop(step: TrainStep, replicas: Replicas, jit_compile: bool) -> Any:
+def compile_train_loop(step: TrainStep, replicas: OneReplica, jit_compile: bool) -> Any:
     """Returns the compiled function that makes many training steps in a call.
 
     It takes an iterator of batches, with the rows of this process's replicas; the number of steps, an int32 scalar; the
@@ -40,11 +40,11 @@ def compile_train_loop(step: TrainStep, replicas: Replicas, jit_compile: bool) -
     return train
 
 
-def compile_eval_loop(step: EvalStep, replicas: Replicas, jit_compile: bool) -> Any:
+def compile_eval_loop(step: EvalStep, replicas: OneReplica, jit_compile: bool) -> Any:
     """Returns the compiled function that makes many evaluation steps in a call.
 
     It takes an iterator and a number of steps, as for training, and the state and the sums of each replica, as from
-    `Replicas.begin_evaluation`; and returns the state and the sums of each replica after the last step.
+    `OneReplica.begin_evaluation`; and returns the state and the sums of each replica after the last step.
     """
     make_step = replicas.eval_step(step, jit_compile)
 
@@ -83,7 +83,10 @@ class Timer:
 
     @contextlib.contextmanager
     def call(self, num_steps: int) -> Iterator[None]:
-        """Returns a context for one call of `num_steps` steps, whose results must be computed when it ends."""
+        """Returns a context for one call of `num_steps` steps, whose results must be computed when it ends.
+
+        A call that raises an error is not counted.
+        """
         traces, start = self._loop.experimental_get_tracing_count(), time.perf_counter()
         yield
         if self._loop.experimental_get_tracing_count() > traces:

@@ -28,7 +28,7 @@ def acting_under(
 
     Args:
       strategy: the strategy under which the weights were made.
-      optimizer: one that was made in the scope of any strategy.
+      optimizer: one that was made in the scope of `strategy` or, for a strategy of one device, of any.
       sums_gradients: whether `apply` sums the gradients over the replicas; False if they are sums already.
     """
     _require_private_names(optimizer)
@@ -51,6 +51,6 @@ def _require_private_names(optimizer: keras.optimizers.Optimizer) -> None:
     for name in (_STRATEGY, _SUM_GRADIENTS):
         if not hasattr(optimizer, name):
             raise AttributeError(
-                f"expected Keras's optimizers to have {name}, as in Keras 3.10 to 3.15; got {type(optimizer).__name__} "
+                f"expected Keras's optimizers to have {name}, as up to Keras 3.15; got {type(optimizer).__name__} "
                 f"of Keras {keras.__version__} without it; install an earlier Keras"
             )

@@ -29,8 +29,8 @@ from tfrnn.training.step import (
 _SEED_DIFFERENCE = 7919  # between the dropout seeds of replicas r and r + 1
 
 
-class Replicas:
-    """The replica of a strategy of one device, which reads whole batches. The base class of `SeveralReplicas`.
+class OneReplica:
+    """The replica of a strategy of one device, which reads whole batches. The base class of `Replicas`.
 
     Attributes:
       strategy: the `tf.distribute` strategy.
@@ -74,9 +74,12 @@ class Replicas:
         """Joins the states that `divide` returns; returns the whole state, tensors [B, H], in every process."""
         return state
 
-    def begin_evaluation(self, model: Any, batch_size: int) -> tuple[State, Sums]:
-        """Returns the state and the sums before the first batch of an evaluation, one of each per replica."""
-        return model.initial_state(batch_size), Sums.zero()
+    def begin_evaluation(self, model: Any) -> Callable[[int], tuple[State, Sums]]:
+        """Returns a function of a batch's number of rows that returns what flows before the first evaluation step.
+
+        That is the state and the sums, one of each per replica.
+        """
+        return lambda batch_size: (model.initial_state(batch_size), Sums.zero())
 
     def total(self, sums: Sums) -> Sums:
         """Returns the total of the sums of all replicas."""
@@ -92,7 +95,7 @@ class Replicas:
           step: the step of one device.
           jit_compile: whether XLA compiles what does not communicate.
         """
-        compiled = _compile(step.__call__) if jit_compile else step
+        compiled = _compiled(step.__call__, jit_compile)
 
         def run(*flows: Any) -> StepResult:
             with acting_under(self.strategy, step.optimizer):
@@ -102,11 +105,11 @@ class Replicas:
 
     def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
         """Returns the step as all replicas make it, each with its own sums, for use in a tf.function."""
-        compiled = _compile(step.__call__) if jit_compile else step
+        compiled = _compiled(step.__call__, jit_compile)
         return functools.partial(self.run, compiled)
 
 
-class SeveralReplicas(Replicas):
+class Replicas(OneReplica):
     """The replicas of a strategy that has several, seen from this process, which is one of its workers."""
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -149,15 +152,17 @@ class SeveralReplicas(Replicas):
 
         return self.local_value(self.run(in_replica, state))
 
-    def begin_evaluation(self, model: Any, batch_size: int) -> tuple[State, Sums]:
-        rows = self.rows_per_replica(batch_size)
-        return tf.function(lambda: self.run(lambda: (model.initial_state(rows), Sums.zero())), autograph=False)()
+    def begin_evaluation(self, model: Any) -> Callable[[int], tuple[State, Sums]]:
+        def in_replica(rows: int) -> tuple[State, Sums]:
+            return model.initial_state(rows), Sums.zero()
+
+        return tf.function(lambda size: self.run(in_replica, self.rows_per_replica(size)), autograph=False)
 
     def total(self, sums: Sums) -> Sums:
         return Sums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for value in sums))
 
     def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[Batch, State, Sums], StepResult]:
-        compute = _compile(step.compute_gradients) if jit_compile else step.compute_gradients
+        compute = _compiled(step.compute_gradients, jit_compile)
 
         def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[StepResult, Update]:
             computed = self.compute_gradients(step.model, compute, self._slice_batch(batch), state)
@@ -179,7 +184,7 @@ class SeveralReplicas(Replicas):
         return run
 
     def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
-        compiled = _compile(step.__call__) if jit_compile else step
+        compiled = _compiled(step.__call__, jit_compile)
 
         def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
             return compiled(self._slice_batch(batch), state, sums)
@@ -208,6 +213,8 @@ class SeveralReplicas(Replicas):
 
     def _slice(self, tensor: tf.Tensor, axis: int, num_parts: int, first: int) -> tf.Tensor:
         """Returns one replica's part of a tensor, of whose `num_parts` parts replica number `first` reads the first."""
+        if num_parts == 1:
+            return tf.identity(tensor)
         size = tensor.shape[axis] // num_parts
         begin = [0] * len(tensor.shape)
         begin[axis] = (replica_number() - first) * size
@@ -241,12 +248,12 @@ class SeveralReplicas(Replicas):
         return LossAndGradients(loss, self.count * computed.tokens, gradients, computed.state, values)
 
 
-def replicas_of(strategy: tf.distribute.Strategy) -> Replicas:
+def replicas_of(strategy: tf.distribute.Strategy) -> OneReplica:
     """Returns the replicas of a strategy."""
     # Even one replica of these has the restrictions of several: none may communicate within a condition.
     mirrored = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
     several = strategy.num_replicas_in_sync > 1 or isinstance(strategy, mirrored)
-    return SeveralReplicas(strategy) if several else Replicas(strategy)
+    return Replicas(strategy) if several else OneReplica(strategy)
 
 
 def replica_number() -> Any:
@@ -254,5 +261,5 @@ def replica_number() -> Any:
     return tf.distribute.get_replica_context().replica_id_in_sync_group
 
 
-def _compile(function: Callable) -> Callable:
-    return tf.function(function, autograph=False, jit_compile=True)
+def _compiled(function: Callable, by_xla: bool) -> Callable:
+    return tf.function(function, autograph=False, jit_compile=True) if by_xla else function

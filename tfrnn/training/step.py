@@ -101,7 +101,8 @@ class TrainStep:
         Args:
           batch: what the model reads.
           state: the state before it.
-          variable_values: what `changeable_variables` hold; by default their own values.
+          variable_values: what `changeable_variables` hold, if it is not what they were assigned: each of several
+            replicas draws its dropout from another seed.
         """
         variables, changeable = self.model.trainable_variables, changeable_variables(self.model)
         before = variable_values or [tf.identity(variable.value) for variable in changeable]

@@ -19,7 +19,7 @@ from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
 from tfrnn.training import losses
 from tfrnn.training.loops import Timer, compile_eval_loop, compile_train_loop
-from tfrnn.training.optimizer_strategy import acting_under
+from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
 from tfrnn.training.step import EvalStep, Sums, TrainStep
 from tfrnn.training.training_state import TrainingState
@@ -38,8 +38,9 @@ class Trainer:
     True
 
     Args:
-      model: has `initial_state(batch_size)` and, when called, `(inputs, state, training) -> (outputs, state)`.
-      optimizer: a Keras optimizer.
+      model: a keras.Model that has `initial_state(batch_size)` and, when called, `(inputs, state, training) ->
+        (outputs, state)`. It must have its weights, or a `build` without arguments that makes them.
+      optimizer: a Keras optimizer; for a strategy of several replicas, one that was made in its scope.
       clip_norm: the bound on the global norm of the gradients; 0 for none.
       strategy: a `tf.distribute` strategy. By default, a model that has weights keeps the strategy under which they
         were made, and any other gets a OneDeviceStrategy on the GPU if there is one, else on the CPU. If the strategy
@@ -54,12 +55,15 @@ class Trainer:
         operations that XLA does not support needs False.
 
     Attributes:
+      model, optimizer, strategy: the arguments.
+      replicas, workers: the replicas of the strategy, and the processes among which they are divided.
       epoch, batch: the position: the number of finished epochs, and of finished batches of the current epoch.
       jit_compile: whether XLA compiles a step.
       gradient_norms: the global norm of the gradients in each training step so far, before it was clipped.
       excluded_seconds: the time spent in calls that traced and in validation, which tokens_per_sec does not count.
     Raises:
       ValueError: clip_norm is below 0.
+      UserError: there are several replicas, and the optimizer was made outside of the strategy's scope.
     """
 
     def __init__(
@@ -78,6 +82,9 @@ class Trainer:
         self.strategy = strategy or (_strategy_of(model) if model.built else devices.one_device())
         self.replicas = replicas_of(self.strategy)
         self.workers = workers_of(self.replicas)
+        if self.replicas.count > 1 and strategy_of(optimizer) is not self.strategy:
+            # Its number of steps is one variable, to which every replica would add.
+            raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
         self.jit_compile = execution.jit_by_default(self.strategy) if jit_compile is None else jit_compile
         self.gradient_norms = array.array("f")
         self.excluded_seconds = {"tracing": 0.0, "validation": 0.0}
@@ -94,6 +101,7 @@ class Trainer:
         eval_step = EvalStep(self.model, loss_fn, self.num_chains)
         self._train_loop = compile_train_loop(train_step, self.replicas, self.jit_compile)
         self._eval_loop = compile_eval_loop(eval_step, self.replicas, self.jit_compile)
+        self._begin_evaluation = self.replicas.begin_evaluation(self.model)
         self._train_timer, self._eval_timer = Timer(self._train_loop), Timer(self._eval_loop)
 
     def fit(
@@ -256,9 +264,9 @@ class Trainer:
                 flows = self._train_loop(iterator, tf.constant(num_steps), state.recurrent, state.sums)
                 state.recurrent, state.sums, norms = flows
                 self.gradient_norms.extend(norms.numpy())
-            state.batch += len(norms)
-            if len(norms) < num_steps:
-                raise self._diverged()
+                state.batch += len(norms)
+                if len(norms) < num_steps:
+                    raise self._diverged()
             if timer.steps_per_second:
                 speed = timer.steps_per_second * batches.batch_size * batches.num_steps
             callback_list.on_train_batch_end(state.batch - 1, {**_measures(state.sums), "tokens_per_sec": speed})
@@ -275,12 +283,14 @@ class Trainer:
     def _validate(self, batches: Batches, iterator: Any, logs: dict) -> dict | None:
         """Returns the measures of an epoch with those of the validation batches, or None if it was stopped in them."""
         sums = self._evaluate(batches, iterator, self.epoch, may_stop=True)
-        return sums and {**logs, **{f"val_{name}": value for name, value in _measures(sums).items()}}
+        if sums is None:
+            return None
+        return {**logs, **{f"val_{name}": value for name, value in _measures(sums).items()}}
 
     def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int, may_stop: bool = False) -> Sums | None:
         """Returns the sums over the batches of an epoch, or None if it `may_stop` before the last and was stopped."""
         start, timer, done, num_batches = time.perf_counter(), self._eval_timer, 0, batches.num_batches(epoch)
-        state, sums = self.replicas.begin_evaluation(self.model, batches.batch_size)
+        state, sums = self._begin_evaluation(batches.batch_size)
         timer.start()
         while done < num_batches:
             if self._any_worker_stops() and may_stop and done:

@@ -95,7 +95,7 @@ class FollowerRun:
         Returns:
           Whether the run is finished: False after Ctrl-C or SIGTERM.
         Raises:
-          DivergedError: a loss or gradient norm was not finite; the weights before that are saved.
+          DivergedError: a loss or gradient norm was not finite; the chief has saved the weights before that.
           UserError: the run directory cannot be resumed or cannot be written.
         """
         trainer, training = self._trainer, self._config.training
@@ -140,7 +140,7 @@ class FollowerRun:
         """Called in place of training if the run is finished."""
 
     def _prepare(self, restored: bool, callbacks: list[Any]) -> list[Any]:
-        """Called before training starts; returns all callbacks but the last, given those of every worker."""
+        """Called before training starts; adds the chief's callbacks to those of every worker."""
         return callbacks
 
 

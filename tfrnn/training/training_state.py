@@ -59,8 +59,7 @@ class TrainingState:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns everything as arrays by name; `load` takes them."""
-        tensors = {name: np.asarray(keras.ops.convert_to_numpy(tensor)) for name, tensor in self._tensors().items()}
-        return tensors | self._numbers()
+        return {name: _to_numpy(tensor) for name, tensor in self._tensors().items()} | self._numbers()
 
     def layouts(self) -> dict[str, Layout]:
         """Returns the shape and dtype of each array; a state may have any number of rows."""
@@ -125,6 +124,10 @@ class TrainingState:
             "best_loss": np.array(self.best_loss, np.float64),
             "best_epoch": np.array(self.best_epoch, np.int64),
         }
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    return tensor if isinstance(tensor, np.ndarray) else np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
 def _dtype(tensor: Any) -> str:

@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.runs import checkpoints
-from tfrnn.training.replicas import Replicas, replica_number
+from tfrnn.training.replicas import OneReplica, replica_number
 
 _NUMBERS_PER_MESSAGE = 2**17  # int64 numbers that `broadcast` sends at once: 1 MiB
 
 
 class Alone:
-    """The only process of a training.
+    """The only process of a training. The base class of `Workers`.
 
     Attributes:
       count: the number of processes.
@@ -26,7 +26,7 @@ class Alone:
         """Returns the sum of each number over all workers, which give equally many numbers."""
         return numbers
 
-    def broadcast(self, data: bytes = b"") -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         """Returns the chief's `data` in every worker."""
         return data
 
@@ -46,18 +46,17 @@ class Workers(Alone):
       replicas: the replicas of the strategy.
     """
 
-    def __init__(self, replicas: Replicas):
+    def __init__(self, replicas: OneReplica):
         self._replicas = replicas
         self.count = replicas.count // len(replicas.local_replicas)
         self.is_chief = replicas.local_replicas.start == 0
-        self._compiled_sum = tf.function(
-            self._sum, autograph=False, input_signature=[tf.TensorSpec([None], tf.int64)]
-        )  # fmt: skip
+        numbers = tf.TensorSpec([None], tf.int64)
+        self._compiled_sum = tf.function(self._sum, autograph=False, input_signature=[numbers])
 
     def sum(self, numbers: list[int]) -> list[int]:
         return self._compiled_sum(tf.constant(numbers, tf.int64)).numpy().tolist()
 
-    def broadcast(self, data: bytes = b"") -> bytes:
+    def broadcast(self, data: bytes) -> bytes:
         (length,) = self.sum([len(data) if self.is_chief else 0])
         padded = np.zeros(-(-length // 8), np.int64)
         if self.is_chief:
@@ -81,6 +80,6 @@ class Workers(Alone):
         return self._replicas.local_value(self._replicas.run(in_replica, numbers))
 
 
-def workers_of(replicas: Replicas) -> Alone:
+def workers_of(replicas: OneReplica) -> Alone:
     """Returns the workers among whom the replicas are divided."""
     return Alone() if len(replicas.local_replicas) == replicas.count else Workers(replicas)
