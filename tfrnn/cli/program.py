@@ -36,7 +36,6 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     with contextlib.redirect_stderr(_BestEffortStream(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
         warnings.simplefilter("always", RunWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
-        show_settings_as(())  # until the flags of the command are known
         try:
             main(sys.argv)
             sys.stdout.flush()
@@ -53,6 +52,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
             note(f"tfrnn: error: cannot continue: {one_line(error)}; correct that and run the command again")
             _redirect_to_devnull(sys.stdout)
             sys.exit(2)
+        finally:
+            show_settings_as(())  # settings are flags in this command only
 
 
 class _BestEffortStream:

@@ -1,13 +1,12 @@
 """Plateau: halves the learning rate when the validation loss stops falling."""
 
 import math
-import sys
 from typing import Any
 
 import keras
 import numpy as np
 
-NO_LOSS = sys.float_info.max  # stands for infinity, as all numbers of a checkpoint are finite
+from tfrnn.training.training_state import NO_LOSS
 
 
 class Plateau(keras.callbacks.Callback):

@@ -13,6 +13,8 @@ from tfrnn.runs import checkpoints
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.training.step import Sums, seed_states
 
+NO_LOSS = sys.float_info.max  # stands for infinity, since all numbers of a checkpoint are finite
+
 
 class TrainingState:
     """All that changes while a model trains, and all that is needed to resume exactly.
@@ -34,7 +36,7 @@ class TrainingState:
         self.epoch = self.batch = 0
         self.recurrent = model.initial_state(0)  # `begin_epoch` makes one with the rows of the batches
         self.sums = Sums.zero()
-        self.best_loss, self.best_epoch, self.best_weights = sys.float_info.max, 0, model.get_weights()
+        self.best_loss, self.best_epoch, self.best_weights = NO_LOSS, 0, model.get_weights()
 
     def begin(self, batch_size: int, num_batches: int) -> None:
         """Prepares for batches of `batch_size` rows, `num_batches` in the current epoch.
