@@ -88,7 +88,8 @@ def sum_ms(replicas: Any, size: int) -> float:
     import tensorflow as tf
 
     def mean_over_replicas(values: tf.Tensor) -> tf.Tensor:
-        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
+        # The quotient lies on the replica's device, by which TensorFlow knows to which replica it belongs.
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values / replicas.count)
 
     @tf.function(autograph=False)
     def sums(count: tf.Tensor) -> tf.Tensor:
