@@ -41,7 +41,7 @@ class SamplingState(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TextGenerator:
-    """A model that generates texts, and all that the texts depend on beside what the model has read.
+    """A model that generates texts, and all that the texts depend on besides what the model has read.
 
     The attributes are arguments of `generate`, which explains them.
 

@@ -67,7 +67,7 @@ class Timer:
       loop: the compiled function.
 
     Attributes:
-      steps_per_call: a call of so many steps lasts about CALL_SECONDS; 1 until a call has been timed.
+      steps_per_call: the number of steps that take about CALL_SECONDS; 1 until a call has been timed.
       seconds_tracing: the duration of the calls since `start` in which TensorFlow traced.
       steps_per_second: of the calls since `start` that did not trace; None if all did.
     """

@@ -34,7 +34,7 @@ class TrainingState:
     def __init__(self, model: Any, optimizer: keras.optimizers.Optimizer):
         self._model, self._optimizer = model, optimizer
         self.epoch = self.batch = 0
-        self.recurrent = model.initial_state(0)  # `begin_epoch` makes one with the rows of the batches
+        self.recurrent = model.initial_state(0)  # `begin` makes one with the rows of the batches
         self.sums = Sums.zero()
         self.best_loss, self.best_epoch, self.best_weights = NO_LOSS, 0, model.get_weights()
 
