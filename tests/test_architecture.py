@@ -19,9 +19,10 @@ LAYERS = [
     ["errors"],
     ["runtime", "config", "plots"],
     ["data", "layers", "cli"],
-    ["models"],
     ["runs", "inference", "series"],
-    ["training", "formats"],
+    ["training"],
+    ["models"],
+    ["formats"],
     [*COMMANDS, "d2l"],
     ["__main__"],
 ]

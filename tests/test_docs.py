@@ -32,7 +32,7 @@ TENSORFLOW_LOG = re.compile(r"WARNING: All log messages before absl::|[IW]0000 |
 @pytest.mark.parametrize("module", MODULES_WITH_EXAMPLES)
 def test_examples_in_docstrings_are_true(module, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
-    if module == "tfrnn.runs.loading":
+    if module == "tfrnn.models.loading":
         shutil.copytree(request.getfixturevalue("small_run"), "runs/first")
     results = doctest.testmod(importlib.import_module(module), extraglobs={"keras": keras, "np": np, "tfrnn": tfrnn})
     assert results.attempted

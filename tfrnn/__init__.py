@@ -12,9 +12,9 @@ A model learns a text and continues it:
 >>> tfrnn.generate(model, vocabulary, "ab", length=6)
 'abcabcab'
 
-The packages, from the ground up: `runtime`, `config` and `plots`; `data`, `layers` and `cli`; `models`; `runs`,
-`inference` and `series`; `training` and `formats`; and the commands `train`, `sample`, `evaluate`, `export` and
-`forecast`, beside `d2l`. Each imports only from those before it, and its docstring says what is in it.
+The packages, from the ground up: `runtime`, `config` and `plots`; `data`, `layers` and `cli`; `runs`, `inference` and
+`series`; `training`; `models`; `formats`; and the commands `train`, `sample`, `evaluate`, `export` and `forecast`,
+beside `d2l`. Each imports only from those before it, and its docstring says what is in it.
 
 The examples in the docstrings assume `import keras, tfrnn` and `import numpy as np`. A long training is faster after
 `set_threads`, which must be called first. Each public name is imported when it is first used, so that `import tfrnn` is

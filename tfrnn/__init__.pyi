@@ -19,7 +19,7 @@ from tfrnn.training.trainer import Trainer as Trainer
 from tfrnn.training.live_curve import LiveCurve as LiveCurve
 from tfrnn.training.losses import cross_entropy as cross_entropy, squared_error as squared_error
 from tfrnn.config.config import Config as Config
-from tfrnn.runs.loading import load_run as load_run
+from tfrnn.models.loading import load_run as load_run
 from tfrnn.formats.safetensors import load_export as load_export
 
 from tfrnn.inference.generation import generate as generate, generate_many as generate_many, stream as stream

@@ -149,7 +149,7 @@ def evaluate(
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.scoring import score
-    from tfrnn.runs.loading import load_run
+    from tfrnn.models.loading import load_run
 
     check_outputs_are_not_inputs(trained, choice, outputs)
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)

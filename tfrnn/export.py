@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.formats.exporting import FORMATS, export
-    from tfrnn.runs.loading import load_run
+    from tfrnn.models.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)

@@ -129,7 +129,7 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     threads.set_threads()
     from tfrnn.inference.generation import TextGenerator
     from tfrnn.inference.samplers import Sampler
-    from tfrnn.runs.loading import load_run
+    from tfrnn.models.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     check_memory(settings, config, vocabulary)

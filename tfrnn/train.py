@@ -171,6 +171,7 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
 
 
 def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
+    from tfrnn.models.labeller import summary
     from tfrnn.runs.run_dir import RunDir
     from tfrnn.training.replicas import replicas_of
     from tfrnn.training.training_run import FollowerRun, TrainingRun
@@ -190,7 +191,7 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
         for note in text.notes:
             messages.note(note)
         trainer, batches, validation = _make_trainer(config, text, strategy)
-        training = TrainingRun(config, text, trainer, batches, validation, run)
+        training = TrainingRun(config, text, trainer, batches, validation, run, summarize=summary)
         _run_to_end(training, workers, resume_command)
 
 

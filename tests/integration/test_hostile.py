@@ -31,7 +31,7 @@ from tfrnn.data.corpora import catalogue
 from tfrnn.data.corpora.files import read_text
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, UserError
-from tfrnn.runs.loading import load_run
+from tfrnn.models.loading import load_run
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import host
 from tfrnn.series import reading

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 import tfrnn
-from tfrnn.models.recurrent_model import RecurrentModel, with_weights_read
+from tfrnn.layers.model_protocol import with_weights_read
+from tfrnn.models.recurrent_model import RecurrentModel
 
 VOCABULARY = tfrnn.Vocabulary.from_text("to be or not to be")
 V, H = len(VOCABULARY), 8

@@ -12,8 +12,8 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.inference import samplers
 from tfrnn.inference.reading import read_prefixes
+from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State
-from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.runtime import execution
 
 

@@ -20,8 +20,8 @@ from tfrnn.errors import UserError
 from tfrnn.inference import samplers
 from tfrnn.inference.reading import MAX_RECENT, Reading, read_prefixes
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
+from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State, join_rows, split_rows
-from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.runtime import execution, threads
 
 # Tokens are generated in blocks of at most this many. Each block draws its own random numbers, so that with another

@@ -9,11 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.layers import fused
 from tfrnn.layers.unrolling import unroll
-from tfrnn.models.transfer import read_weights
-
-# For each kind of cell, what the blocks of H columns of its weights compute, in order; "" is no gate.
-GATE_NAMES = {"gru": ("update gate", "reset gate"), "lstm": ("input gate", "forget gate", "", "output gate")}
 
 
 def activations(model: Any, ids: np.ndarray, layer: int = -1) -> np.ndarray:
@@ -54,15 +51,16 @@ def gates(model: Any, ids: np.ndarray, layer: int = -1) -> dict[str, np.ndarray]
         sigmoid.
     """
     inputs, outputs = _inputs_and_outputs(model, ids, layer)
-    weights = read_weights(model.rnn.cells[layer])
-    if weights.kind not in GATE_NAMES:
+    cell = model.rnn.cells[layer]
+    if not fused.supports(cell, training=False):
+        raise UserError(
+            f"expected a GRU or LSTM cell, tfrnn's or Keras's, with the activations tanh and sigmoid; got {cell!r}"
+        )
+    hidden = np.concatenate([np.zeros_like(outputs[:1]), outputs[:-1]])
+    openness = fused.open_gates(cell, tf.constant(inputs), tf.constant(hidden))
+    if not openness:
         raise UserError("expected a layer of a GRU or an LSTM; got one of the simple RNN, which has no gates")
-    if weights.activations != ("tanh", "sigmoid"):
-        raise UserError(f"expected a cell with the activations tanh and sigmoid; got {weights.activations}")
-    previous_outputs = np.concatenate([np.zeros_like(outputs[:1]), outputs[:-1]])
-    columns = inputs @ weights.kernel + previous_outputs @ weights.recurrent_kernel + weights.bias + weights.state_bias
-    openness = np.split(tf.sigmoid(columns).numpy(), len(weights.bias) // outputs.shape[1], 1)
-    return {name: gate for name, gate in zip(GATE_NAMES[weights.kind], openness, strict=False) if name}
+    return {name: gate.numpy() for name, gate in openness.items()}
 
 
 def _inputs_and_outputs(model: Any, ids: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:

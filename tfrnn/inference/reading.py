@@ -12,8 +12,8 @@ import tensorflow as tf
 from tfrnn.config.trained_run import Sampling
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import ensure_built
 from tfrnn.layers.state import State
-from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 (_WINDOW_FIELD,) = (field for field, _ in Sampling.fields() if field.name == "repetition_window")

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import ensure_built
 from tfrnn.layers.state import State
-from tfrnn.models.recurrent_model import ensure_built
 from tfrnn.runtime import execution
 
 NUM_LIKELIEST = 3  # tokens that are kept of each prediction

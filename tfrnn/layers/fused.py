@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from tfrnn.layers import cells, time_blocks
+from tfrnn.layers.cell_protocol import get_state_sizes
 
 # Up to this number of rows, the gradient of a kernel's rows is a product with one-hot vectors, which is faster than the
 # sums of rows that are computed for larger kernels.
@@ -25,7 +26,12 @@ class FusedCell(abc.ABC):
 
     The columns of the kernels are divided into parts, one for each non-linearity that they go through. A subclass for
     another kind of cell is listed in FUSED_CELLS.
+
+    Attributes:
+      gates: the names of its gates: how far each is open, [B, H], is what `step` saves first, in this order.
     """
+
+    gates: tuple[str, ...] = ()
 
     def __init__(self, cell: Any):
         self.reset_after = getattr(cell, "reset_after", False)  # of a GRU
@@ -84,6 +90,8 @@ class _GRU(FusedCell):
     With reset_after, C = tanh(X + R * (H U + b)).
     """
 
+    gates = ("update gate", "reset gate")
+
     def split(self, weight: Any) -> list[tf.Tensor]:
         units = weight.shape[-1] // 3
         return tf.split(weight, [2 * units, units], -1)  # zr, c
@@ -121,6 +129,8 @@ class LSTMState(NamedTuple):
 
 class _LSTM(FusedCell):
     """I, F, O = sigmoid(X + H U), G = tanh(X + H U), C' = F * C + I * G, H' = O * tanh(C')."""
+
+    gates = ("input gate", "forget gate", "output gate")
 
     def split(self, weight: Any) -> list[tf.Tensor]:
         units = weight.shape[-1] // 4
@@ -221,6 +231,24 @@ def run_all_steps(
         return time_blocks.checkpointed_loop(run_block, inputs, weights, state, num_blocks, block_steps)
 
     return time_blocks.unroll_or_loop(run_block, run_blocks, inputs, state)
+
+
+def open_gates(cell: Any, inputs: tf.Tensor, hidden: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns how far each gate of a cell is open in each of N steps, from 0 (closed) to 1 (open), by its name.
+
+    Args:
+      cell: a cell that `supports` accepts.
+      inputs: those of the steps, [N, D].
+      hidden: the hidden state before each of them, [N, H].
+    Returns:
+      For each gate, [N, H]; nothing for a simple RNN, which has no gates.
+    """
+    fused_cell, weights = FUSED_CELLS[type(cell)](cell), read_weights(cell)
+    parts = zip(weights.kernels, weights.biases, strict=True)
+    x = tuple(_project_inputs(inputs, kernel, bias) for kernel, bias in parts)
+    memory = [tf.zeros_like(hidden)] * (len(get_state_sizes(cell)) - 1)  # no gate depends on it
+    _, _, saved = fused_cell.step(x, weights.recurrent, (hidden, *memory))
+    return dict(zip(fused_cell.gates, saved, strict=False)) if fused_cell.gates else {}
 
 
 def _run_steps(fused_cell: FusedCell, x: list, u: list, state: tuple) -> tuple[tf.Tensor, tuple]:

@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from tfrnn.data.batches import Batch
+from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State, join_rows, split_rows
-from tfrnn.models.recurrent_model import with_weights_read
 from tfrnn.training.losses import Loss
 
 

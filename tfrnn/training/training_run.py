@@ -16,7 +16,6 @@ from tfrnn.data.run_text import Text
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.inference.generation import generate
-from tfrnn.models.labeller import summary
 from tfrnn.plots.curves import plot_perplexity
 from tfrnn.runs import metrics
 from tfrnn.runs.checkpoints import Arrays, Layout
@@ -150,8 +149,8 @@ class TrainingRun(FollowerRun):
     Args:
       config, text, trainer, batches, validation: as for FollowerRun.
       run: the run directory, entered.
-      continue_prefix: (model, vocabulary, prefix, num_tokens) -> the prefix and its continuation.
       summarize: (model) -> lines that describe the model.
+      continue_prefix: (model, vocabulary, prefix, num_tokens) -> the prefix and its continuation.
       plot: (rows of the metrics, title=...) -> a picture, see plot_perplexity.
     """
 
@@ -164,8 +163,8 @@ class TrainingRun(FollowerRun):
         validation: Batches | None,
         run: RunDir,
         *,
+        summarize: Callable[[Any], Iterable[str]],
         continue_prefix: Callable[[Any, Vocabulary, str, int], str] = generate,
-        summarize: Callable[[Any], Iterable[str]] = summary,
         plot: Callable[..., Any] = plot_perplexity,
     ):
         super().__init__(config, text, trainer, batches, validation)
