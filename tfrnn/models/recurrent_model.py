@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.layers.rnn import RNN, RNNWeights
+from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import StackWeights
 from tfrnn.layers.state import State
 
 
@@ -42,12 +43,12 @@ class RecurrentModel(keras.Model, abc.ABC):
         """Returns the state before the first step for `batch_size` rows: zeros, or what the cells define."""
         return self.rnn.initial_state(batch_size)
 
-    def read_weights(self) -> RNNWeights:
+    def read_weights(self) -> StackWeights:
         """Reads the RNN's weights once for several calls: see RNN.read_weights."""
         return self.rnn.read_weights()
 
     def call(
-        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: RNNWeights | None = None
+        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: StackWeights | None = None
     ) -> tuple[tf.Tensor, State]:
         outputs, state = self.rnn(self._prepare_inputs(inputs), state, training=training, weights=weights)  # [T, B, H]
         if self.dropout:
