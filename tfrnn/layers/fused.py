@@ -8,6 +8,7 @@ Letters: T num_steps, t steps of a block, B batch_size, D inputs' size, H units,
 """
 
 import abc
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import keras
@@ -206,7 +207,7 @@ def read_weights(cell: Any) -> Weights:
 
 
 def run_all_steps(
-    cell: Any, inputs: tf.Tensor, state: tuple, weights: Weights | None = None
+    cell: Any, inputs: tf.Tensor, state: tuple, weights: Weights | None = None, mask: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tuple]:
     """Runs a cell over all steps of a sequence.
 
@@ -215,22 +216,30 @@ def run_all_steps(
       inputs: [T, B, D]; or token ids, integers [T, B], which stand for one-hot vectors.
       state: the cell's state before the first step, a tuple of tensors [B, H].
       weights: the cell's weights, if they have been read.
+      mask: booleans [T, B]; a step where it is False leaves the row's state as it was.
     Returns:
-      The outputs [T, B, H], and the cell's state after the last step.
+      The outputs [T, B, H], and the cell's state after the last step. The output of a masked step is the row's output
+      before it, zeros if there is none.
     """
     fused_cell, weights = FUSED_CELLS[type(cell)](cell), weights or read_weights(cell)
 
-    def run_block(inputs: tf.Tensor, state: tuple, weights: Weights = weights) -> tuple[tf.Tensor, tuple]:
+    def run_block(sequences: list, state: tuple, weights: Weights = weights) -> tuple[tf.Tensor, tuple]:
+        inputs, *mask = sequences
         parts = zip(weights.kernels, weights.biases, strict=True)
         x = [_project_inputs(inputs, kernel, bias) for kernel, bias in parts]  # [t, B, n]
-        return _run_steps(fused_cell, x, weights.recurrent, state)
+        return _run_steps(fused_cell, x, weights.recurrent, state, *mask)
 
-    def run_blocks(inputs: tf.Tensor, num_blocks: Any, block_steps: int, state: tuple) -> tuple[tf.Tensor, tuple]:
+    def run_blocks(sequences: list, num_blocks: Any, block_steps: int, state: tuple) -> tuple[tf.Tensor, tuple]:
         if block_steps == 1:  # checkpoints between single steps would save little memory
-            return time_blocks.autodiff_loop(run_block, inputs, state, num_blocks, block_steps, cell.units)
-        return time_blocks.checkpointed_loop(run_block, inputs, weights, state, num_blocks, block_steps)
+            return time_blocks.autodiff_loop(run_block, sequences, state, num_blocks, block_steps, cell.units)
+        return time_blocks.checkpointed_loop(run_block, sequences, weights, state, num_blocks, block_steps)
 
-    return time_blocks.unroll_or_loop(run_block, run_blocks, inputs, state)
+    sequences = [inputs] if mask is None else [inputs, mask]
+    outputs, new_state = time_blocks.unroll_or_loop(run_block, run_blocks, sequences, state)
+    if mask is not None:  # the output is the state, which before the first step is not an output yet
+        seen = tf.cumsum(tf.cast(mask, tf.int32)) > 0
+        outputs = tf.where(seen[:, :, None], outputs, tf.zeros([], outputs.dtype))
+    return outputs, new_state
 
 
 def open_gates(cell: Any, inputs: tf.Tensor, hidden: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -251,25 +260,33 @@ def open_gates(cell: Any, inputs: tf.Tensor, hidden: tf.Tensor) -> dict[str, tf.
     return dict(zip(fused_cell.gates, saved, strict=False)) if fused_cell.gates else {}
 
 
-def _run_steps(fused_cell: FusedCell, x: list, u: list, state: tuple) -> tuple[tf.Tensor, tuple]:
+def _run_steps(
+    fused_cell: FusedCell, x: list, u: list, state: tuple, mask: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tuple]:
     """Runs the steps of a block, whose gradient runs them back.
 
-    The parts of x are [t, B, n]; u is as for FusedCell.step. Returns the outputs [t, B, H] and the new state.
+    The parts of x are [t, B, n]; u is as for FusedCell.step; the mask is [t, B]. Returns the outputs [t, B, H], which
+    are the first tensor of the state after each step, and the new state.
     """
+    masks = [None] * x[0].shape[0] if mask is None else tf.unstack(mask[:, :, None])
 
     @tf.custom_gradient
     def run(x: list, u: list, state: tuple) -> tuple:
         outputs, factors, saved = [], [], []
-        for x_t in zip(*map(tf.unstack, x), strict=True):
-            state, factors_t, saved_t = fused_cell.step(x_t, u, state)
+        for x_t, mask_t in zip(zip(*map(tf.unstack, x), strict=True), masks, strict=True):
+            new_state, factors_t, saved_t = fused_cell.step(x_t, u, state)
+            state = new_state if mask_t is None else _where(mask_t, new_state, state)
             outputs.append(state[0])
             factors.append(factors_t)
             saved.append(saved_t)
 
         def gradient(d_outputs: tf.Tensor, *d_state: tf.Tensor) -> tuple:
             d_x, d_products, u_t = [], [], [_transposed(kernel) for kernel in u[: len(x)]]
-            for d_output, saved_t in zip(tf.unstack(d_outputs)[::-1], saved[::-1], strict=True):
-                d_x_t, d_products_t, d_state = fused_cell.back(saved_t, u_t, (d_output + d_state[0], *d_state[1:]))
+            for d_output, saved_t, mask_t in zip(tf.unstack(d_outputs)[::-1], saved[::-1], masks[::-1], strict=True):
+                d_state = d_output + d_state[0], *d_state[1:]
+                d_new_state = d_state if mask_t is None else _where(mask_t, d_state, map(tf.zeros_like, d_state))
+                d_x_t, d_products_t, d_old_state = fused_cell.back(saved_t, u_t, d_new_state)
+                d_state = d_old_state if mask_t is None else _where(mask_t, d_old_state, d_state)
                 d_x.append(d_x_t)
                 d_products.append(d_products_t)
             d_x, d_products = _stack_parts(d_x[::-1]), _stack_parts(d_products[::-1])
@@ -282,6 +299,11 @@ def _run_steps(fused_cell: FusedCell, x: list, u: list, state: tuple) -> tuple[t
 
     outputs, *new_state = run(x, u, state)
     return outputs, tuple(new_state)
+
+
+def _where(mask: tf.Tensor, state: Iterable, other: Iterable) -> tuple:
+    """Returns the rows of each tensor of one state where the mask [B, 1] is true, and those of the other elsewhere."""
+    return tuple(tf.where(mask, tensor, other_tensor) for tensor, other_tensor in zip(state, other, strict=True))
 
 
 def _stack_parts(steps: list[list]) -> list[tf.Tensor]:

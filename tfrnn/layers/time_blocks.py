@@ -3,6 +3,7 @@
 Letters: T num_steps, t steps of a block, B batch_size, H units.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,42 +13,41 @@ LONGEST_UNROLLED = 64  # steps; longer sequences run as a loop over blocks
 BLOCK = 32  # steps of a block
 
 
-def unroll_or_loop(
-    run_block: Callable, run_blocks: Callable, inputs: tf.Tensor, state: tuple
-) -> tuple[tf.Tensor, tuple]:
+def unroll_or_loop(run_block: Callable, run_blocks: Callable, sequences: list, state: tuple) -> tuple[tf.Tensor, tuple]:
     """Runs a short sequence as one block, unrolled, and a long one as a loop over blocks of BLOCK steps.
 
     Neither the size of the graph nor the time to trace it grows with T. If T is unknown, each block is one step.
 
     Args:
-      run_block: (inputs [t, ...], state) -> (outputs [t, B, H], state), for the steps of one block, unrolled.
-      run_blocks: (inputs [num_blocks * t, ...], num_blocks, t, state) -> (outputs, state), for a loop over blocks.
-      inputs: [T, ...].
+      run_block: (sequences [t, ...], state) -> (outputs [t, B, H], state), for the steps of one block, unrolled.
+      run_blocks: (sequences [num_blocks * t, ...], num_blocks, t, state) -> (outputs, state), for a loop over blocks.
+      sequences: what is read step by step, [T, ...] each: the inputs, and the mask if there is one.
       state: before the first step, tensors [B, H].
     Returns:
       The outputs [T, B, H], and the state after the last step.
     """
-    num_steps = inputs.shape[0]
+    num_steps = sequences[0].shape[0]
     if num_steps is not None and 1 <= num_steps <= LONGEST_UNROLLED:
-        return run_block(inputs, state)
+        return run_block(sequences, state)
     if num_steps is None:
-        return run_blocks(inputs, tf.shape(inputs)[0], 1, state)
+        return run_blocks(sequences, tf.shape(sequences[0])[0], 1, state)
     steps_in_blocks = num_steps // BLOCK * BLOCK
-    outputs, state = run_blocks(inputs[:steps_in_blocks], num_steps // BLOCK, BLOCK, state)
+    in_blocks = [sequence[:steps_in_blocks] for sequence in sequences]
+    outputs, state = run_blocks(in_blocks, num_steps // BLOCK, BLOCK, state)
     if steps_in_blocks == num_steps:
         return outputs, state
-    last_outputs, state = run_block(inputs[steps_in_blocks:], state)
+    last_outputs, state = run_block([sequence[steps_in_blocks:] for sequence in sequences], state)
     return tf.concat([outputs, last_outputs], 0), state
 
 
 def autodiff_loop(
-    run_block: Callable, inputs: tf.Tensor, state: tuple, num_blocks: Any, block_steps: int, output_size: int
+    run_block: Callable, sequences: list, state: tuple, num_blocks: Any, block_steps: int, output_size: int
 ) -> tuple[tf.Tensor, tuple]:
-    """Runs `run_block`, (inputs, state) -> (outputs, state), over all blocks; autodiff keeps what its gradient needs.
+    """Runs `run_block`, (sequences, state) -> (outputs, state), over all blocks; autodiff keeps what it needs.
 
     Args:
       run_block: for one block, as in unroll_or_loop.
-      inputs: [num_blocks * block_steps, B, ...].
+      sequences: [num_blocks * block_steps, B, ...] each.
       state: before the first step, tensors [B, H].
       num_blocks: an integer or a scalar tensor.
       block_steps: the number of steps of a block.
@@ -56,12 +56,12 @@ def autodiff_loop(
       The outputs [num_blocks * block_steps, B, output_size], and the state after the last step.
     """
 
-    def body(block_inputs: list, state: tuple) -> tuple[list, tuple]:
-        outputs, state = run_block(block_inputs[0], state)
+    def body(block: list, state: tuple) -> tuple[list, tuple]:
+        outputs, state = run_block(block, state)
         return [outputs], state
 
-    shape = [block_steps, inputs.shape[1], output_size]
-    blocks = split_into_blocks([inputs], num_blocks, block_steps)
+    shape = [block_steps, sequences[0].shape[1], output_size]
+    blocks = split_into_blocks(sequences, num_blocks, block_steps)
     (outputs,), state = loop_over_blocks(body, blocks, num_blocks, state, [shape])
     return outputs, state
 
@@ -112,16 +112,16 @@ def loop_over_blocks(
 
 
 def checkpointed_loop(
-    run_block: Callable, inputs: tf.Tensor, weights: Any, state: tuple, num_blocks: Any, block_steps: int
+    run_block: Callable, sequences: list, weights: Any, state: tuple, num_blocks: Any, block_steps: int
 ) -> tuple[tf.Tensor, tuple]:
-    """Runs `run_block`, (inputs, state, weights) -> (outputs, state), over all blocks with gradient checkpointing.
+    """Runs `run_block`, (sequences, state, weights) -> (outputs, state), over all blocks with gradient checkpointing.
 
     The forward pass keeps only the states between blocks. The backward pass runs each block again from the state
     before it (rematerialization; Chen et al., 2016, "Training Deep Nets with Sublinear Memory Cost").
 
     Args:
       run_block: for one block; it must take the weights as an argument, so that their gradients are found.
-      inputs: [num_blocks * block_steps, B, ...].
+      sequences: [num_blocks * block_steps, B, ...] each; only those of floats have a gradient.
       weights: a nested structure of tensors.
       state: before the first step, tensors [B, H].
       num_blocks: an integer or a scalar tensor.
@@ -129,52 +129,53 @@ def checkpointed_loop(
     Returns:
       The outputs [num_blocks * block_steps, B, H], and the state after the last step.
     """
-    num_weights = len(tf.nest.flatten(weights))
+    num_weights, num_sequences = len(tf.nest.flatten(weights)), len(sequences)
 
     @tf.custom_gradient
-    def run_blocks(inputs: tf.Tensor, *weights_and_state: tf.Tensor) -> tuple:
-        flat_weights, state = list(weights_and_state[:num_weights]), weights_and_state[num_weights:]
+    def run_blocks(*arguments: tf.Tensor) -> tuple:
+        sequences, arguments = list(arguments[:num_sequences]), arguments[num_sequences:]
+        flat_weights, state = list(arguments[:num_weights]), arguments[num_weights:]
 
-        def run_with_weights(inputs: tf.Tensor, state: tuple, flat_weights: list) -> tuple[tf.Tensor, tuple]:
-            return run_block(inputs, state, tf.nest.pack_sequence_as(weights, flat_weights))
+        def run_with_weights(sequences: list, state: tuple, flat_weights: list) -> tuple[tf.Tensor, tuple]:
+            return run_block(sequences, state, tf.nest.pack_sequence_as(weights, flat_weights))
 
         def forward(block: list, state: tuple) -> tuple[list, tuple]:
-            outputs, new_state = run_with_weights(block[0], state, flat_weights)
+            outputs, new_state = run_with_weights(block, state, flat_weights)
             return [outputs, *(tensor[None] for tensor in state)], new_state
 
-        input_blocks = split_into_blocks([inputs], num_blocks, block_steps)
+        blocks = split_into_blocks(sequences, num_blocks, block_steps)
         shapes = [[block_steps, *state[0].shape], *([1, *tensor.shape] for tensor in state)]
-        (outputs, *checkpoints), new_state = loop_over_blocks(forward, input_blocks, num_blocks, state, shapes)
+        (outputs, *checkpoints), new_state = loop_over_blocks(forward, blocks, num_blocks, state, shapes)
 
         def gradient(d_outputs: tf.Tensor, *d_state: tf.Tensor) -> tuple:
-            differentiable_inputs = [] if inputs.dtype.is_integer else [inputs]
-            num_inputs = len(differentiable_inputs)
+            with_gradient = [sequence.dtype.is_floating for sequence in sequences]
 
             def backward(block: list, d_weights_and_state: tuple) -> tuple[list, tuple]:
-                inputs, d_outputs, *checkpoint = block
+                sequences, (d_outputs, *checkpoint) = block[:num_sequences], block[num_sequences:]
                 d_weights, d_state = d_weights_and_state[:num_weights], d_weights_and_state[num_weights:]
-                sources = [inputs][:num_inputs] + flat_weights + [tensor[0] for tensor in checkpoint]
+                state = tuple(tensor[0] for tensor in checkpoint)
+                sources = [*itertools.compress(sequences, with_gradient), *flat_weights, *state]
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch(sources)
-                    state = tuple(sources[num_inputs + num_weights :])
-                    outputs, new_state = run_with_weights(inputs, state, flat_weights)
+                    outputs, new_state = run_with_weights(sequences, state, flat_weights)
                 d_sources = tape.gradient(
                     [outputs, *new_state], sources, [d_outputs, *d_state], tf.UnconnectedGradients.ZERO
                 )
-                d_inputs, d_sources = d_sources[:num_inputs], d_sources[num_inputs:]
+                d_sequences, d_sources = d_sources[: sum(with_gradient)], d_sources[sum(with_gradient) :]
                 d_weights = tuple(total + part for total, part in zip(d_weights, d_sources[:num_weights], strict=True))
-                return d_inputs, (*d_weights, *d_sources[num_weights:])
+                return d_sequences, (*d_weights, *d_sources[num_weights:])
 
-            arrays = split_into_blocks([inputs, d_outputs], num_blocks, block_steps)
+            arrays = split_into_blocks([*sequences, d_outputs], num_blocks, block_steps)
             arrays += split_into_blocks(checkpoints, num_blocks, 1)
             zeros = [tf.zeros_like(weight) for weight in flat_weights]
-            shapes = [[block_steps, *tensor.shape[1:]] for tensor in differentiable_inputs]
-            d_inputs, d_weights_and_state = loop_over_blocks(
+            shapes = [[block_steps, *sequence.shape[1:]] for sequence in itertools.compress(sequences, with_gradient)]
+            d_sequences, d_weights_and_state = loop_over_blocks(
                 backward, arrays, num_blocks, (*zeros, *d_state), shapes, reverse=True
             )
-            return *(d_inputs or [None]), *d_weights_and_state
+            found = iter(d_sequences)
+            return *(next(found) if wanted else None for wanted in with_gradient), *d_weights_and_state
 
         return (outputs, *new_state), gradient
 
-    outputs, *new_state = run_blocks(inputs, *tf.nest.flatten(weights), *state)
+    outputs, *new_state = run_blocks(*sequences, *tf.nest.flatten(weights), *state)
     return outputs, tuple(new_state)
