@@ -6,7 +6,7 @@ from tfrnn.data.vocabulary import Vocabulary as Vocabulary
 from tfrnn.data.batches import sequential_batches as sequential_batches, random_batches as random_batches
 from tfrnn.data.batches import labelled_batches as labelled_batches, Batches as Batches, Batch as Batch
 
-from tfrnn.layers.rnn import RNN as RNN
+from tfrnn.layers.rnn import RNN as RNN, SimpleRNN as SimpleRNN, GRU as GRU, LSTM as LSTM
 from tfrnn.layers.bidirectional import Bidirectional as Bidirectional
 from tfrnn.layers.cells import RNNCell as RNNCell, GRUCell as GRUCell, LSTMCell as LSTMCell
 from tfrnn.models.language_model import LanguageModel as LanguageModel

@@ -18,7 +18,7 @@ from rounding import assert_equal_up_to_rounding, finite_difference_bound, recur
 from tfrnn.layers import fused, time_blocks
 from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import RecurrentStack as RNN
 
 T, B, D, H = 4, 3, 5, 4
 NAMES = list(CELL_FORMS)

@@ -10,7 +10,7 @@ from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
 import tfrnn
 from tfrnn.layers.cells import RNNCell
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import RecurrentStack as RNN
 
 T, B, D, H = 3, 3, 5, 4
 NAMES = list(CELL_FORMS)

@@ -5,7 +5,7 @@ import tensorflow as tf
 from all_cells import CELL_FORMS
 
 from tfrnn.layers import time_blocks
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import RecurrentStack as RNN
 
 B, D, H = 3, 5, 4
 

@@ -5,21 +5,31 @@ from typing import Any
 
 import keras
 
+from tfrnn.errors import UserError
+
 
 def validate_cells(cells: Any) -> list:
     """Returns the cells of a layer as a list, given a cell, a list of cells or keras.layers.StackedRNNCells.
 
-    Raises ValueError if there is no cell, or if one of them does not follow Keras's cell protocol.
+    Raises UserError if there is no cell, or if one of them does not follow Keras's cell protocol.
     """
     if isinstance(cells, keras.layers.StackedRNNCells):
         cells = cells.cells
     cells = list(cells) if isinstance(cells, (list, tuple)) else [cells]
     for cell in cells:
+        if isinstance(cell, keras.layers.RNN):
+            raise UserError(f"expected a cell, which computes one step; got the layer {cell!r}; give {_cell_of(cell)}")
         if not callable(cell) or not hasattr(cell, "state_size"):
-            raise ValueError(f"a cell must be a layer with a state_size, by Keras's cell protocol; got {cell!r}")
+            raise UserError(f"expected a cell, a layer with a `state_size` by Keras's cell protocol; got {cell!r}")
     if not cells:
-        raise ValueError("RNN needs at least one cell; got an empty list")
+        raise UserError("expected at least one cell; got an empty list")
     return cells
+
+
+def _cell_of(layer: keras.layers.RNN) -> str:
+    """Returns what to write in place of a layer to give its cell."""
+    name = type(layer).__name__
+    return f"`{name}Cell`" if hasattr(keras.layers, f"{name}Cell") else "its `cell`"
 
 
 def get_state_sizes(cell: Any) -> tuple[int, ...]:

@@ -171,12 +171,14 @@ def supports(cell: Any, training: bool) -> bool:
     """Returns whether run_all_steps computes what the cell does.
 
     It does for built cells of tfrnn and Keras, but not for subclasses, which may compute something else, and only with
-    the activations tanh and sigmoid, without mixed precision, and without dropout in training.
+    the activations tanh and sigmoid, without mixed precision or an activity regularizer, and without dropout in
+    training.
     """
     return (
         type(cell) in FUSED_CELLS
         and cell.built
         and cell.compute_dtype == cell.variable_dtype
+        and cell.activity_regularizer is None
         and cell.activation is keras.activations.tanh
         and getattr(cell, "recurrent_activation", keras.activations.sigmoid) is keras.activations.sigmoid
         and not (training and any(getattr(cell, name, None) for name in ("dropout", "recurrent_dropout")))
