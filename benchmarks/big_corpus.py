@@ -110,7 +110,7 @@ def measure_training(corpus: str, cache: str) -> dict[str, Any]:
         stop.end = time.perf_counter() + 15
         strategy = devices.one_device()
         with strategy.scope():
-            model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(256)), len(text.vocabulary))
+            model = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(256), len(text.vocabulary))
             tfrnn.Trainer(model, keras.optimizers.SGD(1.0), 1.0, strategy).fit(batches, 1, callbacks=[stop])
         measured[f"{sampling}_train"] = stop.speed
     measured["peak_mb"] = peak_mb()

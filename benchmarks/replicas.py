@@ -58,7 +58,7 @@ def work(way: str, case: Case, seconds: float) -> dict[str, Any]:
         cell = {"rnn": keras.layers.SimpleRNNCell, "gru": keras.layers.GRUCell, "lstm": keras.layers.LSTMCell}[
             case.cell
         ]
-        model = tfrnn.LanguageModel(tfrnn.RNN([cell(case.units) for _ in range(case.num_layers)]), len(vocabulary))
+        model = tfrnn.LanguageModel([cell(case.units) for _ in range(case.num_layers)], len(vocabulary))
         # At the book's rate of 1, rounding alone changes the loss of an RNN's epoch by some hundredths.
         trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1), 1.0, strategy)
     batches = tfrnn.sequential_batches(vocabulary.encode(text[:TOKENS]), case.batch_size, case.num_steps)

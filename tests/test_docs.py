@@ -77,7 +77,7 @@ def test_python_programs_in_the_guide_run_from_top_to_bottom(tmp_path, monkeypat
     model = ["--cell=gru", "--units=160", "--corpus=tiny_shakespeare", "--epochs=1"]
     assert run(train.main, *model, "--run_dir=runs/shakespeare")[0] == 0
     two_grus = tfrnn.RNN([tfrnn.GRUCell(256, reset_after=True) for _ in range(2)])
-    two_grus.build([None, None, 28])
+    two_grus.build((None, None, 28))
     keras_cell = keras.layers.LSTMCell(256)
     keras_cell.build([None, 28])
 

@@ -12,7 +12,7 @@ import tfrnn
 from tfrnn import d2l
 
 vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
 ids = vocabulary.encode(5)  # wrong
 batches = tfrnn.sequential_batches(ids, batch_size="2", num_steps=4)  # wrong
 batches.epochs(0)  # wrong

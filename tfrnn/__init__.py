@@ -7,7 +7,7 @@ A model learns a text and continues it:
 >>> vocabulary = tfrnn.Vocabulary.from_text(text)
 >>> ids = vocabulary.encode(text)
 >>> batches = tfrnn.sequential_batches(ids, batch_size=4, num_steps=6)
->>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(8)), len(vocabulary))
+>>> model = tfrnn.LanguageModel(tfrnn.RNNCell(8), len(vocabulary))
 >>> history = tfrnn.Trainer(model, keras.optimizers.Adam(0.1)).fit(batches, epochs=10)
 >>> tfrnn.generate(model, vocabulary, "ab", length=6)
 'abcabcab'

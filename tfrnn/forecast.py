@@ -120,7 +120,7 @@ def run(settings: SeriesSettings, config: Config) -> None:
 def train(scaled: np.ndarray, settings: SeriesSettings, config: Config) -> Any:
     """Returns a Forecaster trained on a scaled series, float32 [N, 1]."""
     from tfrnn.data.batches import sequential_batches
-    from tfrnn.models.building import build_rnn
+    from tfrnn.models.building import build_cells
     from tfrnn.models.forecaster import Forecaster
     from tfrnn.training import losses, optimizers, progress
     from tfrnn.training.trainer import Trainer
@@ -133,7 +133,7 @@ def train(scaled: np.ndarray, settings: SeriesSettings, config: Config) -> Any:
     num_steps = settings.num_steps or min(DEFAULT_NUM_STEPS, longest)
     batches = sequential_batches(scaled, settings.batch_size, num_steps, training.seed)
     with strategy.scope():
-        model = Forecaster(build_rnn(config.model), dropout=config.model.dropout)
+        model = Forecaster(build_cells(config.model), dropout=config.model.dropout)
         optimizer = optimizers.make_optimizer(training, training.epochs * batches.num_batches(0))
     trainer = Trainer(
         model, optimizer, training.clip_norm, strategy, losses.squared_error, training.chains, training.jit

@@ -192,8 +192,9 @@ def test_sections_8_6_9_1_and_9_2(pairs, vocab, cell, model):
     cell = getattr(tf.keras.layers, cell)(16, kernel_initializer="glorot_uniform")
     rnn_layer = tfrnn.RNN(cell, time_major=True, return_sequences=True, return_state=True)
     state = cell.get_initial_state(batch_size=BATCH_SIZE)
-    y, state_new = rnn_layer(tf.random.uniform((NUM_STEPS, BATCH_SIZE, len(vocab))), state)
-    assert (y.shape, len(state_new), state_new[0][0].shape) == ((NUM_STEPS, BATCH_SIZE, 16), 1, (BATCH_SIZE, 16))
+    y, *state_new = rnn_layer(tf.random.uniform((NUM_STEPS, BATCH_SIZE, len(vocab))), state)
+    assert (y.shape, state_new[0].shape) == ((NUM_STEPS, BATCH_SIZE, 16), (BATCH_SIZE, 16))
+    assert len(state_new) == len(tf.nest.flatten(state))
     with strategy().scope():
         net = MODELS[model](rnn_layer, vocab_size=len(vocab))
     assert len(d2l.predict_ch8("time traveller", 50, net, vocab)) == 64
@@ -239,9 +240,13 @@ def test_a_readers_vocabulary_is_taken_if_its_id_0_is_unknown(vocab):
     assert d2l.predict_ch8("Zeit", 5, net, vocab).startswith("Zeit")
 
 
-def test_keras_rnn_is_refused_in_favour_of_tfrnn_rnn():
-    with pytest.raises(UserError, match=r"expected a tfrnn\.RNN"):
-        d2l.RNNModel(keras.layers.RNN(keras.layers.GRUCell(4)), 28)
+def test_the_cells_of_keras_own_layer_are_taken():
+    layer = keras.layers.GRU(4)
+    net = d2l.RNNModel(layer, 28)
+    assert net(tf.zeros([2, 5], tf.int32), net.begin_state(2))[0].shape == (10, 28)
+    assert net.trainable_variables[0] is layer.cell.kernel
+    with pytest.raises(UserError, match="expected a cell"):
+        d2l.RNNModel(keras.layers.Dense(4), 28)
 
 
 def test_a_loss_that_is_not_finite_is_an_error(pairs, vocab):

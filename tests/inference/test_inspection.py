@@ -27,7 +27,7 @@ ROUNDING = float(np.finfo("f").eps) * (2 * UNITS + 2) * len(IDS)
 def model_of(name, embedding_dim=0):
     keras.utils.set_random_seed(2)
     cells = [CELLS[name](UNITS, kernel_initializer="orthogonal", bias_initializer="normal") for _ in range(2)]
-    model = tfrnn.LanguageModel(tfrnn.RNN(cells), len(VOCABULARY), embedding_dim=embedding_dim)
+    model = tfrnn.LanguageModel(cells, len(VOCABULARY), embedding_dim=embedding_dim)
     model.build()
     return model
 
@@ -91,7 +91,7 @@ def test_a_simple_rnn_has_no_gates():
 
 def test_gates_need_the_usual_activations():
     keras.utils.set_random_seed(2)
-    model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.GRUCell(UNITS, activation="relu")), len(VOCABULARY))
+    model = tfrnn.LanguageModel(keras.layers.GRUCell(UNITS, activation="relu"), len(VOCABULARY))
     with pytest.raises(UserError, match="tanh and sigmoid"):
         tfrnn.gates(model, IDS)
 

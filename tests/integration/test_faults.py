@@ -280,7 +280,7 @@ class StopAtLastBatch(keras.callbacks.Callback):
 
 
 def small_trainer():
-    model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(4)), vocab_size=5)
+    model = tfrnn.LanguageModel(tfrnn.RNNCell(4), vocab_size=5)
     keras.utils.set_random_seed(0)
     model.build()
     return tfrnn.Trainer(model, keras.optimizers.SGD(0.1), chains=1)

@@ -8,9 +8,10 @@ from all_cells import SCRATCH_AND_KERAS, combinations
 from layer_results import normal, outputs_and_gradients, own_steps, random_state, with_random_weights
 from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
+import tfrnn
 from tfrnn.layers import time_blocks
 from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import RecurrentStack
 
 T, B, D, H = 4, 3, 5, 4
 LOOPED = time_blocks.LONGEST_UNROLLED + 1  # steps
@@ -70,7 +71,7 @@ def step_in_numpy(kind, x, state, w, u, b):
     combinations([1, 2, T, LOOPED], [False, True], quick=[(1, False), (T, False), (T, True), (LOOPED, False)]),
 )
 def test_simple_rnn_and_its_gradients_agree_with_numpy(num_steps, compiled):
-    layer = with_random_weights(RNN(RNNCell(H)), D)
+    layer = with_random_weights(RecurrentStack(RNNCell(H)), D)
     x, h = normal(num_steps, B, D), normal(B, H)
     expected, backward = rnn_in_numpy(x, h, *layer.get_weights())
     outputs, state, gradients = outputs_and_gradients(layer, layer.weights, x, ((tf.constant(h),),), compiled)
@@ -99,7 +100,7 @@ def test_cell_computes_its_equations(kind, compiled):
     combinations(KINDS, [1, T], [False, True], quick=[(k, T, False) for k in KINDS] + [("gru", 1, True)]),
 )
 def test_outputs_and_gradients_are_those_of_keras_cell_with_the_same_weights(kind, num_steps, compiled):
-    scratch, keras_layer = (with_random_weights(RNN(cell(H)), D) for cell in SCRATCH_AND_KERAS[kind])
+    scratch, keras_layer = (with_random_weights(RecurrentStack(cell(H)), D) for cell in SCRATCH_AND_KERAS[kind])
     x, state = normal(num_steps, B, D), random_state(scratch, B)
     actual = outputs_and_gradients(scratch, scratch.weights, x, state, compiled)
 
@@ -115,7 +116,7 @@ def test_cell_runs_in_keras_rnn_layer(kind):
     layer = keras.layers.RNN(SCRATCH_AND_KERAS[kind][0](H), return_sequences=True)
     with_random_weights(layer.cell, D)
     x = normal(B, T, D)
-    ours = RNN(layer.cell, time_major=False, return_state=False)
+    ours = tfrnn.RNN(layer.cell, return_sequences=True)
     assert_equal_up_to_rounding(layer(x), ours(x), ROUNDINGS)
 
 
@@ -158,11 +159,13 @@ def test_options_survive_serialization(cell, options):
 
 @each_kind
 def test_another_activation_acts_as_in_keras_cell(kind):
-    scratch, keras_layer = (with_random_weights(RNN(cell(H, activation="relu")), D) for cell in SCRATCH_AND_KERAS[kind])
+    scratch, keras_layer = (
+        with_random_weights(RecurrentStack(cell(H, activation="relu")), D) for cell in SCRATCH_AND_KERAS[kind]
+    )
     x, state = normal(T, B, D), random_state(scratch, B)
     outputs = scratch(x, state)
     assert_equal_up_to_rounding(outputs, own_steps(keras_layer, tf.constant(x), state), ROUNDINGS)
-    tanh = with_random_weights(RNN(SCRATCH_AND_KERAS[kind][0](H)), D)
+    tanh = with_random_weights(RecurrentStack(SCRATCH_AND_KERAS[kind][0](H)), D)
     assert not np.allclose(outputs[0], tanh(x, state)[0], atol=1e-2)
 
 

@@ -16,9 +16,8 @@ from layer_results import (
 from rounding import assert_equal_up_to_rounding, finite_difference_bound, recurrence_roundings
 
 from tfrnn.layers import fused, time_blocks
-from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell
-from tfrnn.layers.stack import RecurrentStack as RNN
+from tfrnn.layers.stack import RecurrentStack
 
 T, B, D, H = 4, 3, 5, 4
 NAMES = list(CELL_FORMS)
@@ -64,7 +63,7 @@ def assert_equal_to_own_steps(layer, inputs, compiled=False):
     ),
 )
 def test_outputs_and_gradients_are_those_of_the_cells_own_steps(name, length, compiled, short_blocks):
-    layer = with_random_weights(RNN([CELL_FORMS[name](H), CELL_FORMS[name](H)]), D)
+    layer = with_random_weights(RecurrentStack([CELL_FORMS[name](H), CELL_FORMS[name](H)]), D)
     assert_equal_to_own_steps(layer, normal(NUM_STEPS[length], B, D), compiled)
 
 
@@ -83,14 +82,14 @@ def test_outputs_and_gradients_are_those_of_the_cells_own_steps(name, length, co
 def test_cells_without_bias_equal_their_own_steps(name, inputs, short_blocks):
     cell = CELL_FORMS[name](H)
     options = {"use_bias": False} if "use_bias" in cell.get_config() else {}
-    layer = with_random_weights(RNN([CELL_FORMS[name](H, **options), cell]), D)
+    layer = with_random_weights(RecurrentStack([CELL_FORMS[name](H, **options), cell]), D)
     token_ids = np.random.default_rng(0).integers(0, D, [5, B])
     assert_equal_to_own_steps(layer, token_ids if inputs == "token_ids" else normal(5, B, D))
 
 
 @pytest.mark.parametrize("name", combinations(NAMES, quick=[("gru_reset_after_keras",)]))
 def test_token_ids_of_an_unknown_number_of_steps_are_those_of_the_cells_own_steps(name):
-    layer = with_random_weights(RNN(CELL_FORMS[name](H)), D)
+    layer = with_random_weights(RecurrentStack(CELL_FORMS[name](H)), D)
     ids, state = tf.constant(np.random.default_rng(0).integers(0, D, [T, B]), tf.int32), random_state(layer, B)
 
     @tf.function(input_signature=[tf.TensorSpec([None, B], tf.int32)], autograph=False)
@@ -109,9 +108,9 @@ def test_token_ids_of_an_unknown_number_of_steps_are_those_of_the_cells_own_step
     combinations(NAMES, ["unrolled", "loop_and_remainder"], quick=[(name, "loop_and_remainder") for name in NAMES]),
 )
 def test_gradients_are_finite_differences(name, length, short_blocks):
-    layer = RNN(CELL_FORMS[name](H, dtype="float64"), dtype="float64")
+    layer = RecurrentStack(CELL_FORMS[name](H, dtype="float64"), dtype="float64")
     with_random_weights(layer, D)
-    assert fused.supports(layer.cell, training=True)
+    assert fused.supports(layer.cells[0], training=True)
     num_steps = NUM_STEPS[length]
     inputs, state = normal(num_steps, B, D, dtype="float64"), random_state(layer, B)
     *_, gradients = outputs_and_gradients(layer, layer.trainable_variables, inputs, state)
@@ -140,7 +139,7 @@ def test_gradients_are_finite_differences(name, length, short_blocks):
 def test_every_partial_derivative_is_a_finite_difference(name, monkeypatch):
     monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 2)
     monkeypatch.setattr(time_blocks, "BLOCK", 2)
-    layer = with_random_weights(RNN(CELL_FORMS[name](2, dtype="float64"), dtype="float64"), 2)
+    layer = with_random_weights(RecurrentStack(CELL_FORMS[name](2, dtype="float64"), dtype="float64"), 2)
     constants = [variable.value for variable in layer.non_trainable_variables]  # of Keras's seed generators
     num_weights = len(layer.weights)
     state = random_state(layer, 1)[0]
@@ -173,7 +172,7 @@ def test_every_partial_derivative_is_a_finite_difference(name, monkeypatch):
 )
 def test_token_ids_stand_for_one_hot_vectors(name, num_steps, max_one_hot_rows, monkeypatch):
     monkeypatch.setattr(fused, "MAX_ROWS_OF_ONE_HOT_GRADIENT", max_one_hot_rows)
-    layer = with_random_weights(RNN(CELL_FORMS[name](H)), D)
+    layer = with_random_weights(RecurrentStack(CELL_FORMS[name](H)), D)
     ids, state = np.random.default_rng(0).integers(0, D, [num_steps, B]), random_state(layer, B)
     actual = outputs_and_gradients(layer, layer.trainable_variables, ids, state)
     outputs, new_state, (_, *gradients) = outputs_and_gradients(
@@ -185,8 +184,8 @@ def test_token_ids_stand_for_one_hot_vectors(name, num_steps, max_one_hot_rows, 
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_weights_handed_to_a_call_are_used_as_they_were_when_they_were_read(bidirectional, dtype):
-    cells = [GRUCell(H, dtype=dtype), LSTMCell(H, dtype=dtype)]
-    layer = with_random_weights((Bidirectional if bidirectional else RNN)(cells, dtype=dtype), D)
+    cells, backward_cells = ([GRUCell(H, dtype=dtype), LSTMCell(H, dtype=dtype)] for _ in range(2))
+    layer = with_random_weights(RecurrentStack(cells, backward_cells if bidirectional else None, dtype=dtype), D)
     x, weights = normal(T, B, D, dtype=dtype), layer.trainable_variables
     expected, _ = layer(x)
     read = layer.read_weights()
@@ -203,7 +202,7 @@ def test_weights_handed_to_a_call_are_used_as_they_were_when_they_were_read(bidi
 
 
 def test_a_cell_without_a_fused_implementation_has_no_weights_to_hand_down():
-    layer = with_random_weights(RNN([GRUCell(H, activation="relu"), GRUCell(H)]), D)
+    layer = with_random_weights(RecurrentStack([GRUCell(H, activation="relu"), GRUCell(H)]), D)
     x, read = normal(T, B, D), layer.read_weights()
     assert read.by_layer[0] == (None,)
     np.testing.assert_array_equal(layer(x, weights=read)[0], layer(x)[0])

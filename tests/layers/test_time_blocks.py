@@ -5,14 +5,14 @@ import tensorflow as tf
 from all_cells import CELL_FORMS
 
 from tfrnn.layers import time_blocks
-from tfrnn.layers.stack import RecurrentStack as RNN
+from tfrnn.layers.stack import RecurrentStack
 
 B, D, H = 3, 5, 4
 
 
 def graph_size(name, num_steps):
     """Returns the number of operations of the graph of a cell's gradients."""
-    layer = RNN(CELL_FORMS[name](H))
+    layer = RecurrentStack(CELL_FORMS[name](H))
     layer.build((None, None, D))
 
     @tf.function(autograph=False)

@@ -9,7 +9,6 @@ from layer_results import normal
 from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
 import tfrnn
-from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import RNNCell
 
 T, B, H = 3, 3, 4
@@ -18,7 +17,7 @@ ROUNDINGS = recurrence_roundings(2 * T, H, H, B, num_layers=2)
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=list(CELLS))
 def test_2t_steps_equal_t_steps_twice_with_the_state_carried(cell):
-    model = tfrnn.Forecaster(tfrnn.RNN([cell(H), cell(H)]), num_values=2)
+    model = tfrnn.Forecaster([cell(H), cell(H)], num_values=2)
     values = normal(2 * T, B, 2)
     predictions, state = model(values)
     assert predictions.shape == (2 * T, B, 2)
@@ -29,13 +28,13 @@ def test_2t_steps_equal_t_steps_twice_with_the_state_carried(cell):
 
 @pytest.mark.parametrize("shape", [[T, B], [T, B, 2]], ids=["no_values", "two_values"])
 def test_inputs_of_another_shape_are_refused_with_expected_and_received(shape):
-    model = tfrnn.Forecaster(tfrnn.RNN(RNNCell(H)))
+    model = tfrnn.Forecaster(RNNCell(H))
     with pytest.raises(ValueError, match=r"\[T, B, 1\]; got shape"):
         model(np.ones(shape, "f"))
 
 
 def test_a_deserialized_model_computes_the_same():
-    model = tfrnn.Forecaster(tfrnn.RNN(RNNCell(H)), 2, dropout=0.1)
+    model = tfrnn.Forecaster(RNNCell(H), 2, dropout=0.1)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
     model.build()
     again.build()
@@ -45,4 +44,4 @@ def test_a_deserialized_model_computes_the_same():
 
 def test_a_bidirectional_rnn_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="would read the values to be predicted"):
-        tfrnn.Forecaster(Bidirectional(RNNCell(H)))
+        tfrnn.Forecaster(tfrnn.Bidirectional(tfrnn.GRU(H)))

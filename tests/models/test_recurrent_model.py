@@ -72,11 +72,11 @@ def test_a_model_that_is_no_keras_model_scores_generates_streams_and_searches():
 
 
 def test_a_model_without_weights_gets_them_when_it_is_used():
-    assert_can_be_used(tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(H)), V))
+    assert_can_be_used(tfrnn.LanguageModel(tfrnn.GRUCell(H), V))
 
 
 def test_calls_share_the_weights_that_were_read():
-    model = tfrnn.LanguageModel(tfrnn.RNN([tfrnn.GRUCell(H), keras.layers.LSTMCell(H)]), V)
+    model = tfrnn.LanguageModel([tfrnn.GRUCell(H), keras.layers.LSTMCell(H)], V)
     ids, state = np.ones([3, 2], "int32"), model.initial_state(2)
     expected, _ = model(ids, state)
     read = with_weights_read(model)
@@ -89,7 +89,7 @@ def test_a_subclass_whose_call_takes_no_weights_is_called_without():
         def call(self, inputs, state=None, training=False):
             return super().call(inputs, state, training)
 
-    assert_can_be_used(Subclass(tfrnn.RNN(tfrnn.GRUCell(H)), V))
+    assert_can_be_used(Subclass(tfrnn.GRUCell(H), V))
 
 
 @pytest.mark.parametrize("missing", ["_prepare_inputs", "_apply_head"])
@@ -97,4 +97,4 @@ def test_a_subclass_without_an_abstract_method_is_refused_by_name(missing):
     methods = {"_prepare_inputs": lambda self, inputs: inputs, "_apply_head": lambda self, outputs: outputs}
     del methods[missing]
     with pytest.raises(TypeError, match=missing):
-        type("Incomplete", (RecurrentModel,), methods)(tfrnn.RNN(tfrnn.GRUCell(H)))
+        type("Incomplete", (RecurrentModel,), methods)(tfrnn.GRUCell(H))

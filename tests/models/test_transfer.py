@@ -11,11 +11,11 @@ from all_cells import SCRATCH_AND_KERAS, combinations
 from layer_results import normal, outputs_and_gradients, random_state, with_random_weights
 from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
+import tfrnn
 from tfrnn import to_pytorch, transfer_weights
 from tfrnn.errors import UserError
-from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.cells import GRUCell, LSTMCell, RNNCell
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.stack import RecurrentStack
 
 T, B, D, H = (getattr(pytorch_reference, name) for name in "TBDH")
 KerasGRUCell = keras.layers.GRUCell
@@ -42,8 +42,8 @@ def assert_compute_the_same(source, target):
 )
 def test_scratch_and_keras_layers_compute_the_same_after_a_transfer(kind, origin, num_layers):
     source_cell, target_cell = SCRATCH_AND_KERAS[kind] if origin == "scratch" else SCRATCH_AND_KERAS[kind][::-1]
-    source = with_random_weights(RNN([source_cell(H) for _ in range(num_layers)]), D)
-    target = RNN([target_cell(H) for _ in range(num_layers)])
+    source = with_random_weights(RecurrentStack([source_cell(H) for _ in range(num_layers)]), D)
+    target = RecurrentStack([target_cell(H) for _ in range(num_layers)])
     transfer_weights(source, target)
     assert_compute_the_same(source, target)
 
@@ -57,11 +57,28 @@ def test_weights_of_a_single_cell_are_transferred(kind):
         np.testing.assert_array_equal(actual, expected)
 
 
+def both_directions(cells):
+    cells = cells if isinstance(cells, list) else [cells]
+    return RecurrentStack(cells, [type(cell).from_config(cell.get_config()) for cell in cells])
+
+
+@pytest.mark.parametrize("source", [keras.layers.GRU(H), tfrnn.GRU(H, time_major=True)], ids=["keras", "tfrnn"])
+def test_weights_of_layers_are_transferred(source):
+    source.build((None, None, D))
+    target = RecurrentStack(GRUCell(H, reset_after=True))
+    transfer_weights(source, target)
+    np.testing.assert_array_equal(target.cells[0].kernel, source.cell.kernel)
+    both, target = tfrnn.Bidirectional(source), both_directions(KerasGRUCell(H))
+    both.build((None, None, D))
+    transfer_weights(both, target)
+    np.testing.assert_array_equal(target.backward_cells[0].kernel, both.backward_layer.cell.kernel)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_of_both_directions_are_transferred(kind):
     scratch, keras_cell = SCRATCH_AND_KERAS[kind]
-    source = with_random_weights(Bidirectional([scratch(H), scratch(H)]), D)
-    target = Bidirectional([keras_cell(H), keras_cell(H)])
+    source = with_random_weights(both_directions([scratch(H), scratch(H)]), D)
+    target = both_directions([keras_cell(H), keras_cell(H)])
     transfer_weights(source, target)
     x, state = normal(T, B, D), random_state(source, B)
     assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
@@ -80,14 +97,14 @@ def test_the_two_forms_of_the_gru_compute_the_same_if_the_candidates_kernel_is_d
     origin, target_origin, reset_after
 ):
     classes = {"scratch": GRUCell, "keras": KerasGRUCell}
-    source = with_random_weights(RNN(classes[origin](H, reset_after=reset_after)), D)
-    z, r, candidate = np.split(source.cell.get_weights()[1], 3, 1)
-    source.cell.recurrent_kernel.assign(np.concatenate([z, r, np.diag(np.diag(candidate))], 1))
+    source = with_random_weights(RecurrentStack(classes[origin](H, reset_after=reset_after)), D)
+    z, r, candidate = np.split(source.cells[0].get_weights()[1], 3, 1)
+    source.cells[0].recurrent_kernel.assign(np.concatenate([z, r, np.diag(np.diag(candidate))], 1))
     if reset_after:
-        bias = source.cell.get_weights()[2]
+        bias = source.cells[0].get_weights()[2]
         bias[1, 2 * H :] = 0
-        source.cell.bias.assign(bias)
-    target = RNN(classes[target_origin](H, reset_after=not reset_after))
+        source.cells[0].bias.assign(bias)
+    target = RecurrentStack(classes[target_origin](H, reset_after=not reset_after))
     transfer_weights(source, target)
     x, state = normal(T, B, D), random_state(source, B)
     assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
@@ -112,8 +129,8 @@ def test_a_state_bias_of_the_candidate_is_not_dropped():
 
 
 def test_a_source_without_biases_becomes_zero_biases():
-    source = with_random_weights(RNN(keras.layers.LSTMCell(H, use_bias=False)), D)
-    target = RNN(LSTMCell(H))
+    source = with_random_weights(RecurrentStack(keras.layers.LSTMCell(H, use_bias=False)), D)
+    target = RecurrentStack(LSTMCell(H))
     transfer_weights(source, target)
     x, state = normal(T, B, D), random_state(source, B)
     assert_equal_up_to_rounding(source(x, state), target(x, state), ROUNDINGS)
@@ -141,8 +158,10 @@ def test_a_target_without_biases_is_refused_if_the_source_has_some():
             "hard_sigmoid",
             id="recurrent_activation",
         ),
-        pytest.param(RNNCell, lambda h: RNN([RNNCell(h), RNNCell(h)]), "got .*1 of 1 and 2 of 1", id="num_layers"),
-        pytest.param(RNNCell, lambda h: Bidirectional(RNNCell(h)), "got .*1 of 1 and 1 of 2", id="directions"),
+        pytest.param(
+            RNNCell, lambda h: tfrnn.RNN([RNNCell(h), RNNCell(h)]), "got .*1 of 1 and 2 of 1", id="num_layers"
+        ),
+        pytest.param(RNNCell, lambda h: both_directions(RNNCell(h)), "got .*1 of 1 and 1 of 2", id="directions"),
         pytest.param(RNNCell, keras.layers.Dense, "expected one of tfrnn.RNNCell", id="not_a_cell"),
     ],
 )
@@ -177,7 +196,7 @@ def layer_for(case, origin):
     """Returns a layer of the kind and size of a case, with tfrnn's or Keras's cells."""
     kind, num_layers, bidirectional = pytorch_reference.CASES[case]
     cell = SCRATCH_AND_KERAS["gru_reset_after" if kind == "GRU" else kind.lower()][ORIGINS.index(origin)]
-    return (Bidirectional if bidirectional else RNN)([cell(H) for _ in range(num_layers)])
+    return (both_directions if bidirectional else RecurrentStack)([cell(H) for _ in range(num_layers)])
 
 
 def state_by_layer(case, arrays, name):
@@ -221,12 +240,12 @@ def test_the_recorded_arrays_are_what_pytorch_computes(case):
 def test_two_layers_of_pytorch_are_not_taken_for_two_directions():
     _, state_dict = recorded("GRU_2")
     with pytest.raises(UserError, match=r"got .*2 of 1 and 1 of 2"):
-        transfer_weights(state_dict, Bidirectional(KerasGRUCell(H)))
+        transfer_weights(state_dict, both_directions(KerasGRUCell(H)))
 
 
 def test_the_activation_of_a_pytorch_rnn_is_assumed_to_be_the_targets():
     arrays, state_dict = recorded("RNN_1")
-    layer = RNN(keras.layers.SimpleRNNCell(H, activation="relu"))
+    layer = RecurrentStack(keras.layers.SimpleRNNCell(H, activation="relu"))
     transfer_weights(state_dict, layer)
     h, expected = arrays["state_0"][0], []
     for x in arrays["inputs"]:
@@ -239,7 +258,7 @@ def test_the_activation_of_a_pytorch_rnn_is_assumed_to_be_the_targets():
 
 def test_a_layer_is_found_in_the_state_dict_of_a_larger_net():
     arrays, state_dict = recorded("LSTM_1")
-    layer = RNN(LSTMCell(H))
+    layer = RecurrentStack(LSTMCell(H))
     larger_net = {f"encoder.{name}": array for name, array in state_dict.items()}
     transfer_weights({**larger_net, "out.weight": np.ones([1, H])}, layer)
     outputs, _ = layer(arrays["inputs"], state_by_layer("LSTM_1", arrays, "state"))
@@ -294,7 +313,7 @@ def test_weights_from_pytorch_return_to_pytorch_unchanged(case, origin):
 )
 def test_what_pytorch_cannot_compute_is_refused(cell, message):
     with pytest.raises(UserError, match=message):
-        to_pytorch(with_random_weights(RNN(cell), D))
+        to_pytorch(with_random_weights(RecurrentStack(cell), D))
 
 
 def test_pytorch_gru_does_not_fit_the_gru_of_the_book():

@@ -18,7 +18,7 @@ def read_series(request):
     """A forecaster, a series [N, 1], and what the forecaster observed of it."""
     cell = request.param
     keras.utils.set_random_seed(0)
-    model = tfrnn.Forecaster(tfrnn.RNN([cell(UNITS, kernel_initializer="orthogonal"), cell(UNITS)]))
+    model = tfrnn.Forecaster([cell(UNITS, kernel_initializer="orthogonal"), cell(UNITS)])
     values = np.random.default_rng(0).normal(size=[N, 1]).astype("f")
     return model, values, series.observe(model, values)
 

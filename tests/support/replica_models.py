@@ -47,7 +47,7 @@ def trainer_of(strategy, cell="rnn_scratch", optimizer="adam", layers=1, dropout
     keras.utils.set_random_seed(0)
     cell = CELLS.get(cell, cell)
     with strategy.scope():
-        model = tfrnn.LanguageModel(tfrnn.RNN([cell(H) for _ in range(layers)]), V, dropout=dropout)
+        model = tfrnn.LanguageModel([cell(H) for _ in range(layers)], V, dropout=dropout)
         return tfrnn.Trainer(model, OPTIMIZERS[optimizer](), 0.5, strategy, **kwargs)
 
 

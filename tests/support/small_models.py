@@ -24,7 +24,7 @@ def new_model(cells=ONE_RNN, **kwargs):
     """
     keras.utils.set_random_seed(1)
     layers = [cell(UNITS, kernel_initializer="orthogonal", recurrent_initializer="orthogonal") for cell in cells]
-    model = tfrnn.LanguageModel(tfrnn.RNN(layers), len(VOCABULARY), **kwargs)
+    model = tfrnn.LanguageModel(layers, len(VOCABULARY), **kwargs)
     model.build()
     return model
 
@@ -37,7 +37,7 @@ shared_model = functools.cache(new_model)
 def shared_word_model():
     """A model of words, and its vocabulary."""
     vocabulary = tfrnn.Vocabulary.from_text("to be or not to be", "word")
-    return tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(UNITS)), len(vocabulary)), vocabulary
+    return tfrnn.LanguageModel(tfrnn.RNNCell(UNITS), len(vocabulary)), vocabulary
 
 
 def name_of(cells):

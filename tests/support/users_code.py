@@ -16,7 +16,7 @@ class TwoLikeliest:
 
 
 def model_of(vocabulary: tfrnn.Vocabulary, units: int) -> tfrnn.LanguageModel:
-    return tfrnn.LanguageModel(tfrnn.RNN([tfrnn.GRUCell(units), keras.layers.LSTMCell(units)]), len(vocabulary))
+    return tfrnn.LanguageModel([tfrnn.GRUCell(units), keras.layers.LSTMCell(units)], len(vocabulary))
 
 
 def trained(text: str, epochs: int) -> tuple[tfrnn.LanguageModel, tfrnn.Vocabulary]:

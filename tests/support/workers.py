@@ -76,7 +76,7 @@ def train_every_cell(strategy):
     for cell, cell_class in CELLS.items():
         keras.utils.set_random_seed(0)
         with strategy.scope():
-            model = tfrnn.LanguageModel(tfrnn.RNN(cell_class(7)), 9)
+            model = tfrnn.LanguageModel(cell_class(7), 9)
             trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01), 0.5, strategy)
         for make_batches in (tfrnn.sequential_batches, tfrnn.random_batches):
             history = trainer.fit(make_batches(ids, 12, 3, seed=3), 2, validation).history

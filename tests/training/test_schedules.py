@@ -102,14 +102,14 @@ def test_early_stopping_ends_a_run_and_a_larger_patience_continues_it(tmp_path):
 
 
 def test_the_table_of_a_model_adds_up():
-    net = tfrnn.LanguageModel(tfrnn.RNN([tfrnn.LSTMCell(3), keras.layers.GRUCell(4)]), 7, embedding_dim=5)
+    net = tfrnn.LanguageModel([tfrnn.LSTMCell(3), keras.layers.GRUCell(4)], 7, embedding_dim=5)
     net.build()
     lines = labeller.summary(net)
     assert [line.split()[0] for line in lines] == ["rnn.0", "rnn.1", "embedding", "dense", "in"]
     assert "kernel 5x12, recurrent_kernel 3x12, bias 12" in lines[0]
     assert lines[-1].split()[-1] == str(net.count_params())
     assert len({len(line) for line in lines}) == 1
-    both = tfrnn.SequenceLabeller(tfrnn.Bidirectional(tfrnn.RNNCell(3)), 7, 2)
+    both = tfrnn.SequenceLabeller(tfrnn.RNNCell(3), 7, 2, bidirectional=True)
     both.build()
     assert list(both.named_weights)[:4] == [
         "rnn.0.forward.kernel", "rnn.0.forward.recurrent_kernel", "rnn.0.forward.bias", "rnn.0.backward.kernel",
@@ -118,6 +118,6 @@ def test_the_table_of_a_model_adds_up():
 
 
 def test_the_table_of_a_model_has_a_line_for_each_layer():
-    net = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(16)), 28)
+    net = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(16), 28)
     net.build()
     assert any("dense   kernel 16x28, bias 28" in line for line in labeller.summary(net))

@@ -23,8 +23,7 @@ def language_model(cell="rnn_scratch", layers=1, dropout=0.0, **kwargs):
     keras.utils.set_random_seed(0)
     # Keras's initializers for all cells: with the book's, 0.01 N(0, 1), the state hardly matters.
     initial = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "orthogonal"}
-    rnn = tfrnn.RNN([CELLS[cell](H, **initial) for _ in range(layers)], dropout=dropout)
-    model = tfrnn.LanguageModel(rnn, V, **kwargs)
+    model = tfrnn.LanguageModel([CELLS[cell](H, **initial) for _ in range(layers)], V, dropout=dropout, **kwargs)
     model.build()
     return model
 

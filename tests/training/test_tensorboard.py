@@ -77,7 +77,7 @@ def test_a_run_and_its_continuation_log_the_measures_and_the_predictions_of_each
 def test_kerass_own_callback_serves_a_trainer_that_has_traced(tmp_path):
     """(Before, tokens_per_sec is None in the logs, which Keras's callback cannot write.)"""
     batches = tfrnn.sequential_batches(np.arange(40) % 5, 2, 4)
-    model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(3)), 5)
+    model = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(3), 5)
     trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1))
     trainer.fit(batches, 1)
     history = trainer.fit(batches, 2, batches, [keras.callbacks.TensorBoard(tmp_path, write_graph=False)]).history

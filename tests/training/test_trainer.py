@@ -37,8 +37,7 @@ def trainer_of(cell="rnn_scratch", optimizer=None, clip_norm=1.0, seed=0, layers
     # Keras's initializers for all cells: with the book's, 0.01 N(0, 1), the state hardly matters.
     initial = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "orthogonal"}
     with strategy.scope():
-        rnn = tfrnn.RNN([CELLS[cell](H, **initial) for _ in range(layers)])
-        model = tfrnn.LanguageModel(rnn, V, dropout=dropout)
+        model = tfrnn.LanguageModel([CELLS[cell](H, **initial) for _ in range(layers)], V, dropout=dropout)
         optimizer = optimizer or keras.optimizers.SGD(0.1)
         return tfrnn.Trainer(model, optimizer, clip_norm, strategy, **kwargs)
 
@@ -68,7 +67,7 @@ def check_memorises(cell, embedding_dim, text, num_steps, units, epochs):
     vocabulary = tfrnn.Vocabulary.from_text(text)
     keras.utils.set_random_seed(0)
     initial = {"kernel_initializer": "glorot_uniform", "recurrent_initializer": "orthogonal"}
-    model = tfrnn.LanguageModel(tfrnn.RNN(CELLS[cell](units, **initial)), len(vocabulary), embedding_dim)
+    model = tfrnn.LanguageModel(CELLS[cell](units, **initial), len(vocabulary), embedding_dim)
     trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01))
     batches = tfrnn.sequential_batches(vocabulary.encode(text), 1, num_steps)
     history = trainer.fit(batches, epochs).history
@@ -109,7 +108,7 @@ def test_perplexity_is_from_summed_loss_over_summed_tokens_with_the_state_carrie
 
 
 def test_an_untrained_model_is_as_unsure_as_the_vocabulary_is_large():
-    model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V, output_initializer="zeros")
+    model = tfrnn.LanguageModel(tfrnn.RNNCell(H), V, output_initializer="zeros")
     perplexity = tfrnn.Trainer(model, keras.optimizers.SGD()).evaluate(batches_of())["perplexity"]
     assert_float32_sums_equal(perplexity, V, num_terms=V)
 
@@ -365,7 +364,7 @@ def test_a_device_has_its_name_or_is_refused():
 
 def test_an_optimizer_made_under_no_strategy_serves_the_trainers():
     optimizer = keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(0.1, 10))
-    trainer = tfrnn.Trainer(tfrnn.LanguageModel(tfrnn.RNN(tfrnn.RNNCell(H)), V), optimizer)
+    trainer = tfrnn.Trainer(tfrnn.LanguageModel(tfrnn.RNNCell(H), V), optimizer)
     assert isinstance(trainer.strategy, tf.distribute.OneDeviceStrategy)
     trainer.fit(batches_of(), 1)
     assert int(optimizer.iterations) == NUM_BATCHES

@@ -11,7 +11,7 @@ from tfrnn.training.training_state import TrainingState
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_layouts_are_those_of_the_arrays_whatever_the_rows_of_the_state(cell):
-    model = tfrnn.LanguageModel(tfrnn.RNN([CELLS[cell](4), CELLS[cell](3)], dropout=0.5), 7)
+    model = tfrnn.LanguageModel([CELLS[cell](4), CELLS[cell](3)], 7, dropout=0.5)
     model.build()
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)

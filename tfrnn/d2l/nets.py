@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.errors import UserError
-from tfrnn.layers.rnn import RNN
 from tfrnn.models.language_model import LanguageModel
 
 
@@ -58,16 +56,14 @@ class RNNModel(keras.layers.Layer):
     `net(X, state)` with X, int32 [B, T], returns outputs [T * B, V] and the new state.
 
     Args:
-      rnn_layer: a tfrnn.RNN.
+      rnn_layer: a tfrnn.RNN, or another RNN layer of tfrnn or Keras; its cells are taken.
       vocab_size: V.
     Raises:
-      UserError: rnn_layer is another layer, e.g. Keras's RNN.
+      UserError: rnn_layer is another layer, or was made with an argument that the net could not follow.
     """
 
-    def __init__(self, rnn_layer: RNN, vocab_size: int, **kwargs: Any):
+    def __init__(self, rnn_layer: Any, vocab_size: int, **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(rnn_layer, RNN):
-            raise UserError(f"expected a tfrnn.RNN, because Keras 3's RNN has no time_major; got {rnn_layer!r}")
         self.rnn, self.vocab_size = rnn_layer, vocab_size
         self.language_model = LanguageModel(rnn_layer, vocab_size)
 
@@ -81,4 +77,4 @@ class RNNModel(keras.layers.Layer):
 
     def begin_state(self, batch_size: int, *args: Any, **kwargs: Any) -> Any:
         """Returns the state before the first step: a tuple with a tuple of tensors [B, H] for each layer."""
-        return self.rnn.initial_state(batch_size)
+        return self.language_model.initial_state(batch_size)

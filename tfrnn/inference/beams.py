@@ -38,7 +38,7 @@ def beam_search(
     generation; over two steps a width of V finds the likeliest of all pairs.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> best, second = tfrnn.beam_search(model, vocabulary, "to ", length=5, width=2)
     >>> len(best.text), best.score >= second.score
     (8, True)

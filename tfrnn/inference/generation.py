@@ -276,7 +276,7 @@ def generate_many(
     Each sample is what the prefix would have alone. `generate` is this for one sample of one prefix.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> samples = tfrnn.generate_many(model, vocabulary, ["to ", "be"], 5, 3, tfrnn.Sampler())
     >>> [[len(sample) for sample in of_prefix] for of_prefix in samples]
     [[8, 8, 8], [7, 7, 7]]
@@ -308,7 +308,7 @@ def generate(
     """Returns the prefix followed by `length` generated tokens.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> sampler = tfrnn.Sampler(temperature=0.8, top_p=0.9)
     >>> text = tfrnn.generate(model, vocabulary, "to be", length=20, sampler=sampler, seed=1)
     >>> text[:5], len(text)
@@ -343,7 +343,7 @@ def stream(
     (Up to rounding, if that is long enough to be compiled by XLA.) Arguments and errors are those of `generate`.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> pieces = list(tfrnn.stream(model, vocabulary, "to ", length=5))
     >>> "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
     True

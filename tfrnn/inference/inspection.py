@@ -16,8 +16,7 @@ from tfrnn.layers.unrolling import unroll
 def activations(model: Any, ids: np.ndarray, layer: int = -1) -> np.ndarray:
     """Returns the hidden state of a layer after each token of a text, float32 [T, H].
 
-    >>> rnn = tfrnn.RNN([tfrnn.GRUCell(8), tfrnn.GRUCell(16)])
-    >>> model = tfrnn.LanguageModel(rnn, vocab_size=28)
+    >>> model = tfrnn.LanguageModel([tfrnn.GRUCell(8), tfrnn.GRUCell(16)], vocab_size=28)
     >>> ids = np.arange(5)
     >>> tfrnn.activations(model, ids).shape, tfrnn.activations(model, ids, layer=0).shape
     ((5, 16), (5, 8))
@@ -36,7 +35,7 @@ def activations(model: Any, ids: np.ndarray, layer: int = -1) -> np.ndarray:
 def gates(model: Any, ids: np.ndarray, layer: int = -1) -> dict[str, np.ndarray]:
     """Returns how far each gate of a GRU or LSTM layer is open at each token of a text.
 
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.LSTMCell(8)), vocab_size=28)
+    >>> model = tfrnn.LanguageModel(tfrnn.LSTMCell(8), vocab_size=28)
     >>> {name: openness.shape for name, openness in tfrnn.gates(model, np.arange(5)).items()}
     {'input gate': (5, 8), 'forget gate': (5, 8), 'output gate': (5, 8)}
 

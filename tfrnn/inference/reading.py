@@ -82,7 +82,7 @@ def read_prefixes(
     """Reads texts side by side, from a zero state or after an earlier reading; `continue_texts` continues them.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> reading = tfrnn.read_prefixes(model, vocabulary, ["to be ", "not "])
     >>> texts, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)
     >>> more, reading = tfrnn.continue_texts(model, vocabulary, reading, length=5)

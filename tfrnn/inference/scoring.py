@@ -63,7 +63,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
     """Reads a text once, with the state carried from its beginning to its end, and returns the surprisal of each token.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(tfrnn.GRUCell(8)), len(vocabulary))
+    >>> model = tfrnn.LanguageModel(tfrnn.GRUCell(8), len(vocabulary))
     >>> scored = tfrnn.score(model, vocabulary.encode("not to be"))
     >>> scored.bits.shape, bool(scored.perplexity > 1)
     ((8,), True)

@@ -1,18 +1,18 @@
-"""RNN: a time-major layer that runs any Keras cell over the steps of a sequence.
+"""RecurrentStack: the recurrent layers of a model, one after the other, time-major, with their state as a value.
 
 Letters: T num_steps, B batch_size, D inputs' size, H units, L layers.
-The state is always a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and
-the GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the layer keeps none.
+The state is always a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and the
+GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the stack keeps none.
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfrnn.errors import UserError
 from tfrnn.layers import fused
 from tfrnn.layers.cell_protocol import ensure_tuple, get_output_size, get_state_sizes, validate_cells
 from tfrnn.layers.state import State, nesting_depth
@@ -21,7 +21,7 @@ from tfrnn.layers.unrolling import unroll
 
 @dataclasses.dataclass(frozen=True)
 class StackWeights:
-    """The weights of a layer's cells as they were when they were read: see RecurrentStack.read_weights.
+    """The weights of a stack's cells as they were when they were read: see RecurrentStack.read_weights.
 
     It is not a tuple, because Keras would cast the tensors of a tuple that is an argument of a layer.
     """
@@ -31,79 +31,52 @@ class StackWeights:
 
 @keras.saving.register_keras_serializable("tfrnn")
 class RecurrentStack(keras.layers.Layer):
-    """One or more recurrent layers, time-major, which run any cell of Keras's protocol over the steps of a sequence.
+    """One or more recurrent layers, time-major, which run any cells of Keras's protocol over the steps of a sequence.
 
-    >>> rnn = tfrnn.RNN([tfrnn.GRUCell(8), keras.layers.LSTMCell(16)])
-    >>> inputs = np.ones([5, 2, 3], "float32")  # T = 5, B = 2, D = 3
-    >>> outputs, state = rnn(inputs, rnn.initial_state(2))
-    >>> outputs.shape
-    TensorShape([5, 2, 16])
-    >>> [[tuple(tensor.shape) for tensor in layer] for layer in state]
-    [[(2, 8)], [(2, 16), (2, 16)]]
+    The models of this package hold their cells in it. With backward cells, each layer reads the sequence in both
+    directions: its outputs are those of both, concatenated, of size 2 * H, and the next layer reads them; its entry in
+    the state has the tensors of the forward cell, then those of the backward cell (Schuster and Paliwal, 1997).
 
-    A cell of your own is a layer with a `state_size`, an integer or a list of them, and a method
-    `call(inputs, states) -> (output, new states)` for one step, in which the states are a list of tensors [B, size]. If
-    the output has another size than the first state, the cell needs an `output_size`; if the state does not start as
-    zeros, `get_initial_state(batch_size)`; and if it acts otherwise in training, an argument `training` of `call`.
-
-    >>> class GatedCell(keras.layers.Layer):
-    ...     def __init__(self, units):
-    ...         super().__init__()
-    ...         self.state_size = units
-    ...         self.gate = keras.layers.Dense(units, "sigmoid")
-    ...         self.candidate = keras.layers.Dense(units, "tanh")
-    ...
-    ...     def call(self, inputs, states):
-    ...         z = self.gate(keras.ops.concatenate([inputs, states[0]], -1))
-    ...         h = z * states[0] + (1 - z) * self.candidate(inputs)
-    ...         return h, [h]
-    >>> outputs, state = tfrnn.RNN(GatedCell(8))(inputs)
-    >>> outputs.shape
-    TensorShape([5, 2, 8])
-
-    Call: takes inputs [T, B, D] and a state (by default zeros); returns outputs [T, B, H] and the state after the last
-    step. A built layer also takes token ids, integers [T, B], which stand for one-hot vectors of the size D that it was
-    built for. The state is a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and
-    the GRU, two (hidden state, memory cell) for the LSTM. With a single cell it may also be what the cell's
-    get_initial_state returns. A call raises ValueError if the state does not fit the layers or the batch size.
+    Call: takes inputs [T, B, D]; a state, by default that of `initial_state`; and a mask, booleans [T, B], by default
+    none. Returns outputs [T, B, H] and the state after the last step. A step where the mask is False leaves the row's
+    state as it was. A built stack also takes token ids, integers [T, B], which stand for one-hot vectors of the size D
+    that it was built for. With a single cell the state may also be what the cell's get_initial_state returns. A call
+    raises ValueError if the state does not fit the layers or the batch size.
 
     Args:
-      cell: a cell, or a list of cells, one per layer (or keras.layers.StackedRNNCells): tfrnn's, Keras's, or any layer
-        that follows Keras's cell protocol.
-      time_major: whether inputs and outputs are [T, B, ...]; otherwise they are [B, T, ...].
-      return_sequences: whether to return the outputs of all steps; otherwise only that of the last step.
-      return_state: whether a call returns (outputs, state); otherwise only the outputs.
+      cells: a cell, or a list of cells, one per layer.
+      backward_cells: None, or as many cells, which read the sequence from its end.
       dropout: the fraction of the inputs of each layer but the first that is dropped in training.
     Raises:
-      ValueError: if there is no cell, or `cell` is not a cell.
+      ValueError: if there is no cell, one of them is not a cell, or the numbers of cells differ.
     """
 
-    def __init__(
-        self,
-        cell: Any,
-        time_major: bool = True,
-        return_sequences: bool = True,
-        return_state: bool = True,
-        dropout: float = 0.0,
-        **kwargs: Any,
-    ):
+    def __init__(self, cells: Any, backward_cells: Any = None, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
-        self.cells = validate_cells(cell)
-        self.time_major = time_major
-        self.return_sequences = return_sequences
-        self.return_state = return_state
+        self.cells = validate_cells(cells)
+        self.backward_cells = [] if backward_cells is None else validate_cells(backward_cells)
+        if self.backward_cells and len(self.backward_cells) != len(self.cells):
+            raise UserError(
+                "expected the same number of backward and forward cells; got "
+                f"{len(self.backward_cells)} and {len(self.cells)}"
+            )
+        for cell in (*self.cells, *self.backward_cells):
+            if not all(isinstance(size, int) for size in get_state_sizes(cell)):
+                raise UserError(f"expected cells whose states are vectors; got {cell!r} with {cell.state_size}")
         self.dropout = dropout
         self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
 
-    @functools.cached_property  # it stores the cell where Keras does not find it, which has its weights in `cells`
-    def cell(self) -> Any:
-        """The cell, as in Keras's RNN: if there are several layers, a StackedRNNCells of their cells."""
-        return self.cells[0] if len(self.cells) == 1 else keras.layers.StackedRNNCells(self.cells)
-
     @property
     def cells_by_layer(self) -> list[tuple]:
-        """The cells of each layer, a tuple per layer: of one cell, or of two if the layer is bidirectional."""
+        """The cells of each layer, a tuple per layer: of one cell, or of a forward and a backward cell."""
+        if self.backward_cells:
+            return list(zip(self.cells, self.backward_cells, strict=True))
         return [(cell,) for cell in self.cells]
+
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether the layers read the sequence in both directions."""
+        return bool(self.backward_cells)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         size = self.input_size = input_shape[-1]
@@ -118,7 +91,7 @@ class RecurrentStack(keras.layers.Layer):
 
     @property
     def output_size(self) -> int:
-        """The size of an output: H of the last layer, or 2 * H if it is bidirectional."""
+        """The size of an output: H of the last layer, or 2 * H if it reads in both directions."""
         return sum(get_output_size(cell) for cell in self.cells_by_layer[-1])
 
     def initial_state(self, batch_size: int) -> State:
@@ -144,51 +117,52 @@ class RecurrentStack(keras.layers.Layer):
         return StackWeights(tuple(tuple(map(read, cells)) for cells in self.cells_by_layer))
 
     def call(
-        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: StackWeights | None = None
-    ) -> Any:
+        self,
+        inputs: tf.Tensor,
+        state: Any = None,
+        training: bool = False,
+        weights: StackWeights | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, State]:
         if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
-            raise ValueError(f"`inputs` must be [T, B, D], or [B, T, D] without `time_major`; got shape {inputs.shape}")
-        sequence = inputs if self.time_major else _swap_time_and_batch(inputs)  # [T, B, D]
-        batch_size = sequence.shape[1] or tf.shape(sequence)[1]
-        state = self.initial_state(batch_size) if state is None else self._validate_state(state, sequence.shape[1])
+            raise UserError(f"expected inputs [T, B, D], or token ids [T, B]; got shape {tuple(inputs.shape)}")
+        batch_size = inputs.shape[1] or tf.shape(inputs)[1]
+        state = self.initial_state(batch_size) if state is None else self._validate_state(state, inputs.shape[1])
+        sequence = inputs
         if sequence.dtype.is_integer and not all(fused.supports(cell, training) for cell in self.cells_by_layer[0]):
             sequence = tf.one_hot(sequence, self.input_size, dtype=self.compute_dtype)
         by_layer = weights.by_layer if weights else [(None,) * len(cells) for cells in self.cells_by_layer]
-        new_state, last = [], None
+        new_state = []
         for layer, entries in enumerate(zip(self.cells_by_layer, state, by_layer, strict=True)):
             cells, layer_state, layer_weights = entries
             if layer and self.dropouts:
                 sequence = self.dropouts[layer - 1](sequence, training=training)
-            sequence, last, layer_state = self._run_layer(cells, sequence, layer_state, training, layer_weights)
+            sequence, layer_state = _run_layer(cells, sequence, layer_state, mask, training, layer_weights)
             new_state.append(layer_state)
-        outputs = sequence if self.return_sequences else last
-        if self.return_sequences and not self.time_major:
-            outputs = _swap_time_and_batch(outputs)
-        return (outputs, tuple(new_state)) if self.return_state else outputs
+        return sequence, tuple(new_state)
 
-    def _run_layer(self, cells: tuple, sequence: tf.Tensor, state: tuple, training: bool, weights: tuple) -> tuple:
-        """Returns the outputs of all steps, the output of the last step, and the layer's state after it."""
-        outputs, state = unroll(cells[0], sequence, state, training, weights[0])
-        return outputs, outputs[-1], state
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns None: the mask is used up."""
+        return
 
     def _validate_state(self, state: Any, batch_size: int | None) -> State:
         """Returns the state as a tuple of tuples of tensors. Raises ValueError if it does not fit the layers."""
         if isinstance(state, list) and len(state) == 1 and nesting_depth(state) == 3:
-            (state,) = state  # from `outputs, *state = rnn(...)`, which the book's readers write
+            (state,) = state  # from `outputs, *state = model(...)`, which the book's readers write
         if len(self.cells) == 1 and nesting_depth(state) < 2:
             state = (state,)
         if not isinstance(state, (list, tuple)) or len(state) != len(self.cells):
-            raise ValueError(self._wrong_state_message(state, batch_size))
+            raise UserError(self._wrong_state_message(state, batch_size))
         validated = []
         for entry, sizes in zip(state, self._state_sizes_by_layer(), strict=True):
             if nesting_depth(entry) > 1:
-                raise ValueError(self._wrong_state_message(state, batch_size))
+                raise UserError(self._wrong_state_message(state, batch_size))
             tensors = tuple(tf.cast(tensor, self.compute_dtype) for tensor in ensure_tuple(entry))
             shapes = [tf.TensorShape([batch_size, size]) for size in sizes]
             if len(tensors) != len(shapes) or not all(
                 tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, shapes, strict=True)
             ):
-                raise ValueError(self._wrong_state_message(state, batch_size))
+                raise UserError(self._wrong_state_message(state, batch_size))
             validated.append(tensors)
         return tuple(validated)
 
@@ -202,28 +176,93 @@ class RecurrentStack(keras.layers.Layer):
         return f"`state` must be a tuple with a tuple per layer, {expected}; got {received}"
 
     def compute_output_shape(self, input_shape: Sequence[int | None], *_: Any, **__: Any) -> Any:
-        rows = input_shape[1] if self.time_major else input_shape[0]
-        sequence = (*input_shape[:2], self.output_size)
-        outputs = sequence if self.return_sequences else (rows, self.output_size)
-        state = tuple(tuple((rows, size) for size in sizes) for sizes in self._state_sizes_by_layer())
-        return (outputs, state) if self.return_state else outputs
+        state = tuple(tuple((input_shape[1], size) for size in sizes) for sizes in self._state_sizes_by_layer())
+        return (*input_shape[:2], self.output_size), state
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "cell": [keras.saving.serialize_keras_object(cell) for cell in self.cells],
-            "time_major": self.time_major,
-            "return_sequences": self.return_sequences,
-            "return_state": self.return_state,
-            "dropout": self.dropout,
-        }
+        return {**super().get_config(), **self.serialized_cells(), "dropout": self.dropout}
+
+    def serialized_cells(self) -> dict[str, Any]:
+        """Returns the arguments `cells` and `backward_cells`, serialized; `deserialize_cells` returns the arguments."""
+        serialized = [
+            [keras.saving.serialize_keras_object(cell) for cell in cells] for cells in (self.cells, self.backward_cells)
+        ]
+        return {"cells": serialized[0], "backward_cells": serialized[1] or None}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "RecurrentStack":
-        lists = {name: value for name, value in config.items() if name in ("cell", "backward_cell")}
-        cells = {name: [keras.saving.deserialize_keras_object(c) for c in value] for name, value in lists.items()}
-        return cls(**{**config, **cells})
+        return cls(**{**config, **deserialize_cells(config)})
 
 
-def _swap_time_and_batch(sequence: tf.Tensor) -> tf.Tensor:
-    return tf.transpose(sequence, [1, 0, *range(2, len(sequence.shape))])
+def split_directions(layers: Any) -> tuple[list, list]:
+    """Returns the forward and the backward cells of recurrent layers; the latter are empty if there are none.
+
+    Args:
+      layers: a cell, keras.layers.StackedRNNCells, an RNN layer of tfrnn's or Keras's, whose cell is taken, or a
+        Bidirectional one of such layers; or a list of these, one after the other.
+    Raises:
+      UserError: one of them is none of these, or was made with an argument that a stack could not follow; or only some
+        of them read the sequence in both directions.
+    """
+    if not isinstance(layers, (list, tuple)):
+        layers = [layers]
+    forward: list = []
+    backward: list = []
+    for layer in layers:
+        if isinstance(layer, keras.layers.Bidirectional):
+            directions = layer.forward_layer, layer.backward_layer
+            if layer.merge_mode != "concat" or directions[0].go_backwards:
+                raise UserError(
+                    "expected a bidirectional layer with `merge_mode=concat`, whose first layer reads forward; got "
+                    f"`merge_mode={layer.merge_mode}`, `go_backwards={directions[0].go_backwards}`"
+                )
+            forward += _cells_of_layer(directions[0], go_backwards=False)
+            backward += _cells_of_layer(directions[1], go_backwards=True)
+        else:
+            forward += _cells_of_layer(layer, go_backwards=False)
+    if backward and len(backward) != len(forward):
+        raise UserError(
+            f"expected that all layers are bidirectional, or none; got {len(backward)} of {len(forward)} cells"
+        )
+    return validate_cells(forward), backward
+
+
+def _cells_of_layer(layer: Any, go_backwards: bool) -> list:
+    """Returns the cells of an RNN layer, or those that are given. Raises UserError if more than them would be lost."""
+    if not isinstance(layer, keras.layers.RNN):
+        return validate_cells(layer)
+    expected = {"go_backwards": go_backwards, "stateful": False, "activity_regularizer": None}
+    for name, value in expected.items():
+        if getattr(layer, name) != value:
+            raise UserError(
+                f"a model takes the cells of a layer: expected one with `{name}={value}`; got "
+                f"`{name}={getattr(layer, name)}`"
+                + ("; a model's state is an argument of its call" if name == "stateful" else "")
+            )
+    return validate_cells(layer.cell)
+
+
+def deserialize_cells(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
+    """Returns the arguments `cells` and `backward_cells`, given what `RecurrentStack.serialized_cells` returned."""
+
+    def cells(name: str) -> list:
+        return [keras.saving.deserialize_keras_object(cell, custom_objects) for cell in config.get(name) or ()]
+
+    return {"cells": cells("cells"), "backward_cells": cells("backward_cells") or None}
+
+
+def _run_layer(
+    cells: tuple, sequence: tf.Tensor, state: tuple, mask: tf.Tensor | None, training: bool, weights: tuple
+) -> tuple[tf.Tensor, tuple]:
+    """Returns the outputs of all steps, and the layer's state after the last."""
+    if len(cells) == 1:
+        return unroll(cells[0], sequence, state, training, weights[0], mask)
+    forward, backward = cells
+    num_forward = len(get_state_sizes(forward))
+    outputs, new_state = unroll(forward, sequence, state[:num_forward], training, weights[0], mask)
+    # Masked steps leave the state as it was, so that the backward cell begins at the last step of each row.
+    reversed_mask = None if mask is None else tf.reverse(mask, [0])
+    backward_outputs, backward_state = unroll(
+        backward, tf.reverse(sequence, [0]), state[num_forward:], training, weights[1], reversed_mask
+    )
+    return tf.concat([outputs, tf.reverse(backward_outputs, [0])], -1), (*new_state, *backward_state)

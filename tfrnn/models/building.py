@@ -4,12 +4,11 @@ import keras
 
 from tfrnn.config import sections
 from tfrnn.layers import cells
-from tfrnn.layers.rnn import RNN
 from tfrnn.models.language_model import LanguageModel
 
 
-def build_rnn(settings: sections.Model, initialized: bool = True) -> RNN:
-    """Builds the recurrent layers that a config describes.
+def build_cells(settings: sections.Model, initialized: bool = True) -> list:
+    """Builds the cells that a config describes, one per layer.
 
     Without `initialized` the kernels start as zeros, which is faster; use it if the weights will be loaded.
     """
@@ -17,7 +16,7 @@ def build_rnn(settings: sections.Model, initialized: bool = True) -> RNN:
     cell_class = getattr(module, sections.CELLS[settings.cell][settings.implementation])
     # To make an orthogonal matrix of thousands of rows takes minutes.
     zeros = {} if initialized else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
-    return RNN([cell_class(settings.units, **zeros) for _ in range(settings.num_layers)], dropout=settings.dropout)
+    return [cell_class(settings.units, **zeros) for _ in range(settings.num_layers)]
 
 
 def build_language_model(settings: sections.Model, vocab_size: int, initialized: bool = True) -> LanguageModel:
@@ -28,7 +27,7 @@ def build_language_model(settings: sections.Model, vocab_size: int, initialized:
     """
     scratch = settings.implementation == "scratch"
     return LanguageModel(
-        build_rnn(settings, initialized),
+        build_cells(settings, initialized),
         vocab_size,
         settings.embedding_dim,
         dropout=settings.dropout,

@@ -8,37 +8,37 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.layers.bidirectional import Bidirectional
-from tfrnn.layers.rnn import RNN
+from tfrnn.errors import UserError
 from tfrnn.models.recurrent_model import RecurrentModel
 
 
 @keras.saving.register_keras_serializable("tfrnn")
 class Forecaster(RecurrentModel):
-    """An RNN that reads a series of values, and a dense layer that predicts the values of the next step.
+    """Recurrent layers that read a series of values, and a dense layer that predicts the values of the next step.
 
-    >>> model = tfrnn.Forecaster(tfrnn.RNN(tfrnn.GRUCell(8)), num_values=3)
+    >>> model = tfrnn.Forecaster(tfrnn.GRUCell(8), num_values=3)
     >>> predictions, state = model(np.zeros([5, 2, 3], "float32"))  # T = 5, B = 2, D = 3
     >>> predictions.shape
     TensorShape([5, 2, 3])
 
-    Call: takes inputs, float32 [T, B, D], and a state (by default zeros); returns predictions [T, B, D], the one at
-    step t being that of the inputs at step t + 1, and the state after the last step. Train it with
-    `tfrnn.squared_error` as the trainer's loss_fn.
+    Call: takes inputs, float32 [T, B, D]; a state, by default zeros; and a mask, booleans [T, B], by default none.
+    Returns predictions [T, B, D], the one at step t being that of the inputs at step t + 1, and the state after the
+    last step. A trainer minimizes the mean squared error by default.
 
     Args:
-      rnn: a time-major RNN that returns sequences and its state.
+      cells: a cell, a list of cells, one per layer, or an RNN layer whose cells are taken: see SequenceLabeller.
       num_values: D, the number of values per step.
-      dropout: the fraction of the RNN's outputs that is dropped in training.
+      dropout: the fraction of each layer's outputs that is dropped in training.
     Raises:
-      ValueError: if the RNN is bidirectional, is not time-major, or does not return sequences and state.
+      UserError: these are no cells, an RNN layer was made with an argument that the model could not follow, or a layer
+        is bidirectional.
     """
 
-    def __init__(self, rnn: RNN, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
-        super().__init__(rnn, dropout, **kwargs)
-        if isinstance(rnn, Bidirectional):
-            raise ValueError(
-                "a forecaster needs an RNN that only reads forward; got a bidirectional one, whose backward direction "
+    def __init__(self, cells: Any, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
+        super().__init__(cells, dropout, **kwargs)
+        if self.rnn.is_bidirectional:
+            raise UserError(
+                "a forecaster needs layers that only read forward; got a bidirectional one, whose backward direction "
                 "would read the values to be predicted"
             )
         self.num_values = num_values
@@ -52,7 +52,7 @@ class Forecaster(RecurrentModel):
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if inputs.shape[-1] != self.num_values or len(inputs.shape) != 3:
-            raise ValueError(f"`inputs` must have shape [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
+            raise UserError(f"expected inputs [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
         return inputs
 
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:

@@ -9,53 +9,66 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.layers.rnn import RNN
+from tfrnn.errors import UserError
+from tfrnn.layers.stack import split_directions
 from tfrnn.models.recurrent_model import RecurrentModel
 
 
 @keras.saving.register_keras_serializable("tfrnn")
 class SequenceLabeller(RecurrentModel):
-    """One-hot vectors or an embedding, an RNN, and a dense layer that returns logits of the labels for each token.
+    """One-hot vectors or an embedding, recurrent layers, and a dense layer that returns each token's logits of labels.
 
-    >>> rnn = tfrnn.Bidirectional(tfrnn.GRUCell(8))
-    >>> model = tfrnn.SequenceLabeller(rnn, vocab_size=28, num_labels=3)
+    >>> model = tfrnn.SequenceLabeller(tfrnn.GRUCell(8), vocab_size=28, num_labels=3, bidirectional=True)
     >>> logits, state = model(np.zeros([5, 2], "int32"))  # T = 5, B = 2
     >>> logits.shape
     TensorShape([5, 2, 3])
 
-    Call: takes inputs, int32 [T, B], and a state (by default zeros); returns logits [T, B, num_labels] and the state
-    after the last step.
+    Call: takes inputs, token ids [T, B]; a state, by default zeros; and a mask, booleans [T, B], by default none.
+    Returns logits [T, B, num_labels] and the state after the last step. A step where the mask is False, such as padding
+    at the end of a shorter row, leaves the row's state as it was.
 
     Args:
-      rnn: a time-major RNN that returns sequences and its state; it may be bidirectional.
+      cells: a cell, tfrnn's, Keras's or any layer that follows Keras's cell protocol; a list of cells, one per layer;
+        or an RNN layer, tfrnn's or Keras's, whose cells are taken. A Bidirectional layer gives the backward cells too.
       vocab_size: V.
       num_labels: the number of different labels.
       embedding_dim: E; 0 for one-hot vectors.
-      dropout: the fraction of the RNN's outputs that is dropped in training.
+      dropout: the fraction of each layer's outputs that is dropped in training.
       output_initializer: the initializer of the dense layer's kernel.
       tie_weights: whether the embedding matrix is also the kernel of the output layer, which then has no bias (Press
-        and Wolf, 2017). Then num_labels must equal V, and E must equal the RNN's output size.
+        and Wolf, 2017). Then num_labels must equal V, and E must equal the size of the last layer's outputs.
+      bidirectional: whether each layer has a second cell, a copy with other weights, that reads the sequence from its
+        end, for tasks in which the whole sequence is known.
+      backward_cells: these second cells, if they are not copies.
     Raises:
-      ValueError: if the weights are to be tied and their sizes differ, or if the RNN is not time-major or does not
-        return sequences and state.
+      UserError: these are no cells, an RNN layer was made with an argument that the model could not follow, or the
+        weights are to be tied and their sizes differ.
     """
+
+    returns_logits = True
 
     def __init__(
         self,
-        rnn: RNN,
+        cells: Any,
         vocab_size: int,
         num_labels: int,
         embedding_dim: int = 0,
         dropout: float = 0.0,
         output_initializer: Any = "glorot_uniform",
         tie_weights: bool = False,
+        bidirectional: bool = False,
+        backward_cells: Any = None,
         **kwargs: Any,
     ):
-        super().__init__(rnn, dropout, **kwargs)
-        if tie_weights and (embedding_dim, num_labels) != (rnn.output_size, vocab_size):
-            raise ValueError(
+        if bidirectional and not backward_cells:
+            cells, backward_cells = split_directions(cells)
+            backward_cells = backward_cells or [type(cell).from_config(cell.get_config()) for cell in cells]
+        super().__init__(cells, dropout, backward_cells, **kwargs)
+        output_size = self.rnn.output_size
+        if tie_weights and (embedding_dim, num_labels) != (output_size, vocab_size):
+            raise UserError(
                 "tied weights are one matrix for embedding and output: expected embedding_dim equal to the RNN's "
-                f"output size, and num_labels equal to vocab_size; got {embedding_dim} and {rnn.output_size}, "
+                f"output size, and num_labels equal to vocab_size; got {embedding_dim} and {output_size}, "
                 f"{num_labels} and {vocab_size}"
             )
         self.vocab_size = vocab_size
@@ -93,8 +106,12 @@ class SequenceLabeller(RecurrentModel):
         return named
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
-        if len(inputs.shape) != 2:
-            raise ValueError(f"`inputs` must be token ids with shape [T, B]; got shape {tuple(inputs.shape)}")
+        inputs = tf.convert_to_tensor(inputs)
+        if len(inputs.shape) != 2 or not inputs.dtype.is_integer:
+            raise UserError(
+                f"expected token ids, integers [T, B]; got {inputs.dtype.name} of shape {tuple(inputs.shape)}"
+            )
+        inputs = tf.cast(inputs, tf.int32)
         if self.embedding:
             return self.embedding(inputs)  # [T, B, E]
         return inputs

@@ -9,34 +9,31 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfrnn.layers.rnn import RNN
-from tfrnn.layers.stack import StackWeights
+from tfrnn.layers.stack import RecurrentStack, StackWeights, deserialize_cells, split_directions
 from tfrnn.layers.state import State
 
 
 class RecurrentModel(keras.Model, abc.ABC):
-    """The base class of the models: an RNN that reads the inputs, and a head that turns its outputs into the model's.
+    """The base class of the models: recurrent layers that read the inputs, and a head that makes the model's outputs.
 
     The state is an argument and a result of a call. Gradients do not flow to the steps before a call (truncated
     backpropagation through time).
 
     Args:
-      rnn: a time-major RNN that returns sequences and its state.
-      dropout: the fraction of the RNN's outputs that is dropped in training.
+      cells: a cell, a list of cells, one per layer, or an RNN layer whose cells are taken: see `split_directions`.
+      dropout: the fraction of each layer's outputs that is dropped in training.
+      backward_cells: None, or as many cells, which read the sequence from its end.
+
+    Attributes:
+      rnn: the recurrent layers, a `RecurrentStack`.
     Raises:
-      ValueError: if `rnn` is not a tfrnn.RNN, is not time-major, or does not return sequences and state.
+      UserError: these are no cells, or an RNN layer was made with an argument that the model could not follow.
     """
 
-    def __init__(self, rnn: RNN, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, cells: Any, dropout: float = 0.0, backward_cells: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
-        if not isinstance(rnn, RNN):
-            raise ValueError(f"a model needs a tfrnn.RNN, which runs any cell of Keras; got {rnn!r}")
-        if not (rnn.time_major and rnn.return_sequences and rnn.return_state):
-            raise ValueError(
-                "a model needs an RNN with time_major, return_sequences and return_state all True; got "
-                f"{rnn.time_major}, {rnn.return_sequences}, {rnn.return_state}"
-            )
-        self.rnn = rnn
+        cells, backward = split_directions(cells)
+        self.rnn = RecurrentStack(cells, backward or backward_cells, dropout)
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
 
     def initial_state(self, batch_size: int) -> State:
@@ -44,32 +41,42 @@ class RecurrentModel(keras.Model, abc.ABC):
         return self.rnn.initial_state(batch_size)
 
     def read_weights(self) -> StackWeights:
-        """Reads the RNN's weights once for several calls: see RNN.read_weights."""
+        """Reads the weights of the recurrent layers once for several calls: see RecurrentStack.read_weights."""
         return self.rnn.read_weights()
 
     def call(
-        self, inputs: tf.Tensor, state: Any = None, training: bool = False, weights: StackWeights | None = None
+        self,
+        inputs: tf.Tensor,
+        state: Any = None,
+        training: bool = False,
+        weights: StackWeights | None = None,
+        mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, State]:
-        outputs, state = self.rnn(self._prepare_inputs(inputs), state, training=training, weights=weights)  # [T, B, H]
+        prepared = self._prepare_inputs(inputs)
+        outputs, state = self.rnn(prepared, state, training=training, weights=weights, mask=mask)  # [T, B, H]
         if self.dropout:
             outputs = self.dropout(outputs, training=training)
         return self._apply_head(outputs), state
 
+    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+        """Returns None: a mask is used up by the recurrent layers."""
+        return
+
     @abc.abstractmethod
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
-        """Checks the inputs, and returns them as the RNN reads them: [T, B, D], or token ids [T, B]."""
+        """Checks the inputs, and returns them as the recurrent layers read them: [T, B, D], or token ids [T, B]."""
 
     @abc.abstractmethod
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Returns the model's outputs, given the RNN's outputs [T, B, H]."""
+        """Returns the model's outputs, given those of the recurrent layers, [T, B, H]."""
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "rnn": keras.saving.serialize_keras_object(self.rnn),
+            **self.rnn.serialized_cells(),
             "dropout": self.dropout.rate if self.dropout else 0.0,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        return cls(**{**config, "rnn": keras.saving.deserialize_keras_object(config["rnn"], custom_objects)})
+        return cls(**{**config, **deserialize_cells(config, custom_objects)})

@@ -13,7 +13,8 @@ import numpy as np
 from tfrnn.config import sections, sizes
 from tfrnn.errors import UserError
 from tfrnn.layers import cells
-from tfrnn.layers.rnn import RNN
+from tfrnn.layers.cell_protocol import validate_cells
+from tfrnn.layers.stack import RecurrentStack
 
 CLASSES_BY_KIND = {
     kind: (getattr(cells, names["scratch"]), getattr(keras.layers, names["keras"]))
@@ -38,19 +39,19 @@ class _Weights(NamedTuple):
 def transfer_weights(source: Any, target: Any) -> None:
     """Copies the weights of `source` to `target`, so that both compute the same.
 
-    >>> source, target = tfrnn.RNN(keras.layers.LSTMCell(8)), tfrnn.RNN(tfrnn.LSTMCell(8))
-    >>> inputs = np.ones([5, 2, 3], "float32")  # T = 5, B = 2, D = 3
-    >>> outputs, state = source(inputs)
+    >>> source, target = keras.layers.LSTM(8), tfrnn.RNN(tfrnn.LSTMCell(8))
+    >>> inputs = np.ones([2, 5, 3], "float32")  # B = 2, T = 5, D = 3
+    >>> outputs = source(inputs)
     >>> tfrnn.transfer_weights(source, target)
-    >>> np.allclose(outputs, target(inputs)[0])
+    >>> np.allclose(outputs, target(inputs))
     True
 
     Args:
-      source: a built cell (tfrnn's or Keras's), a built RNN of such cells, or the state dict of PyTorch's nn.RNN,
-        nn.GRU or nn.LSTM with its tensors as numpy arrays,
+      source: a built cell (tfrnn's or Keras's), a built RNN or Bidirectional layer of such cells (tfrnn's or Keras's),
+        the `rnn` of a model, or the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM with its tensors as numpy arrays,
         `{name: tensor.numpy() for name, tensor in net.state_dict().items()}`.
         The state dict of an nn.RNN does not tell its activation, which is assumed to be the target's.
-      target: a cell, or an RNN with the same number of layers; it is built if it has no weights yet.
+      target: a cell, or layers with the same number of cells; they are built if they have no weights yet.
     Raises:
       UserError: if the kinds or sizes of the two differ, or the target cannot compute what the source does. The target
         is then unchanged.
@@ -74,24 +75,26 @@ def transfer_weights(source: Any, target: Any) -> None:
         _assign_weights(weights, cell)
 
 
-def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
-    """Returns the weights of a built RNN as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM, in numpy arrays.
+def to_pytorch(layers: Any) -> dict[str, np.ndarray]:
+    """Returns the weights of built recurrent layers as PyTorch's: the state dict of nn.RNN, nn.GRU or nn.LSTM, in numpy.
 
     In PyTorch, `net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})` loads them into a
     net of the same sizes. The arrays are the transposed kernels, with their blocks of rows in PyTorch's order.
 
-    >>> rnn = tfrnn.RNN(tfrnn.LSTMCell(8))
-    >>> outputs, state = rnn(np.ones([5, 2, 3], "float32"))  # builds the layer
-    >>> arrays = tfrnn.to_pytorch(rnn)
+    >>> layer = tfrnn.LSTM(8)
+    >>> outputs = layer(np.ones([2, 5, 3], "float32"))  # builds the layer
+    >>> arrays = tfrnn.to_pytorch(layer)
     >>> arrays["weight_ih_l0"].shape, sorted(arrays)
     ((32, 3), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
 
+    Args:
+      layers: what `transfer_weights` takes as a source of tfrnn or Keras.
     Raises:
-      UserError: if the RNN is not built, or PyTorch's layers cannot compute what it does: a GRU without reset_after, or
+      UserError: if they are not built, or PyTorch's layers cannot compute what they do: a GRU without reset_after, or
         activations other than tanh and sigmoid.
     """
     arrays = {}
-    for layer, layer_cells in enumerate(_cells_by_layer(rnn)):
+    for layer, layer_cells in enumerate(_cells_by_layer(layers)):
         for direction, cell in zip(("", "_reverse"), layer_cells, strict=False):
             weights = read_weights(cell)
             if weights.kind == "gru" and not weights.reset_after:
@@ -114,8 +117,15 @@ def to_pytorch(rnn: RNN) -> dict[str, np.ndarray]:
 
 
 def _cells_by_layer(layer: Any) -> list[tuple]:
-    """Returns the cells of each layer of an RNN, one per direction; a single cell counts as one layer."""
-    return layer.cells_by_layer if isinstance(layer, RNN) else [(layer,)]
+    """Returns the cells of each layer, one per direction; a single cell counts as one layer."""
+    if isinstance(layer, RecurrentStack):
+        return layer.cells_by_layer
+    directions = [layer]
+    if isinstance(layer, keras.layers.Bidirectional):
+        directions = [layer.forward_layer, layer.backward_layer]
+    if not isinstance(directions[0], keras.layers.RNN):
+        return [(layer,)]
+    return list(zip(*(validate_cells(direction.cell) for direction in directions), strict=True))
 
 
 def _kind(cell: Any) -> str:

@@ -31,7 +31,7 @@ class Trainer:
 
     >>> ids = np.tile([1, 2, 3], 40).astype("int32")
     >>> batches = tfrnn.sequential_batches(ids, batch_size=4, num_steps=6)
-    >>> model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(8)), vocab_size=4)
+    >>> model = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(8), vocab_size=4)
     >>> trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.1), clip_norm=1.0)
     >>> history = trainer.fit(batches, epochs=10).history
     >>> history["perplexity"][-1] < 1.2 < history["perplexity"][0]
