@@ -212,7 +212,7 @@ def test_a_cell_without_a_fused_implementation_has_no_weights_to_hand_down():
 def test_keras_hands_the_weights_down_as_they_are(policy):
     """It casts the tensors of tuples and lists to the compute dtype of the layer that is called."""
 
-    class Received(RNN):
+    class Received(RecurrentStack):
         def call(self, inputs, state=None, training=False, weights=None):
             assert weights is read
             return super().call(inputs, state, training, weights)

@@ -76,10 +76,10 @@ def transfer_weights(source: Any, target: Any) -> None:
 
 
 def to_pytorch(layers: Any) -> dict[str, np.ndarray]:
-    """Returns the weights of built recurrent layers as PyTorch's: the state dict of nn.RNN, nn.GRU or nn.LSTM, in numpy.
+    """Returns the weights of built recurrent layers as the state dict of PyTorch's nn.RNN, nn.GRU or nn.LSTM.
 
     In PyTorch, `net.load_state_dict({name: torch.tensor(array) for name, array in arrays.items()})` loads them into a
-    net of the same sizes. The arrays are the transposed kernels, with their blocks of rows in PyTorch's order.
+    net of the same sizes. The numpy arrays are the transposed kernels, with their blocks of rows in PyTorch's order.
 
     >>> layer = tfrnn.LSTM(8)
     >>> outputs = layer(np.ones([2, 5, 3], "float32"))  # builds the layer
