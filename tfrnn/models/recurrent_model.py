@@ -12,9 +12,10 @@ import tensorflow as tf
 from tfrnn.layers.rnn import RNN
 from tfrnn.layers.stack import StackWeights
 from tfrnn.layers.state import State
+from tfrnn.models.keras_verbs import KerasVerbs
 
 
-class RecurrentModel(keras.Model, abc.ABC):
+class RecurrentModel(KerasVerbs, abc.ABC):
     """The base class of the models: an RNN that reads the inputs, and a head that turns its outputs into the model's.
 
     The state is an argument and a result of a call. Gradients do not flow to the steps before a call (truncated

@@ -92,7 +92,8 @@ class Trainer:
             if not model.built:
                 model.build()
             optimizer.build(model.trainable_variables)
-            model.compile(optimizer=optimizer)  # callbacks find the optimizer in `model.optimizer`
+            if getattr(model, "optimizer", None) is not optimizer:  # callbacks find it there
+                model.compile(optimizer=optimizer)
         self._state = TrainingState(model, optimizer)
         self._compile_loops(loss_fn)
 
@@ -161,6 +162,11 @@ class Trainer:
             raise
         callback_list.on_train_end()
         return self.model.history
+
+    def begin_at(self, epoch: int) -> None:
+        """Moves to the beginning of an epoch, counted from 0, with the weights and the optimizer as they are."""
+        self._state = TrainingState(self.model, self.optimizer)
+        self._state.epoch = epoch
 
     def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
         """Returns loss (nats per token), perplexity and bits_per_char.

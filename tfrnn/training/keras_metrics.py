@@ -1,0 +1,70 @@
+"""Perplexity and bits per character as Keras's metrics, for `compile(metrics=...)` of any model.
+
+Letters: T num_steps, B batch_size, V vocab_size.
+"""
+
+import math
+from typing import Any
+
+import keras
+
+
+class _OfCrossEntropy(keras.metrics.SparseCategoricalCrossentropy):
+    """The mean cross entropy per token, of which a subclass returns a function."""
+
+    def __init__(self, from_logits: bool, name: str, dtype: Any):
+        super().__init__(name, dtype, from_logits)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        y_true, y_pred = keras.ops.convert_to_tensor(y_true), keras.ops.cast(y_pred, self.dtype)
+        if len(y_true.shape) < len(y_pred.shape):
+            return super().update_state(y_true, y_pred, sample_weight)
+        losses = keras.losses.categorical_crossentropy(y_true, y_pred, self.from_logits)
+        return keras.metrics.Mean.update_state(self, losses, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: value for name, value in super().get_config().items() if name != "axis"}
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class Perplexity(_OfCrossEntropy):
+    """The exponential of the mean cross entropy per token, as a metric of Keras's.
+
+    >>> metric = tfrnn.Perplexity()
+    >>> metric.update_state(np.array([[0, 1]]), np.ones([1, 2, 8]))  # of 8 tokens each is as likely as the others
+    >>> round(float(metric.result()), 3)
+    8.0
+
+    `update_state` takes token ids [B, T] or one-hot vectors [B, T, V]; predictions [B, T, V]; and weights [B] or [B, T],
+    which weigh the mean.
+
+    Args:
+      from_logits: whether the predictions are logits, as those of this package's models are; if not, probabilities.
+      name, dtype: as for each of Keras's metrics.
+    """
+
+    def __init__(self, from_logits: bool = True, name: str = "perplexity", dtype: Any = None):
+        super().__init__(from_logits, name, dtype)
+
+    def result(self) -> Any:
+        return keras.ops.exp(super().result())
+
+
+@keras.saving.register_keras_serializable("tfrnn")
+class BitsPerChar(_OfCrossEntropy):
+    """The mean cross entropy per token in bits, as a metric of Keras's: bits per character if tokens are characters.
+
+    >>> metric = tfrnn.BitsPerChar()
+    >>> metric.update_state(np.array([[0, 1]]), np.ones([1, 2, 8]))
+    >>> round(float(metric.result()), 3)
+    3.0
+
+    Args:
+      from_logits, name, dtype: as for `Perplexity`, as are the arguments of `update_state`.
+    """
+
+    def __init__(self, from_logits: bool = True, name: str = "bits_per_char", dtype: Any = None):
+        super().__init__(from_logits, name, dtype)
+
+    def result(self) -> Any:
+        return super().result() / math.log(2)
