@@ -19,7 +19,7 @@ from tfrnn.data.batches import Batch, Batches
 from tfrnn.errors import UserError
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
-from tfrnn.training.optimizer_strategy import strategy_of
+from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
 from tfrnn.training.trainer import Trainer
 
@@ -38,6 +38,7 @@ class _Compiled:
 
     arguments: dict[str, Any]
     trainer: Trainer | None = None
+    is_built: bool = False  # whether what Keras makes when it first sees data is made
     carried: dict[str, list[tf.Variable]] = dataclasses.field(default_factory=dict)  # the state of each kind of step
 
 
@@ -161,6 +162,7 @@ class KerasVerbs(keras.Model):
                 validation_freq=(validation_freq, 1),
                 run_eagerly=(self.run_eagerly, False),
             )
+            self._build_all(x.from_position(0, 0).element_spec.targets)
             trainer = self._trainer()
             trainer.begin_at(initial_epoch)
             return trainer.fit(
@@ -168,8 +170,8 @@ class KerasVerbs(keras.Model):
             )
         validation = validation_data if isinstance(validation_data, tuple) else (validation_data,)
         if validation_data is not None and not isinstance(validation_data, (Batch, _Rows)):
-            validation_data = (self._at_the_door(validation[0], "test"), *map(_as_array, validation[1:]))
-        x, y, sample_weight = self._at_the_door(x, "train"), _as_array(y), _as_array(sample_weight)
+            validation_data = (self._at_the_door(validation[0], "test", *validation[1:2]), *map(_as_array, validation[1:]))
+        x, y, sample_weight = self._at_the_door(x, "train", y), _as_array(y), _as_array(sample_weight)
         is_stream = isinstance(x, (tf.data.Dataset, types.GeneratorType))
         return super().fit(
             x,
@@ -227,7 +229,7 @@ class KerasVerbs(keras.Model):
             callback_list.on_test_batch_end(x.num_batches(0) - 1, measures)
             callback_list.on_test_end(measures)
             return measures if return_dict else list(measures.values())
-        x, y, sample_weight = self._at_the_door(x, "test"), _as_array(y), _as_array(sample_weight)
+        x, y, sample_weight = self._at_the_door(x, "test", y), _as_array(y), _as_array(sample_weight)
         return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict)
 
     def predict(
@@ -279,6 +281,9 @@ class KerasVerbs(keras.Model):
         """Returns the loss that `compile` takes by default: the cross entropy of logits."""
         return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
+    def _output_size(self) -> int:
+        return self.num_labels if hasattr(self, "num_labels") else self.num_values
+
     def _require_compiled(self, verb: str) -> None:
         if not self.compiled:
             raise UserError(f"expected a compiled model; call `model.compile(...)` before `{verb}`")
@@ -301,28 +306,51 @@ class KerasVerbs(keras.Model):
             )
         return compiled.trainer
 
-    def _at_the_door(self, x: Any, kind: str) -> Any:
-        """Returns data as Keras's loop reads it, batch-major; and prepares to carry the state if it is of `Batch`.
+    def _at_the_door(self, x: Any, kind: str, y: Any = None) -> Any:
+        """Returns data as Keras's loop reads it, batch-major; makes what is needed before the first step.
 
         Args:
           kind: of the steps that will read it: train, test or predict.
+          y: the targets, if they are not in `x`.
         """
-        if isinstance(x, types.GeneratorType):
-            first = next(x, None)
-            x = _chain(first, x)
-            if isinstance(first, Batch):
-                self._prepare_carried(kind, first.reset.shape[0])
-                return (_to_rows(batch) for batch in x)
-            return x
         if isinstance(x, Batches):
             x = x.epoch(0)
-        if isinstance(x, tf.data.Dataset):
-            spec = x.element_spec
-            if isinstance(spec, Batch):
-                self._prepare_carried(kind, spec.reset.shape[0])
-                x = x.map(_to_rows)
-            return x
-        return _as_array(x)
+        if isinstance(x, types.GeneratorType):
+            element = next(x, None)
+            x = _chain(element, x)
+        elif isinstance(x, tf.data.Dataset):
+            element = x.element_spec
+        elif isinstance(x, keras.utils.PyDataset):
+            element = x[0]
+        else:
+            x = _as_array(x)
+            element = (x, _as_array(y))
+        if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
+            self._build_all(element[1])
+        if isinstance(element, Batch):
+            self._prepare_carried(kind, element.reset.shape[0])
+            return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
+        return x
+
+    def _build_all(self, targets: Any) -> None:
+        """Makes the variables of model, optimizer and measures, given targets or their spec.
+
+        Under a strategy Keras would do it on a batch without its state; and callbacks ask for the metrics before the
+        first step.
+        """
+        if self._compiled.is_built or not hasattr(targets, "shape"):
+            return
+        with self.distribute_strategy.scope(), acting_under(self.distribute_strategy, self.optimizer):
+            if not self.built:
+                self.build()
+            self.optimizer.build(self.trainable_variables)
+            with keras.StatelessScope():
+                shape = [2, 3, *targets.shape[2:]]
+                y = tf.zeros(shape, targets.dtype)
+                y_pred = tf.zeros([2, 3, self._output_size()])
+                self.compute_loss(x=y, y=y, y_pred=y_pred)
+                self.compute_metrics(y, y, y_pred)
+        self._compiled.is_built = True
 
     def _prepare_carried(self, kind: str, rows: int | None) -> None:
         """Makes the variables that carry the state from step to step, one of each per replica, and sets them to zero."""
