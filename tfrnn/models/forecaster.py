@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfrnn.layers.bidirectional import Bidirectional
 from tfrnn.layers.rnn import RNN
 from tfrnn.models.recurrent_model import RecurrentModel
+from tfrnn.training.losses import squared_error
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -34,6 +35,8 @@ class Forecaster(RecurrentModel):
       ValueError: if the RNN is bidirectional, is not time-major, or does not return sequences and state.
     """
 
+    own_loss, returns_logits = staticmethod(squared_error), False
+
     def __init__(self, rnn: RNN, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
         super().__init__(rnn, dropout, **kwargs)
         if isinstance(rnn, Bidirectional):
@@ -49,10 +52,6 @@ class Forecaster(RecurrentModel):
         self.rnn.build((None, None, self.num_values))
         self.dense.build((None, None, self.rnn.output_size))
         self.built = True
-
-    def own_loss(self) -> keras.losses.Loss:
-        """Returns the loss that `compile` takes by default: the mean of the squared differences."""
-        return keras.losses.MeanSquaredError()
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
         if inputs.shape[-1] != self.num_values or len(inputs.shape) != 3:

@@ -19,6 +19,7 @@ from tfrnn.data.batches import Batch, Batches
 from tfrnn.errors import UserError
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
+from tfrnn.training.losses import cross_entropy, mean_loss
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
 from tfrnn.training.trainer import Trainer
@@ -50,7 +51,13 @@ class KerasVerbs(keras.Model):
       A tf.data.Dataset or a generator of `Batch`: Keras's loop. A row's state is carried on where `reset` is False.
       A tf.data.Dataset, generator or keras.utils.PyDataset of (x, y) or (x, y, sample_weight), or arrays: Keras's loop.
         Rows are [B, T], and start from a zero state.
+
+    Attributes:
+      own_loss: the loss that `compile` takes by default.
+      returns_logits: whether the outputs are logits, so that a loss of probabilities is refused.
     """
+
+    own_loss, returns_logits = staticmethod(cross_entropy), True
 
     def compile(
         self,
@@ -78,11 +85,17 @@ class KerasVerbs(keras.Model):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if not clip_norm >= 0:
             raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
+        strategy = self.distribute_strategy
         if jit_compile in (None, "auto"):
-            jit_compile = not run_eagerly and jit_by_default(self.distribute_strategy)
-        loss = self.own_loss() if loss is None else loss
-        measures = [Perplexity(), BitsPerChar()] if _is_cross_entropy(loss) else []
-        with self.distribute_strategy.scope():
+            jit_compile = not run_eagerly and jit_by_default(strategy)
+        if strategy.num_replicas_in_sync > 1:  # XLA compiles no communication between replicas
+            jit_compile = False
+            if isinstance(optimizer, keras.optimizers.Optimizer) and strategy_of(optimizer) is not strategy:
+                raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
+        loss = self.own_loss if loss is None else loss
+        is_cross_entropy = mean_loss(loss, self.returns_logits).is_cross_entropy
+        measures = [Perplexity(), BitsPerChar()] if is_cross_entropy else []
+        with strategy.scope():
             super().compile(
                 optimizer,
                 loss,
@@ -162,7 +175,7 @@ class KerasVerbs(keras.Model):
                 validation_freq=(validation_freq, 1),
                 run_eagerly=(self.run_eagerly, False),
             )
-            self._build_all(x.from_position(0, 0).element_spec.targets)
+            self._build_all(x.from_position(0, 0).element_spec)
             trainer = self._trainer()
             trainer.begin_at(initial_epoch)
             return trainer.fit(
@@ -277,13 +290,6 @@ class KerasVerbs(keras.Model):
         """Returns the outputs, [B, T, V] or [B, T, D]."""
         return self._forward(data, "predict")[2]
 
-    def own_loss(self) -> keras.losses.Loss:
-        """Returns the loss that `compile` takes by default: the cross entropy of logits."""
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-    def _output_size(self) -> int:
-        return self.num_labels if hasattr(self, "num_labels") else self.num_values
-
     def _require_compiled(self, verb: str) -> None:
         if not self.compiled:
             raise UserError(f"expected a compiled model; call `model.compile(...)` before `{verb}`")
@@ -302,7 +308,8 @@ class KerasVerbs(keras.Model):
                 self.optimizer,
                 compiled.arguments["clip_norm"],
                 self.distribute_strategy,
-                jit_compile=self.jit_compile,
+                jit_compile=None if (jit := compiled.arguments["jit_compile"]) == "auto" else jit,
+                loss_fn=lambda outputs, targets: mean_loss(self.loss)(targets, outputs)[0],
             )
         return compiled.trainer
 
@@ -313,9 +320,20 @@ class KerasVerbs(keras.Model):
           kind: of the steps that will read it: train, test or predict.
           y: the targets, if they are not in `x`.
         """
+        strategy = self.distribute_strategy
+        if len(replicas_of(strategy).local_replicas) < strategy.num_replicas_in_sync:
+            raise UserError("expected `Batches` with a strategy of several workers, under which Keras's own loop fails")
+        if strategy.num_replicas_in_sync > 1 and self.compiled and self._compiled.arguments["jit_compile"] is True:
+            raise UserError("expected `Batches` with `jit_compile=True` and several replicas; Keras's own loop needs False")
         if isinstance(x, Batches):
             x = x.epoch(0)
         if isinstance(x, types.GeneratorType):
+            with strategy.scope():
+                if tf.distribute.has_strategy():  # Keras would read some batches ahead, and forget them
+                    raise UserError(
+                        "expected a tf.data.Dataset with a distribution strategy; got a generator; "
+                        "`tf.data.Dataset.from_generator` makes one of it"
+                    )
             element = next(x, None)
             x = _chain(element, x)
         elif isinstance(x, tf.data.Dataset):
@@ -326,30 +344,31 @@ class KerasVerbs(keras.Model):
             x = _as_array(x)
             element = (x, _as_array(y))
         if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
-            self._build_all(element[1])
+            self._build_all(element)
         if isinstance(element, Batch):
+            if isinstance(x, keras.utils.PyDataset):
+                raise UserError("expected (x, y) or (x, y, sample_weight) of a PyDataset; got a Batch")
             self._prepare_carried(kind, element.reset.shape[0])
             return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
         return x
 
-    def _build_all(self, targets: Any) -> None:
-        """Makes the variables of model, optimizer and measures, given targets or their spec.
+    def _build_all(self, element: tuple) -> None:
+        """Makes the variables of model, optimizer and measures, given a batch, or arrays, or their spec.
 
-        Under a strategy Keras would do it on a batch without its state; and callbacks ask for the metrics before the
-        first step.
+        Under a strategy Keras would do it by calls on a batch, which know no state; and callbacks ask for the metrics
+        before the first step.
         """
-        if self._compiled.is_built or not hasattr(targets, "shape"):
+        if self._compiled.is_built or not all(hasattr(part, "shape") and hasattr(part, "dtype") for part in element[:2]):
             return
+        inputs, targets = (tf.zeros([2, 2, *part.shape[2:]], part.dtype) for part in element[:2])
         with self.distribute_strategy.scope(), acting_under(self.distribute_strategy, self.optimizer):
             if not self.built:
                 self.build()
             self.optimizer.build(self.trainable_variables)
             with keras.StatelessScope():
-                shape = [2, 3, *targets.shape[2:]]
-                y = tf.zeros(shape, targets.dtype)
-                y_pred = tf.zeros([2, 3, self._output_size()])
-                self.compute_loss(x=y, y=y, y_pred=y_pred)
-                self.compute_metrics(y, y, y_pred)
+                outputs, _ = self(inputs)
+                self.compute_loss(x=inputs, y=targets, y_pred=outputs)
+                self.compute_metrics(inputs, targets, outputs)
         self._compiled.is_built = True
 
     def _prepare_carried(self, kind: str, rows: int | None) -> None:
@@ -380,7 +399,7 @@ class KerasVerbs(keras.Model):
                 for variable, value in zip(carried, initial, strict=True):
                     variable.assign(value)
 
-            self.distribute_strategy.run(assign)
+            tf.function(lambda: self.distribute_strategy.run(assign), autograph=False)()
 
     def _forward(self, data: Any, kind: str) -> tuple:
         """Runs the model on batch-major data; returns inputs, targets, outputs and weights, each batch-major."""
@@ -395,8 +414,7 @@ class KerasVerbs(keras.Model):
             for variable, value in zip(carried, tf.nest.flatten(state), strict=True):
                 variable.assign(value)
         else:
-            x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-            _check_rows(x, y, weights, needs_targets=kind != "predict")
+            x, y, weights = _checked(*keras.utils.unpack_x_y_sample_weight(data), needs_targets=kind != "predict")
             outputs, _ = self(_swap(x), training=training)
         if weights is not None:
             weights = tf.broadcast_to(weights if len(weights.shape) == 2 else weights[:, None], tf.shape(x)[:2])
@@ -446,6 +464,11 @@ def _known(logs: Any) -> dict[str, Any]:
 
 def _as_array(rows: Any) -> Any:
     """Returns rows that are given as lists as an array; anything else as it is."""
+    if isinstance(rows, dict) or isinstance(rows, (list, tuple)) and any(isinstance(row, (tuple, dict)) for row in rows):
+        raise UserError(
+            f"expected an array of rows, `Batches`, a tf.data.Dataset or a generator of batches; got a "
+            f"{type(rows).__name__} of several"
+        )
     if isinstance(rows, tf.RaggedTensor) or (isinstance(rows, (list, tuple)) and len({np.shape(r) for r in rows}) > 1):
         raise UserError(
             "expected rows of one length, arrays [N, T]; got rows of several lengths, which `tfrnn.labelled_batches` takes"
@@ -453,13 +476,14 @@ def _as_array(rows: Any) -> Any:
     return np.asarray(rows) if isinstance(rows, (list, tuple)) else rows
 
 
-def _check_rows(x: Any, y: Any, weights: Any, needs_targets: bool) -> None:
-    """Raises UserError if arrays, or what a dataset or a generator yields, are no batch-major rows, targets and weights."""
-    for name, rows in (("x", x), ("y", y), ("sample_weight", weights)):
+def _checked(*data: Any, needs_targets: bool) -> tuple:
+    """Returns (x, y, sample_weight) of what Keras's loop read, as tensors; raises UserError if they are no rows."""
+    for name, rows in zip(("x", "y", "sample_weight"), data, strict=True):
         if rows is not None and not hasattr(rows, "shape"):
             raise UserError(f"expected one array or tensor as `{name}`; got a {type(rows).__name__} of several")
         if isinstance(rows, (tf.RaggedTensor, tf.SparseTensor)):
             raise UserError(f"expected rows of one length as `{name}`; got a {type(rows).__name__}")
+    x, y, weights = (rows if rows is None else tf.convert_to_tensor(rows) for rows in data)
     if len(x.shape) < 2:
         raise UserError(f"expected rows as `x`, [N, T] or [N, T, D]; got shape {tuple(x.shape)}; for one row use `x[None]`")
     if len(x.shape) == 2 and not x.dtype.is_integer:
@@ -469,7 +493,7 @@ def _check_rows(x: Any, y: Any, weights: Any, needs_targets: bool) -> None:
         )
     if y is None:
         if not needs_targets:
-            return
+            return x, y, weights
         raise UserError("expected targets `y`; got None; for a language model they are `x[:, 1:]`, and `x` is `x[:, :-1]`")
     if not y.shape[:2].is_compatible_with(x.shape[:2]):
         raise UserError(
@@ -483,10 +507,7 @@ def _check_rows(x: Any, y: Any, weights: Any, needs_targets: bool) -> None:
             f"expected `sample_weight` of a row or of a step, [N] or [N, T]; got shape {tuple(weights.shape)} with `x` of "
             f"shape {tuple(x.shape)}"
         )
-
-
-def _is_cross_entropy(loss: Any) -> bool:
-    return isinstance(loss, (keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy))
+    return x, y, weights
 
 
 def _to_rows(batch: Batch) -> _Rows:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrnn.data.batches import Batch
 from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State, join_rows, split_rows
-from tfrnn.training.losses import Loss
+from tfrnn.training.losses import LossFunction as Loss
 
 
 class Sums(NamedTuple):

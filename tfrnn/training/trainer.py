@@ -72,7 +72,7 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer,
         clip_norm: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
-        loss_fn: losses.Loss = losses.cross_entropy,
+        loss_fn: losses.LossFunction = losses.cross_entropy,
         chains: int = 0,
         jit_compile: bool | None = None,
     ):
@@ -97,7 +97,7 @@ class Trainer:
         self._state = TrainingState(model, optimizer)
         self._compile_loops(loss_fn)
 
-    def _compile_loops(self, loss_fn: losses.Loss) -> None:
+    def _compile_loops(self, loss_fn: losses.LossFunction) -> None:
         train_step = TrainStep(self.model, self.optimizer, loss_fn, self._clip_norm, self.num_chains)
         eval_step = EvalStep(self.model, loss_fn, self.num_chains)
         self._train_loop = compile_train_loop(train_step, self.replicas, self.jit_compile)
