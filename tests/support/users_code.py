@@ -27,7 +27,7 @@ def trained(text: str, epochs: int) -> tuple[tfrnn.LanguageModel, tfrnn.Vocabula
     model = model_of(vocabulary, units=256)
     trainer = tfrnn.Trainer(model, keras.optimizers.Adam(0.01), clip_norm=1.0)
     try:
-        history = trainer.fit(batches, epochs, validation=held_out, callbacks=[tfrnn.LiveCurve()])
+        history = trainer.fit(batches, epochs, validation_data=held_out, callbacks=[tfrnn.LiveCurve()])
     except tfrnn.DivergedError as error:
         raise SystemExit(str(error)) from None
     print(history.history["perplexity"][-1], trainer.evaluate(ids)["bits_per_char"], trainer.epoch + 1)

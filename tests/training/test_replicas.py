@@ -31,6 +31,7 @@ from tfrnn.errors import UserError
 from tfrnn.runs import checkpoints
 from tfrnn.runtime import threads
 from tfrnn.training import loops
+from tfrnn.training.losses import mean_loss
 from tfrnn.training.step import TrainStep
 
 # The same results as one device
@@ -148,12 +149,14 @@ def test_replicas_draw_different_dropout(with_dropout):
     batch = tfrnn.Batch(rows, rows, tf.fill([B // 2], True))
     model.set_weights([np.linspace(-1, 1, w.size, dtype=w.dtype).reshape(w.shape) for w in model.get_weights()])
 
-    step = TrainStep(model, with_dropout.optimizer, tfrnn.cross_entropy, 1.0)
+    step = TrainStep(model, with_dropout.optimizer, mean_loss(tfrnn.cross_entropy), 1.0)
 
     @tf.function(autograph=False)
     def losses():
         def in_replica():
-            return replicas.compute_gradients(model, step.compute_gradients, batch, model.initial_state(B // 2)).loss
+            return replicas.compute_gradients(
+                model, step.compute_gradients, batch, model.initial_state(B // 2)
+            ).forward.total
 
         return replicas.strategy.experimental_local_results(replicas.run(in_replica))
 
@@ -204,7 +207,7 @@ def test_rows_that_cannot_be_divided_are_refused_with_the_numbers():
     trainer = trainer_of(strategy_of(4))
     with pytest.raises(UserError, match=r"`batch_size=10` cannot be divided evenly over 4 replicas.* such as 8"):
         trainer.fit(tfrnn.sequential_batches(IDS, 10, T), 1)
-    with pytest.raises(UserError, match=r"`validation\.batch_size=3` cannot be divided evenly over 4"):
+    with pytest.raises(UserError, match=r"`validation_data\.batch_size=3` cannot be divided evenly over 4"):
         trainer.fit(batches("random"), 1, tfrnn.sequential_batches(IDS, 3, T))
     with pytest.raises(UserError, match="cannot be cut into `chains=2` equal slices for each of 4 replicas"):
         trainer_of(strategy_of(4), chains=2).fit(batches("random"), 1)

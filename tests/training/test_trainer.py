@@ -99,7 +99,7 @@ def test_perplexity_is_from_summed_loss_over_summed_tokens_with_the_state_carrie
     losses = keras.losses.sparse_categorical_crossentropy(targets, logits, from_logits=True)
     loss = np.mean(np.asarray(losses, np.float64))
     expected = {"loss": loss, "perplexity": math.exp(loss), "bits_per_char": loss / math.log(2)}
-    history = trainer.fit(batches, 1, validation=batches).history
+    history = trainer.fit(batches, 1, validation_data=batches).history
     for measured in (
         trainer.evaluate(batches),
         {name: history[name][0] for name in expected},
@@ -134,7 +134,7 @@ def outcome(cell, layers=1, num_steps=T, **kwargs):
     """The losses and weights after two epochs of six rows, the gradient of which adds up num_steps * 6 terms."""
     trainer = trainer_of(cell, layers=layers, **kwargs)
     batches = batches_of(batch_size=6, num_steps=num_steps)
-    history = trainer.fit(batches, 2, validation=batches).history
+    history = trainer.fit(batches, 2, validation_data=batches).history
     num_terms = 2 * batches.num_batches(0) * num_steps * 6
     return (history["loss"], history["val_loss"], trainer.model.get_weights()), num_terms
 

@@ -35,6 +35,20 @@ class Batch(NamedTuple):
     reset: tf.Tensor
 
 
+class MaskedBatch(NamedTuple):
+    """A batch of sequences of several lengths, padded at their ends.
+
+    Attributes:
+      inputs, targets, reset: as in `Batch`.
+      mask: bool [T, B], False for padding, which counts neither in the loss nor in the state.
+    """
+
+    inputs: tf.Tensor
+    targets: tf.Tensor
+    reset: tf.Tensor
+    mask: tf.Tensor
+
+
 class Batches(abc.ABC):
     """An endless sequence of epochs of batches.
 

@@ -309,7 +309,8 @@ class KerasVerbs(keras.Model):
                 compiled.arguments["clip_norm"],
                 self.distribute_strategy,
                 jit_compile=None if (jit := compiled.arguments["jit_compile"]) == "auto" else jit,
-                loss_fn=lambda outputs, targets: mean_loss(self.loss)(targets, outputs)[0],
+                loss=self.loss,
+                metrics=[*(compiled.arguments["metrics"] or []), *(compiled.arguments["weighted_metrics"] or [])],
             )
         return compiled.trainer
 

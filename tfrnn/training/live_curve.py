@@ -23,7 +23,7 @@ class LiveCurve(Progress):
     The curve of the training text is solid, that of the validation batches dashed. Outside of a notebook it shows a
     progress bar instead. Drawing takes at most a tenth of the time and is not counted in tokens per second.
 
-    Example: `trainer.fit(batches, 200, validation=held_out, callbacks=[tfrnn.LiveCurve()])`
+    Example: `trainer.fit(batches, 200, validation_data=held_out, callbacks=[tfrnn.LiveCurve()])`
     """
 
     def __init__(self) -> None:

@@ -7,10 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch
 from tfrnn.layers.state import State
 from tfrnn.training.replicas import OneReplica
-from tfrnn.training.step import EvalStep, Sums, TrainStep
+from tfrnn.training.step import AnyBatch, EvalStep, Sums, TrainStep
 
 CALL_SECONDS = 1.0  # about how long a call lasts; only between calls can training be interrupted
 
@@ -25,7 +24,7 @@ def compile_train_loop(step: TrainStep, replicas: OneReplica, jit_compile: bool)
     make_step = replicas.train_step(step, jit_compile)
 
     @tf.function(autograph=False)
-    def train(iterator: Iterator[Batch], num_steps: tf.Tensor, state: State, sums: Sums) -> tuple:
+    def train(iterator: Iterator[AnyBatch], num_steps: tf.Tensor, state: State, sums: Sums) -> tuple:
         def body(done: tf.Tensor, finite: tf.Tensor, state: State, sums: Sums, norms: tf.TensorArray) -> tuple:
             result = make_step(next(iterator), state, sums)
             norms = norms.write(done, result.gradient_norm)
@@ -49,7 +48,7 @@ def compile_eval_loop(step: EvalStep, replicas: OneReplica, jit_compile: bool) -
     make_step = replicas.eval_step(step, jit_compile)
 
     @tf.function(autograph=False)
-    def evaluate(iterator: Iterator[Batch], num_steps: tf.Tensor, state: State, sums: Sums) -> tuple:
+    def evaluate(iterator: Iterator[AnyBatch], num_steps: tf.Tensor, state: State, sums: Sums) -> tuple:
         _, state, sums = tf.while_loop(
             lambda done, *_: done < num_steps,
             lambda done, state, sums: (done + 1, *make_step(next(iterator), state, sums)),

@@ -133,6 +133,32 @@ def mean_loss(loss: Any, returns_logits: bool = False) -> MeanLoss:
     return MeanLoss(_with_float_targets(losses), reduction, is_cross_entropy, adds_up=False)
 
 
+def metric(given: Any, loss: MeanLoss) -> keras.metrics.Metric:
+    """Returns one of Keras's metrics, which may be given by its name.
+
+    Args:
+      given: a metric, or a name of keras.metrics; "accuracy" is that of the token with the largest logit.
+      loss: the loss beside it, which says of what the accuracy is.
+    Raises:
+      UserError: it is neither.
+    """
+    found = given
+    if isinstance(given, str) and given in ("accuracy", "acc"):
+        if not loss.is_cross_entropy:
+            raise UserError(f'expected a metric whose targets are clear from its name; got "{given}"')
+        found = keras.metrics.SparseCategoricalAccuracy(name=given)
+    elif isinstance(given, str):
+        try:
+            found = keras.metrics.get(given)
+        except ValueError:
+            found = None
+        if callable(found) and not isinstance(found, keras.metrics.Metric):
+            found = keras.metrics.MeanMetricWrapper(found, name=given)
+    if not isinstance(found, keras.metrics.Metric):
+        raise UserError(f"expected in `metrics` one of keras.metrics, or its name; got {given!r}")
+    return found
+
+
 _CROSS_ENTROPIES = (
     cross_entropy,
     keras.losses.sparse_categorical_crossentropy,

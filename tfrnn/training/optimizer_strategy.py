@@ -13,6 +13,7 @@ _STRATEGY, _SUM_GRADIENTS = "_distribution_strategy", "_all_reduce_sum_gradients
 
 def strategy_of(optimizer: keras.optimizers.Optimizer) -> tf.distribute.Strategy:
     """Returns the strategy in whose scope the optimizer was made, and under which it therefore acts."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     _require_private_names(optimizer)
     return getattr(optimizer, _STRATEGY)
 
@@ -31,6 +32,16 @@ def acting_under(
       optimizer: one that was made in the scope of `strategy` or, for a strategy of one device, of any.
       sums_gradients: whether `apply` sums the gradients over the replicas; False if they are sums already.
     """
+    inner = getattr(optimizer, "inner_optimizer", None)  # of a LossScaleOptimizer
+    inner_acting = acting_under(strategy, inner, sums_gradients) if inner else contextlib.nullcontext()
+    with inner_acting, _one_acting_under(strategy, optimizer, sums_gradients):
+        yield
+
+
+@contextlib.contextmanager
+def _one_acting_under(
+    strategy: tf.distribute.Strategy, optimizer: keras.optimizers.Optimizer, sums_gradients: bool
+) -> Iterator[None]:
     _require_private_names(optimizer)
     changed = {_STRATEGY: strategy}
     if not sums_gradients:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tfrnn.config import sections
+from tfrnn.errors import UserError
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -32,6 +33,23 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
     def from_config(cls, config: dict[str, Any]) -> "WarmUp":
         after = config["after"]
         return cls(keras.saving.deserialize_keras_object(after) if isinstance(after, dict) else after, config["steps"])
+
+
+def get(optimizer: Any) -> keras.optimizers.Optimizer:
+    """Returns an optimizer, which may be given as whatever keras.optimizers.get takes, such as its name.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        found = keras.optimizers.get(optimizer)
+    except (ValueError, TypeError):
+        found = None
+    if not isinstance(found, keras.optimizers.Optimizer):
+        raise UserError(
+            f'expected as `optimizer` one of keras.optimizers, or its name, such as "adam"; got {optimizer!r}'
+        )
+    return found
 
 
 def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.optimizers.Optimizer:

@@ -11,18 +11,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch
+from tfrnn.data.batches import MaskedBatch
 from tfrnn.errors import UserError
 from tfrnn.layers.state import State
 from tfrnn.training.optimizer_strategy import acting_under
 from tfrnn.training.step import (
+    AnyBatch,
+    Computed,
     EvalStep,
-    LossAndGradients,
     StepResult,
     Sums,
     TrainStep,
     Update,
     changeable_variables,
+    row_axes,
     seed_states,
 )
 
@@ -74,18 +76,18 @@ class OneReplica:
         """Joins the states that `divide` returns; returns the whole state, tensors [B, H], in every process."""
         return state
 
-    def begin_evaluation(self, model: Any) -> Callable[[int], tuple[State, Sums]]:
-        """Returns a function of a batch's number of rows that returns what flows before the first evaluation step.
+    def begin_evaluation(self, model: Any) -> Callable[[int, Sums], tuple[State, Sums]]:
+        """Returns a function of the number of rows and of `Sums.zero` that returns what flows before evaluation.
 
         That is the state and the sums, one of each per replica.
         """
-        return lambda batch_size: (model.initial_state(batch_size), Sums.zero())
+        return lambda batch_size, zero: (model.initial_state(batch_size), zero)
 
-    def total(self, sums: Sums) -> Sums:
-        """Returns the total of the sums of all replicas."""
+    def total(self, sums: Sums, zero: Sums) -> Sums:
+        """Returns the total of the sums of all replicas, each of which began with `zero`."""
         return sums
 
-    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[Batch, State, Sums], StepResult]:
+    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[AnyBatch, State, Sums], StepResult]:
         """Returns the step as all replicas make it together, for use in a tf.function.
 
         It takes the rows of this process, the state of each replica's rows, and sums over all replicas; and returns the
@@ -103,7 +105,7 @@ class OneReplica:
 
         return run
 
-    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
+    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[AnyBatch, State, Sums], tuple[State, Sums]]:
         """Returns the step as all replicas make it, each with its own sums, for use in a tf.function."""
         compiled = _compiled(step.__call__, jit_compile)
         return functools.partial(self.run, compiled)
@@ -152,23 +154,28 @@ class Replicas(OneReplica):
 
         return self.local_value(self.run(in_replica, state))
 
-    def begin_evaluation(self, model: Any) -> Callable[[int], tuple[State, Sums]]:
-        def in_replica(rows: int) -> tuple[State, Sums]:
-            return model.initial_state(rows), Sums.zero()
+    def begin_evaluation(self, model: Any) -> Callable[[int, Sums], tuple[State, Sums]]:
+        def in_replica(rows: int, zero: Sums) -> tuple[State, Sums]:
+            return model.initial_state(rows), tf.nest.map_structure(tf.identity, zero)
 
-        return tf.function(lambda size: self.run(in_replica, self.rows_per_replica(size)), autograph=False)
+        return tf.function(lambda size, zero: self.run(in_replica, self.rows_per_replica(size), zero), autograph=False)
 
-    def total(self, sums: Sums) -> Sums:
-        return Sums(*(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) for value in sums))
+    def total(self, sums: Sums, zero: Sums) -> Sums:
+        def total_of(value: Any, start: tf.Tensor) -> tf.Tensor:
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, None) - (self.count - 1) * start
 
-    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[Batch, State, Sums], StepResult]:
+        return tf.nest.map_structure(total_of, sums, zero)
+
+    def train_step(self, step: TrainStep, jit_compile: bool) -> Callable[[AnyBatch, State, Sums], StepResult]:
         compute = _compiled(step.compute_gradients, jit_compile)
 
-        def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[StepResult, Update]:
-            computed = self.compute_gradients(step.model, compute, self._slice_batch(batch), state)
-            return step.clip_and_check(self._sum_over_replicas(computed), state, sums)
+        def in_replica(batch: AnyBatch, state: State, sums: Sums) -> tuple[StepResult, Update]:
+            computed = self.compute_gradients(step.model, compute, self._slice_batch(batch), state, sums.metrics)
+            # The counts of this loss are those of the rows, which are equally many in each replica.
+            equal_counts = step.loss.adds_up and not isinstance(batch, MaskedBatch)
+            return step.clip_and_check(self._sum_over_replicas(computed, sums.metrics, equal_counts), state, sums)
 
-        def run(batch: Batch, state: State, sums: Sums) -> StepResult:
+        def run(batch: AnyBatch, state: State, sums: Sums) -> StepResult:
             result, update = self.run(in_replica, batch, state, sums)
             result = StepResult(result.state, *self.local_value(result[1:]))
 
@@ -183,15 +190,17 @@ class Replicas(OneReplica):
 
         return run
 
-    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[Batch, State, Sums], tuple[State, Sums]]:
+    def eval_step(self, step: EvalStep, jit_compile: bool) -> Callable[[AnyBatch, State, Sums], tuple[State, Sums]]:
         compiled = _compiled(step.__call__, jit_compile)
 
-        def in_replica(batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
+        def in_replica(batch: AnyBatch, state: State, sums: Sums) -> tuple[State, Sums]:
             return compiled(self._slice_batch(batch), state, sums)
 
         return functools.partial(self.run, in_replica)
 
-    def compute_gradients(self, model: Any, compute: Callable, batch: Batch, state: State) -> LossAndGradients:
+    def compute_gradients(
+        self, model: Any, compute: Callable, batch: AnyBatch, state: State, metric_values: tuple = ()
+    ) -> Computed:
         """Returns the gradients of one replica's rows, before any communication. Must be called in a replica.
 
         Each replica draws its dropout from a different seed, although the seed states are the same in all of them.
@@ -200,16 +209,17 @@ class Replicas(OneReplica):
           model: the model.
           compute: `TrainStep.compute_gradients`, or a compiled version of it.
           batch, state: this replica's rows, and the state before them.
+          metric_values: what the metrics' variables hold.
         """
         values = [variable.value for variable in changeable_variables(model)]
-        computed = compute(batch, state, self._shift_seeds(model, values, 1))
+        computed = compute(batch, state, self._shift_seeds(model, values, 1), metric_values)
         return computed._replace(variable_values=self._shift_seeds(model, computed.variable_values, -1))
 
-    def _slice_batch(self, batch: Batch) -> Batch:
+    def _slice_batch(self, batch: AnyBatch) -> AnyBatch:
         """Returns one replica's rows of this process's batch. Must be called in a replica."""
         num_parts, first = len(self.local_replicas), self.local_replicas.start
-        axes = Batch(inputs=1, targets=1, reset=0)
-        return Batch(*(self._slice(tensor, axis, num_parts, first) for tensor, axis in zip(batch, axes, strict=True)))
+        pairs = zip(batch, row_axes(batch), strict=True)
+        return type(batch)(*(self._slice(tensor, axis, num_parts, first) for tensor, axis in pairs))
 
     def _slice(self, tensor: tf.Tensor, axis: int, num_parts: int, first: int) -> tf.Tensor:
         """Returns one replica's part of a tensor, of whose `num_parts` parts replica number `first` reads the first."""
@@ -232,20 +242,40 @@ class Replicas(OneReplica):
 
         return [shift(*pair) for pair in zip(changeable_variables(model), values, strict=True)]
 
-    def _sum_over_replicas(self, computed: LossAndGradients) -> LossAndGradients:
-        """Returns what one device would have computed, up to rounding, in one message. Must be called in a replica."""
-        context = tf.distribute.get_replica_context()
-        loss = tf.cast(computed.loss, computed.gradients[0].dtype)
-        tensors = [*(gradient / self.count for gradient in computed.gradients), loss]
+    def _sum_over_replicas(self, computed: Computed, metrics_before: tuple, equal_counts: bool) -> Computed:
+        """Returns what one device would have computed, up to rounding, in one message. Must be called in a replica.
+
+        Args:
+          computed: what this replica computed of its rows.
+          metrics_before: the values of the metrics' variables before the batch.
+          equal_counts: whether `count` is the same in each replica.
+        """
+        context, forward = tf.distribute.get_replica_context(), computed.forward
+        dtype = computed.gradients[0].dtype
+        total, count = tf.cast(forward.total, dtype), tf.cast(forward.count, dtype)
+        # The objective of all rows is the mean of the objectives of the replicas, weighted by their counts.
+        share = 1 / self.count if equal_counts else count
+        added = [] if forward.added is None else [tf.cast(forward.added, dtype) * share]
+        numbers = [total, count, *added]
+        gradients = [g / self.count if equal_counts else g * count for g in computed.gradients]
+        changes = [tf.cast(a - b, dtype) for a, b in zip(forward.metrics, metrics_before, strict=True)]
+        tensors = [*gradients, *numbers, *changes]
         flat = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([tf.reshape(t, [-1]) for t in tensors], 0))
         parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
-        *gradients, loss = [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        summed = [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+        gradients, numbers = summed[: len(gradients)], summed[len(gradients) : len(summed) - len(changes)]
+        changes = summed[len(summed) - len(changes) :]
+        total, count, *added = numbers
+        if not equal_counts:
+            gradients, added = ([tf.math.divide_no_nan(t, count) for t in part] for part in (gradients, added))
+        metrics = tuple(b + tf.cast(c, b.dtype) for b, c in zip(metrics_before, changes, strict=True))
         # Values that a user's cell keeps, such as moving averages, differ between replicas; seed states do not.
         values = [
             v if v is None or v.dtype.is_integer else context.all_reduce(tf.distribute.ReduceOp.MEAN, v)
             for v in computed.variable_values
         ]
-        return LossAndGradients(loss, self.count * computed.tokens, gradients, computed.state, values)
+        forward = forward._replace(total=total, count=count, added=added[0] if added else None, metrics=metrics)
+        return Computed(forward, list(gradients), values)
 
 
 def replicas_of(strategy: tf.distribute.Strategy) -> OneReplica:

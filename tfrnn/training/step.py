@@ -6,41 +6,65 @@ far. The state that it returns is an input of the next step, and gradients do no
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch
+from tfrnn.data.batches import Batch, MaskedBatch
+from tfrnn.errors import UserError
+from tfrnn.layers.cell_protocol import takes_argument
 from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State, join_rows, split_rows
-from tfrnn.training.losses import LossFunction as Loss
+from tfrnn.training.losses import MeanLoss
+
+AnyBatch = Batch | MaskedBatch
 
 
 class Sums(NamedTuple):
     """Sums over the batches of an epoch, from which the mean loss is exact however the epoch is cut into calls."""
 
-    loss: tf.Tensor  # float64, nats
-    tokens: tf.Tensor  # float64
+    loss: tf.Tensor  # float64: the totals of the loss
+    tokens: tf.Tensor  # float64: what is counted in them: steps of rows, unless the loss's reduction says otherwise
+    added: tf.Tensor  # float64: the model's own losses, such as regularizers, times the tokens of their batches
+    metrics: tuple[tf.Tensor, ...] = ()  # the values of the metrics' variables
 
     @classmethod
-    def zero(cls) -> "Sums":
-        """Returns the sums before the first batch."""
-        return cls(tf.zeros([], tf.float64), tf.zeros([], tf.float64))
+    def zero(cls, metrics: Sequence[keras.metrics.Metric] = ()) -> "Sums":
+        """Returns the sums before the first batch, with the values of reset metrics."""
+        for metric in metrics:
+            metric.reset_state()
+        values = tuple(tf.convert_to_tensor(variable.value) for variable in variables_of(metrics))
+        return cls(tf.zeros([], tf.float64), tf.zeros([], tf.float64), tf.zeros([], tf.float64), values)
 
-    def add(self, loss: tf.Tensor, tokens: tf.Tensor) -> "Sums":
-        """Returns the sums after a batch with this summed loss and this number of tokens."""
-        return Sums(self.loss + tf.cast(loss, tf.float64), self.tokens + tf.cast(tokens, tf.float64))
+    def add(self, done: "Forward") -> "Sums":
+        """Returns the sums after a batch."""
+        loss, tokens = tf.cast(done.total, tf.float64), tf.cast(done.count, tf.float64)
+        added = self.added if done.added is None else self.added + tokens * tf.cast(done.added, tf.float64)
+        return Sums(self.loss + loss, self.tokens + tokens, added, done.metrics)
 
 
-class LossAndGradients(NamedTuple):
+class Forward(NamedTuple):
+    """What the forward pass over a batch computes."""
+
+    total: tf.Tensor  # of the loss over the batch, as `MeanLoss` returns it
+    count: tf.Tensor  # by which it is divided
+    added: tf.Tensor | None  # the sum of the model's own losses: regularizers and add_loss; None if it has none
+    state: State  # after the batch
+    metrics: tuple[tf.Tensor, ...]  # the values of the metrics' variables after the batch
+
+    def objective(self) -> tf.Tensor:
+        """Returns what is minimized: the mean loss, and the model's own losses."""
+        mean = tf.math.divide_no_nan(self.total, self.count)  # a replica may have nothing but padding
+        return mean if self.added is None else mean + tf.cast(self.added, mean.dtype)
+
+
+class Computed(NamedTuple):
     """What the forward and the backward pass over a batch compute."""
 
-    loss: tf.Tensor  # the sum over the batch, nats
-    tokens: tf.Tensor  # the number of tokens in that sum, a scalar
-    gradients: list[tf.Tensor]  # of the mean loss, one per trainable variable; dense
-    state: State  # after the batch
+    forward: Forward
+    gradients: list[tf.Tensor]  # of the objective, scaled as the optimizer asks, one per trainable variable; dense
     variable_values: list[tf.Tensor | None]  # new values of `changeable_variables`; None for an unchanged one
 
 
@@ -48,7 +72,7 @@ class Update(NamedTuple):
     """What a step changes in the variables of model and optimizer."""
 
     gradients: list[tf.Tensor]  # clipped
-    variable_values: list[tf.Tensor | None]  # as in `LossAndGradients`
+    variable_values: list[tf.Tensor | None]  # as in `Computed`
 
 
 class StepResult(NamedTuple):
@@ -69,31 +93,39 @@ def one_chain(rows: int | None) -> int:
 class TrainStep:
     """A training step on one device: forward, backward, clip, update.
 
-    Call: takes a batch, the state before it and the sums before it, and returns a `StepResult`. The loss is the mean
-    over the batch's T * B tokens.
+    Call: takes a batch, the state before it and the sums before it, and returns a `StepResult`.
 
     Args:
       model: as for `Trainer`.
       optimizer: a Keras optimizer.
-      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      loss: what is minimized, beside the model's own losses.
       clip_norm: the bound on the global norm of the gradients; 0 for none.
       num_chains: the number of rows of a batch (None if it is unknown) -> the number of equal slices into which they
         are cut. The slices depend on each other only in the sum of their gradients, so TensorFlow can run them in
-        parallel.
+        parallel. There is one if the loss of a row depends on other rows.
+      metrics: Keras's metrics, with their variables, which are updated with the outputs of each step.
     """
 
     model: Any
     optimizer: Any
-    loss_fn: Loss
+    loss: MeanLoss
     clip_norm: float
     num_chains: Callable[[int | None], int] = one_chain
+    metrics: tuple[keras.metrics.Metric, ...] = ()
 
-    def __call__(self, batch: Batch, state: State, sums: Sums) -> StepResult:
-        result, update = self.clip_and_check(self.compute_gradients(batch, state), state, sums)
+    def __call__(self, batch: AnyBatch, state: State, sums: Sums) -> StepResult:
+        computed = self.compute_gradients(batch, state, metric_values=sums.metrics)
+        result, update = self.clip_and_check(computed, state, sums)
         tf.cond(result.is_finite, lambda: self.apply(update), lambda: False)
         return result
 
-    def compute_gradients(self, batch: Batch, state: State, variable_values: list | None = None) -> LossAndGradients:
+    def compute_gradients(
+        self,
+        batch: AnyBatch,
+        state: State,
+        variable_values: list | None = None,
+        metric_values: tuple[tf.Tensor, ...] = (),
+    ) -> Computed:
         """Runs the model forward and backward.
 
         No variable is assigned: a variable that the model changes while it runs is returned as a value.
@@ -103,38 +135,46 @@ class TrainStep:
           state: the state before it.
           variable_values: what `changeable_variables` hold, if it is not what they were assigned: each of several
             replicas draws its dropout from another seed.
+          metric_values: what the metrics' variables hold.
         """
         variables, changeable = self.model.trainable_variables, changeable_variables(self.model)
         before = variable_values or [tf.identity(variable.value) for variable in changeable]
-        tokens = tf.size(batch.targets)
-        # In this scope an assignment to a variable only sets a value, which `apply` assigns if the step is finite.
-        with keras.StatelessScope(zip(changeable, before, strict=True)) as scope:
-            with tf.GradientTape() as tape:
-                chains = self.num_chains(batch.reset.shape[0])
-                loss, state = _run_model(self.model, self.loss_fn, batch, state, chains, training=True)
-                mean = loss / tf.cast(tokens, loss.dtype)
-            after = [scope.get_current_value(variable) for variable in changeable]
+        for chains in (self.num_chains(batch.reset.shape[0]), 1):
+            # In this scope an assignment to a variable only sets a value, which `apply` assigns if the step is finite.
+            scope = keras.StatelessScope(zip(changeable, before, strict=True), collect_losses=True)
+            with scope, tf.GradientTape() as tape:
+                forward = _run_model(self, batch, state, chains, True, metric_values)
+                if forward is None:
+                    continue  # with one chain
+                scaled = self.optimizer.scale_loss(forward.objective())
+            break
+        after = [scope.get_current_value(variable) for variable in changeable]
         # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
-        pairs = zip(tape.gradient(mean, variables), variables, strict=True)
+        pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
         gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
         changed = [None if new is old else new for new, old in zip(after, before, strict=True)]
-        return LossAndGradients(loss, tokens, gradients, state, changed)
+        return Computed(forward, gradients, changed)
 
-    def clip_and_check(self, computed: LossAndGradients, state: State, sums: Sums) -> tuple[StepResult, Update]:
+    def clip_and_check(self, computed: Computed, state: State, sums: Sums) -> tuple[StepResult, Update]:
         """Returns the result of a step, and the update to make if it is finite.
 
         Args:
           computed: what `compute_gradients` returned.
           state, sums: those before the step.
         """
-        clipped, norm = clip(computed.gradients, self.clip_norm)
+        scale = self.optimizer.scale_loss(one := tf.ones([]))
+        clipped, norm = clip(computed.gradients, self.clip_norm, None if scale is one else scale)
         # The rate times the norm bounds what SGD adds to a weight, which could overflow even if both are finite.
         rate = tf.cast(self.optimizer.learning_rate, norm.dtype)
-        mean = computed.loss / tf.cast(computed.tokens, computed.loss.dtype)
-        is_finite = tf.math.is_finite(mean) & tf.math.is_finite(rate * norm)
-        if decay := getattr(self.optimizer, "weight_decay", None):  # subtracts from a weight in proportion to it
+        is_finite = tf.math.is_finite(rate * norm)
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        if decay := getattr(optimizer, "weight_decay", None):  # subtracts from a weight in proportion to it
             is_finite &= tf.math.is_finite(rate * decay * tf.linalg.global_norm(self.model.trainable_variables))
-        after = (computed.state, sums.add(computed.loss, computed.tokens))
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # It makes no update of such gradients, but lowers the scale, which a scale of 1 has not caused.
+            is_finite |= ~tf.math.is_finite(norm) & (scale > 1)
+        is_finite &= tf.math.is_finite(computed.forward.objective())
+        after = (computed.forward.state, sums.add(computed.forward))
         state, sums = tf.nest.map_structure(lambda new, old: tf.where(is_finite, new, old), after, (state, sums))
         return (
             StepResult(state, sums, tf.cast(norm, tf.float32), is_finite),
@@ -157,20 +197,24 @@ class EvalStep:
     Call: takes a batch, the state before it and the sums before it, and returns the state and the sums after it.
 
     Args:
-      model, loss_fn, num_chains: as for `TrainStep`.
+      model, loss, num_chains, metrics: as for `TrainStep`.
     """
 
     model: Any
-    loss_fn: Loss
+    loss: MeanLoss
     num_chains: Callable[[int | None], int] = one_chain
+    metrics: tuple[keras.metrics.Metric, ...] = ()
 
-    def __call__(self, batch: Batch, state: State, sums: Sums) -> tuple[State, Sums]:
-        chains = self.num_chains(batch.reset.shape[0])
-        loss, state = _run_model(self.model, self.loss_fn, batch, state, chains, training=False)
-        return state, sums.add(loss, tf.size(batch.targets))
+    def __call__(self, batch: AnyBatch, state: State, sums: Sums) -> tuple[State, Sums]:
+        for chains in (self.num_chains(batch.reset.shape[0]), 1):
+            if forward := _run_model(self, batch, state, chains, False, sums.metrics):
+                break
+        return forward.state, sums.add(forward)
 
 
-def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
+def clip(
+    gradients: list[tf.Tensor], clip_norm: float, scale: tf.Tensor | None = None
+) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Returns the gradients, scaled so that their global norm is at most `clip_norm`, and their norm before that.
 
     Source: Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
@@ -178,10 +222,18 @@ def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor],
     Args:
       gradients: one tensor per variable.
       clip_norm: the bound; 0 for none.
+      scale: by what the gradients are multiplied; bound and norm are of the gradients without it. None: 1.
     """
     norm = tf.linalg.global_norm(gradients)
-    bounded = 0 < clip_norm < float(tf.float32.max)
-    return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if bounded else gradients), norm
+    if 0 < clip_norm < float(tf.float32.max):
+        bound = clip_norm if scale is None else clip_norm * tf.cast(scale, norm.dtype)
+        gradients = tf.clip_by_global_norm(gradients, bound, norm)[0]
+    return gradients, norm if scale is None else norm / tf.cast(scale, norm.dtype)
+
+
+def variables_of(metrics: Sequence[keras.metrics.Metric]) -> list[Any]:
+    """Returns the variables of metrics, in their order."""
+    return [variable for metric in metrics for variable in metric.variables]
 
 
 def changeable_variables(model: Any) -> list[Any]:
@@ -206,16 +258,68 @@ def seed_states(model: Any) -> list[Any]:
 
 
 def _run_model(
-    model: Any, loss_fn: Loss, batch: Batch, state: State, chains: int, training: bool
-) -> tuple[tf.Tensor, State]:
-    """Runs the model over a batch, cut into `chains` slices; returns the summed loss, and the state after the batch."""
-    losses, states = [], []
+    step: TrainStep | EvalStep,
+    batch: AnyBatch,
+    state: State,
+    chains: int,
+    training: bool,
+    metric_values: tuple[tf.Tensor, ...],
+) -> Forward | None:
+    """Runs the model over a batch, cut into `chains` slices, of which each has its share of the rows.
+
+    Returns:
+      What was computed; None if it needs one slice, since a loss that the model adds depends on the rows.
+    """
+    model, loss = step.model, step.loss
+    if isinstance(batch, MaskedBatch) and not takes_argument(model, "mask"):
+        raise UserError(
+            "expected a model whose `call` takes a `mask`, bool [T, B], since the sequences have several lengths; "
+            f"that of {type(model).__name__} does not; give sequences of one length"
+        )
+    totals, outputs, states = [], [], []
     run = with_weights_read(model)  # the slices share what is read
     for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
-        outputs, new_state = run(part.inputs, part_state, training=training)
-        losses.append(loss_fn(outputs, part.targets))
+        masks = {"mask": part.mask} if isinstance(part, MaskedBatch) else {}
+        part_outputs, new_state = run(part.inputs, part_state, training=training, **masks)
+        if chains > 1 and len(_own_losses(model)) > _num_regularized(model):
+            return None
+        if loss.adds_up:
+            totals.append(loss(part.targets, part_outputs, masks.get("mask")))
+        outputs.append(part_outputs)
         states.append(new_state)
-    return tf.add_n(losses), join_rows(states)
+    mask = batch.mask if isinstance(batch, MaskedBatch) else None
+    whole = tf.concat(outputs, 1) if step.metrics or not loss.adds_up else None
+    if not loss.adds_up:
+        totals.append(loss(batch.targets, whole, mask))
+    total, count = (tf.add_n(parts) for parts in zip(*totals, strict=True))
+    own = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in _own_losses(model)]
+    metric_values = _updated(step.metrics, metric_values, batch.targets, whole, mask)
+    return Forward(total, count, tf.add_n(own) if own else None, join_rows(states), metric_values)
+
+
+def _own_losses(model: Any) -> list[tf.Tensor]:
+    """Returns what the model adds to the loss: regularizers of weights, and those of activities in its last call."""
+    return getattr(model, "losses", [])
+
+
+def _num_regularized(model: Any) -> int:
+    """Returns the number of the model's own losses that depend on its weights alone."""
+    return sum(variable.regularizer is not None for variable in model.trainable_weights)
+
+
+def _updated(
+    metrics: Sequence[keras.metrics.Metric],
+    values: tuple[tf.Tensor, ...],
+    targets: tf.Tensor,
+    outputs: tf.Tensor | None,
+    mask: tf.Tensor | None,
+) -> tuple[tf.Tensor, ...]:
+    """Returns the values of the metrics' variables after a batch; the variables keep theirs."""
+    variables = variables_of(metrics)
+    with keras.StatelessScope(zip(variables, values, strict=True)) as scope:
+        for metric in metrics:
+            metric.update_state(targets, outputs, None if mask is None else tf.cast(mask, tf.float32))
+    return tuple(scope.get_current_value(variable) for variable in variables)
 
 
 def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
@@ -224,14 +328,14 @@ def _reset_rows(model: Any, state: State, reset: tf.Tensor) -> State:
     return tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, state)
 
 
-def _slices(batch: Batch, state: State, chains: int) -> list[tuple[Batch, State]]:
+def _slices(batch: AnyBatch, state: State, chains: int) -> list[tuple[AnyBatch, State]]:
     """Returns `chains` pairs of a batch and a state, each with an equal part of the rows."""
     if chains == 1:
         return [(batch, state)]
-    parts = zip(
-        tf.split(batch.inputs, chains, 1),
-        tf.split(batch.targets, chains, 1),
-        tf.split(batch.reset, chains),
-        strict=True,
-    )
-    return [(Batch(*part), s) for part, s in zip(parts, split_rows(state, chains), strict=True)]
+    parts = zip(*(tf.split(t, chains, axis) for t, axis in zip(batch, row_axes(batch), strict=True)), strict=True)
+    return [(type(batch)(*part), s) for part, s in zip(parts, split_rows(state, chains), strict=True)]
+
+
+def row_axes(batch: AnyBatch) -> AnyBatch:
+    """Returns the axis of the rows in each part of a batch."""
+    return type(batch)(*(0 if name == "reset" else 1 for name in batch._fields))

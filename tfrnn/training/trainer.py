@@ -5,7 +5,7 @@ import contextlib
 import math
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,11 +17,11 @@ from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
-from tfrnn.training import losses
+from tfrnn.training import losses, optimizers
 from tfrnn.training.loops import Timer, compile_eval_loop, compile_train_loop
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import EvalStep, Sums, TrainStep
+from tfrnn.training.step import EvalStep, Sums, TrainStep, variables_of
 from tfrnn.training.training_state import TrainingState
 from tfrnn.training.workers import workers_of
 
@@ -40,19 +40,24 @@ class Trainer:
     Args:
       model: a keras.Model that has `initial_state(batch_size)` and, when called, `(inputs, state, training) ->
         (outputs, state)`. It must have its weights, or a `build` without arguments that makes them.
-      optimizer: a Keras optimizer; for a strategy of several replicas, one that was made in its scope.
+      optimizer: a Keras optimizer, or what keras.optimizers.get takes, such as "adam"; for a strategy of several
+        replicas, one that was made in its scope. Under the policy mixed_float16 it is wrapped in a LossScaleOptimizer,
+        as Keras does.
       clip_norm: the bound on the global norm of the gradients; 0 for none.
       strategy: a `tf.distribute` strategy. By default, a model that has weights keeps the strategy under which they
         were made, and any other gets a OneDeviceStrategy on the GPU if there is one, else on the CPU. If the strategy
         has several replicas, they divide the rows of each batch among them, and together make the update that one
         device would have made.
-      loss_fn: (outputs, targets) -> the sum of the losses, a scalar.
+      loss: the name, the class or an instance of a loss of keras.losses, or a function (y_true, y_pred) -> the loss of
+        each step, of which the mean is minimized. By default the model's attribute `own_loss`, else `cross_entropy`.
+        What the model adds to it, regularizers and add_loss, is minimized too.
       chains: the number of slices of a replica's rows that a step computes in parallel, adding their gradients. 0: on a
         CPU at most as many as there are cores, depending on the number of rows; on a GPU one. It changes results only
         by rounding and, with dropout, by which values are dropped.
       jit_compile: whether XLA compiles a step (with several replicas, the part of a step before they communicate). By
         default only on a GPU. With XLA, dropout drops other values, and `chains` is 1 by default. A cell that uses
         operations that XLA does not support needs False.
+      metrics: Keras's metrics or their names, which are computed of the outputs [T, B, ...] of all steps.
 
     Attributes:
       model, optimizer, strategy: the arguments.
@@ -62,26 +67,34 @@ class Trainer:
       gradient_norms: the global norm of the gradients in each training step so far, before it was clipped.
       excluded_seconds: the time spent in calls that traced and in validation, which tokens_per_sec does not count.
     Raises:
-      ValueError: clip_norm is below 0.
-      UserError: there are several replicas, and the optimizer was made outside of the strategy's scope.
+      UserError: an argument is none of these; or there are several replicas, and the optimizer was made outside of the
+        strategy's scope.
     """
 
     def __init__(
         self,
         model: Any,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: keras.optimizers.Optimizer | str,
         clip_norm: float = 1.0,
         strategy: tf.distribute.Strategy | None = None,
-        loss_fn: losses.LossFunction = losses.cross_entropy,
+        loss: Any = None,
         chains: int = 0,
         jit_compile: bool | None = None,
+        metrics: Sequence[keras.metrics.Metric | str] = (),
+        **renamed: Any,
     ):
+        _refuse(renamed, loss_fn="`loss`, a function in Keras's order, (y_true, y_pred) -> the loss of each step")
         if not clip_norm >= 0:
-            raise ValueError(f"`clip_norm` must be at least 0 (0: no bound); got {clip_norm}")
-        self.model, self.optimizer, self._clip_norm, self._chains = model, optimizer, clip_norm, chains
+            raise UserError(f"`clip_norm` must be at least 0 (0: no bound); got {clip_norm}")
+        self.model, self._clip_norm, self._chains = model, clip_norm, chains
+        own_loss = getattr(model, "own_loss", losses.cross_entropy)
+        self._loss = losses.mean_loss(own_loss if loss is None else loss, getattr(model, "returns_logits", False))
         self.strategy = strategy or (_strategy_of(model) if model.built else devices.one_device())
         self.replicas = replicas_of(self.strategy)
         self.workers = workers_of(self.replicas)
+        with self.strategy.scope():
+            optimizer = optimizers.get(optimizer)
+            self._metrics = tuple(losses.metric(metric, self._loss) for metric in metrics)
         if self.replicas.count > 1 and strategy_of(optimizer) is not self.strategy:
             # Its number of steps is one variable, to which every replica would add.
             raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
@@ -91,15 +104,17 @@ class Trainer:
         with self.strategy.scope(), acting_under(self.strategy, optimizer):
             if not model.built:
                 model.build()
-            optimizer.build(model.trainable_variables)
-            if getattr(model, "optimizer", None) is not optimizer:  # callbacks find it there
-                model.compile(optimizer=optimizer)
-        self._state = TrainingState(model, optimizer)
-        self._compile_loops(loss_fn)
+            if getattr(model, "optimizer", None) is not optimizer:
+                model.compile(optimizer=optimizer)  # callbacks find the optimizer in `model.optimizer`
+        self.optimizer = getattr(model, "optimizer", optimizer)  # mixed_float16 wraps it
+        with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
+            self.optimizer.build(model.trainable_variables)
+        self._state = TrainingState(model, self.optimizer, self._metrics)
+        self._compile_loops()
 
-    def _compile_loops(self, loss_fn: losses.LossFunction) -> None:
-        train_step = TrainStep(self.model, self.optimizer, loss_fn, self._clip_norm, self.num_chains)
-        eval_step = EvalStep(self.model, loss_fn, self.num_chains)
+    def _compile_loops(self) -> None:
+        train_step = TrainStep(self.model, self.optimizer, self._loss, self._clip_norm, self.num_chains, self._metrics)
+        eval_step = EvalStep(self.model, self._loss, self.num_chains, self._metrics)
         self._train_loop = compile_train_loop(train_step, self.replicas, self.jit_compile)
         self._eval_loop = compile_eval_loop(eval_step, self.replicas, self.jit_compile)
         self._begin_evaluation = self.replicas.begin_evaluation(self.model)
@@ -109,8 +124,9 @@ class Trainer:
         self,
         batches: Batches,
         epochs: int,
-        validation: Batches | None = None,
+        validation_data: Any = None,
         callbacks: list[keras.callbacks.Callback] | None = None,
+        **renamed: Any,
     ) -> keras.callbacks.History:
         """Trains for `epochs` more epochs, from the current position.
 
@@ -120,7 +136,7 @@ class Trainer:
         Args:
           batches: the training batches.
           epochs: the number of epochs to add.
-          validation: batches of a held-out text. One epoch of them is read after each training epoch.
+          validation_data: batches of a held-out text. One epoch of them is read after each training epoch.
           callbacks: Keras callbacks. Their "batch" methods are called once per call of many steps.
         Returns:
           Keras's History. Its `history` has a list with a value for each finished epoch: loss (nats per token),
@@ -132,6 +148,8 @@ class Trainer:
           UserError: a batch cannot be divided among the replicas or into the chains, or has another size than those of
             the unfinished epoch.
         """
+        _refuse(renamed, validation="`validation_data`")
+        validation = validation_data
         self._check(batches, validation)
         last_epoch, num_batches = self.epoch + epochs, batches.num_batches(self.epoch)
         callback_list = keras.callbacks.CallbackList(
@@ -160,12 +178,19 @@ class Trainer:
             except UserError as saving_error:
                 raise DivergedError(f"{error}; and {saving_error}") from None
             raise
+        if self.batch == 0:  # else the training goes on within the epoch
+            self._finalize_weights()
         callback_list.on_train_end()
         return self.model.history
 
+    def _finalize_weights(self) -> None:
+        """Sets the weights to their moving average if the optimizer keeps one, as Keras's fit does at its end."""
+        with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
+            self.optimizer.finalize_variable_values(self.model.trainable_weights)
+
     def begin_at(self, epoch: int) -> None:
         """Moves to the beginning of an epoch, counted from 0, with the weights and the optimizer as they are."""
-        self._state = TrainingState(self.model, self.optimizer)
+        self._state = TrainingState(self.model, self.optimizer, self._metrics)
         self._state.epoch = epoch
 
     def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
@@ -181,7 +206,7 @@ class Trainer:
             return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
         sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
         assert sums is not None
-        return _measures(sums)
+        return self._measures(sums)
 
     @property
     def epoch(self) -> int:
@@ -236,7 +261,7 @@ class Trainer:
         self.replicas.rows_per_replica(batches.batch_size)
         threads.check_chains(self._chains, batches.batch_size, self.replicas.count)
         if validation:
-            self.replicas.rows_per_replica(validation.batch_size, "validation.batch_size")
+            self.replicas.rows_per_replica(validation.batch_size, "validation_data.batch_size")
         threads.warn_of_default_threads(self.strategy)
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
@@ -275,14 +300,15 @@ class Trainer:
                     raise self._diverged()
             if timer.steps_per_second:
                 speed = timer.steps_per_second * batches.batch_size * batches.num_steps
-            callback_list.on_train_batch_end(state.batch - 1, {**_measures(state.sums), "tokens_per_sec": speed})
+            callback_list.on_train_batch_end(state.batch - 1, {**self._measures(state.sums), "tokens_per_sec": speed})
             if state.batch < num_batches and self._any_worker_stops():
                 break
         self.excluded_seconds["tracing"] += timer.seconds_tracing
         if state.batch < num_batches:
             return None
-        logs = {**_measures(state.sums), "tokens_per_sec": speed, "learning_rate": self._learning_rate()}
-        if norms := self.gradient_norms[steps_before:]:  # empty if only the validation was left to do
+        logs = {**self._measures(state.sums), "tokens_per_sec": speed, "learning_rate": self._learning_rate()}
+        # None if only the validation was left to do. A LossScaleOptimizer makes no update where the norm is not finite.
+        if norms := [norm for norm in self.gradient_norms[steps_before:] if math.isfinite(norm)]:
             logs["gradient_norm"] = statistics.fmean(norms)
         return logs
 
@@ -291,12 +317,13 @@ class Trainer:
         sums = self._evaluate(batches, iterator, self.epoch, may_stop=True)
         if sums is None:
             return None
-        return {**logs, **{f"val_{name}": value for name, value in _measures(sums).items()}}
+        return {**logs, **{f"val_{name}": value for name, value in self._measures(sums).items()}}
 
     def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int, may_stop: bool = False) -> Sums | None:
         """Returns the sums over the batches of an epoch, or None if it `may_stop` before the last and was stopped."""
         start, timer, done, num_batches = time.perf_counter(), self._eval_timer, 0, batches.num_batches(epoch)
-        state, sums = self._begin_evaluation(batches.batch_size)
+        zero = Sums.zero(self._metrics)
+        state, sums = self._begin_evaluation(batches.batch_size, zero)
         timer.start()
         while done < num_batches:
             if self._any_worker_stops() and may_stop and done:
@@ -307,7 +334,7 @@ class Trainer:
                 float(self.replicas.local_value(sums).loss)  # waits until it is computed
             done += num_steps
         self.excluded_seconds["validation"] += time.perf_counter() - start
-        return self.replicas.total(sums) if done == num_batches else None
+        return self.replicas.total(sums, zero) if done == num_batches else None
 
     def _diverged(self) -> DivergedError:
         smaller = "`learning_rate` or `clip_norm`" if self._clip_norm else "`learning_rate`, or with a `clip_norm`"
@@ -316,6 +343,15 @@ class Trainer:
             f"{self.batch + 1}, at learning rate {self._learning_rate():g}; the weights are those before it. "
             f"Try a new run with a smaller {smaller}"
         )
+
+    def _measures(self, sums: Sums) -> dict[str, float]:
+        mean = float(sums.loss) / float(sums.tokens)
+        measures = {"loss": mean + float(sums.added) / float(sums.tokens)}
+        if self._loss.is_cross_entropy:
+            measures |= {"perplexity": math.exp(min(mean, 700)), "bits_per_char": mean / math.log(2)}
+        for variable, value in zip(variables_of(self._metrics), sums.metrics, strict=True):
+            variable.assign(value)
+        return measures | {metric.name: float(metric.result()) for metric in self._metrics}
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
@@ -336,6 +372,9 @@ def _strategy_of(model: Any) -> tf.distribute.Strategy:
     return getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
 
 
-def _measures(sums: Sums) -> dict[str, float]:
-    loss = float(sums.loss) / float(sums.tokens)
-    return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_char": loss / math.log(2)}
+def _refuse(arguments: dict[str, Any], **renamed: str) -> None:
+    """Raises a UserError for an argument that had another name in version 0.1, a TypeError for any other."""
+    for name in arguments:
+        if name in renamed:
+            raise UserError(f"expected {renamed[name]}; got `{name}`, as it was called in version 0.1")
+        raise TypeError(f"unexpected argument {name!r}")

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ class TrainingState:
 
     Args:
       model, optimizer: built; the state includes their variables.
+      metrics: Keras's metrics, whose values during an epoch are in `sums`.
 
     Attributes:
       epoch, batch: the position: the number of finished epochs, and of finished batches of the current epoch.
@@ -31,11 +33,11 @@ class TrainingState:
       best_weights: the weights after that epoch.
     """
 
-    def __init__(self, model: Any, optimizer: keras.optimizers.Optimizer):
-        self._model, self._optimizer = model, optimizer
+    def __init__(self, model: Any, optimizer: keras.optimizers.Optimizer, metrics: Sequence[keras.metrics.Metric] = ()):
+        self._model, self._optimizer, self._metrics = model, optimizer, metrics
         self.epoch = self.batch = 0
         self.recurrent = model.initial_state(0)  # `begin` makes one with the rows of the batches
-        self.sums = Sums.zero()
+        self.sums = Sums.zero(metrics)
         self.best_loss, self.best_epoch, self.best_weights = NO_LOSS, 0, model.get_weights()
 
     def begin(self, batch_size: int, num_batches: int) -> None:
@@ -55,7 +57,7 @@ class TrainingState:
 
     def finish_epoch(self, validation_loss: float = math.inf) -> None:
         """Moves to the beginning of the next epoch, and keeps the weights if the validation loss is the lowest."""
-        self.epoch, self.batch, self.sums = self.epoch + 1, 0, Sums.zero()
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, Sums.zero(self._metrics)
         if validation_loss < self.best_loss:
             self.best_loss, self.best_epoch, self.best_weights = validation_loss, self.epoch, self._model.get_weights()
 
@@ -80,7 +82,9 @@ class TrainingState:
           UserError: they are not of this model and optimizer, or their numbers contradict each other.
         """
         try:
-            checkpoints.check({name: Layout.of(array) for name, array in arrays.items()}, self.layouts())
+            received = {name: Layout.of(array) for name, array in arrays.items()}
+            optional = {name: Layout.of(np.float64(0)) for name in ("added_losses",) if name in arrays}
+            checkpoints.check(received, {k: v for k, v in self.layouts().items() if k != "added_losses"} | optional)
         except checkpoints.UnusableError as error:
             raise UserError(f"expected a snapshot of this model and optimizer, but {error}") from None
         epoch, batch, best_epoch = (int(number) for number in (*arrays["position"], arrays["best_epoch"]))
@@ -102,7 +106,8 @@ class TrainingState:
                 variable.assign(value)
         self.recurrent = tf.nest.pack_sequence_as(self.recurrent, [tf.constant(array) for array in group("state")])
         self.epoch, self.batch = epoch, batch
-        self.sums = Sums(*map(tf.constant, arrays["sums"]))
+        added = arrays.get("added_losses", np.float64(0))
+        self.sums = Sums(*map(tf.constant, (*arrays["sums"], added)), tuple(map(tf.constant, group("metrics"))))
         self.best_loss, self.best_epoch, self.best_weights = (
             float(arrays["best_loss"]),
             best_epoch,
@@ -116,15 +121,18 @@ class TrainingState:
             "optimizer": self._optimizer.variables,
             "state": tf.nest.flatten(self.recurrent),
             "best_weights": self.best_weights,
+            "metrics": self.sums.metrics,
         }
         return {f"{group}.{i}": tensor for group, tensors in groups.items() for i, tensor in enumerate(tensors)}
 
     def _numbers(self) -> dict[str, np.ndarray]:
+        loss, tokens, added, _ = self.sums
         return {
             "position": np.array([self.epoch, self.batch], np.int64),
-            "sums": np.array([float(value) for value in self.sums], np.float64),
+            "sums": np.array([float(loss), float(tokens)], np.float64),
             "best_loss": np.array(self.best_loss, np.float64),
             "best_epoch": np.array(self.best_epoch, np.int64),
+            **({"added_losses": np.array(float(added), np.float64)} if float(added) else {}),
         }
 
 
