@@ -22,6 +22,7 @@ from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.losses import cross_entropy, mean_loss
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
+from tfrnn.training.step import clip
 from tfrnn.training.trainer import Trainer
 
 
@@ -38,6 +39,7 @@ class _Compiled:
     """What `compile` was given, and what was made of it. (Keras tracks and saves what is an attribute of the model.)"""
 
     arguments: dict[str, Any]
+    measures: list[keras.metrics.Metric]  # those of `arguments` aside
     trainer: Trainer | None = None
     is_built: bool = False  # whether what Keras makes when it first sees data is made
     carried: dict[str, list[tf.Variable]] = dataclasses.field(default_factory=dict)  # the state of each kind of step
@@ -107,7 +109,7 @@ class KerasVerbs(keras.Model):
                 jit_compile,
                 auto_scale_loss,
             )
-        self._compiled = _Compiled(arguments)
+        self._compiled = _Compiled(arguments, measures)
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns what `compile` was given, serialized; empty if it was not called."""
@@ -238,6 +240,7 @@ class KerasVerbs(keras.Model):
                 callbacks, False, verbose != 0, self, verbose=verbose, epochs=1, steps=x.num_batches(0)
             )
             callback_list.on_test_begin()
+            self._build_all(x.from_position(0, 0).element_spec)
             measures = self._trainer().evaluate(x)
             callback_list.on_test_batch_end(x.num_batches(0) - 1, measures)
             callback_list.on_test_end(measures)
@@ -303,6 +306,8 @@ class KerasVerbs(keras.Model):
         """Returns the trainer on Batches, which is made from what was compiled."""
         compiled = self._compiled
         if not compiled.trainer:
+            # Keras's metrics of `compile`, which it makes of their names given targets and outputs.
+            metrics = [metric for group in self.metrics for metric in getattr(group, "metrics", [])]
             compiled.trainer = Trainer(
                 self,
                 self.optimizer,
@@ -310,7 +315,7 @@ class KerasVerbs(keras.Model):
                 self.distribute_strategy,
                 jit_compile=None if (jit := compiled.arguments["jit_compile"]) == "auto" else jit,
                 loss=self.loss,
-                metrics=[*(compiled.arguments["metrics"] or []), *(compiled.arguments["weighted_metrics"] or [])],
+                metrics=[metric for metric in metrics if metric not in compiled.measures],
             )
         return compiled.trainer
 
@@ -423,15 +428,11 @@ class KerasVerbs(keras.Model):
 
     def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Returns gradients whose sum over the replicas has a global norm of at most `clip_norm`, unscaled."""
-        clip_norm = self._compiled.arguments["clip_norm"]
-        if not 0 < clip_norm < tf.float32.max:
-            return gradients
-        replicas = self.distribute_strategy.num_replicas_in_sync
+        scale, replicas = self.optimizer.scale_loss(tf.ones([])), self.distribute_strategy.num_replicas_in_sync
         if replicas > 1:
             sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
             gradients = [gradient / replicas for gradient in sums]  # the optimizer sums them over the replicas again
-        bound = clip_norm * self.optimizer.scale_loss(tf.ones([])) / replicas
-        return tf.clip_by_global_norm(gradients, bound)[0]
+        return clip(gradients, self._compiled.arguments["clip_norm"], scale / replicas)[0]
 
     def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor) -> dict[str, Any]:
         """Updates the measures; returns them."""
