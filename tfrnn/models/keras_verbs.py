@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch, Batches
+from tfrnn.data.batches import Batch, Batches, MaskedBatch
 from tfrnn.errors import UserError
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
@@ -32,6 +32,29 @@ class _Rows(NamedTuple):
     inputs: Any  # [B, T] or [B, T, D]
     targets: Any
     reset: Any  # int32 [B]; Keras takes the mean of its data over replicas, and booleans have none
+
+
+class _MaskedRows(NamedTuple):
+    """A `MaskedBatch` with the rows first."""
+
+    inputs: Any
+    targets: Any
+    reset: Any
+    mask: Any  # int32 [B, T]
+
+
+class _Masked(keras.layers.Layer):
+    """Returns outputs [B, T, V] with a mask [B, T], by which Keras's losses and metrics leave out steps."""
+
+    def __init__(self) -> None:
+        super().__init__(dtype="float32")
+        self.supports_masking = True
+
+    def call(self, outputs_and_mask: tuple) -> Any:
+        return outputs_and_mask[0]
+
+    def compute_mask(self, outputs_and_mask: tuple, previous_mask: Any = None) -> Any:
+        return outputs_and_mask[1]
 
 
 @dataclasses.dataclass
@@ -183,8 +206,9 @@ class KerasVerbs(keras.Model):
             return trainer.fit(
                 x, max(0, epochs - initial_epoch), validation_data, [_ForKerasCallbacks(callbacks, verbose)]
             )
-        validation = validation_data if isinstance(validation_data, tuple) else (validation_data,)
-        if validation_data is not None and not isinstance(validation_data, (Batch, _Rows)):
+        if validation_data is not None:
+            is_arrays = type(validation_data) in (list, tuple)  # not a Batch, which is refused as data
+            validation = validation_data if is_arrays else (validation_data,)
             validation_data = (self._at_the_door(validation[0], "test", *validation[1:2]), *map(_as_array, validation[1:]))
         x, y, sample_weight = self._at_the_door(x, "train", y), _as_array(y), _as_array(sample_weight)
         is_stream = isinstance(x, (tf.data.Dataset, types.GeneratorType))
@@ -274,20 +298,20 @@ class KerasVerbs(keras.Model):
         """
         variables = self.trainable_variables
         with tf.GradientTape() as tape:
-            x, y, y_pred, weights = self._forward(data, "train")
+            x, y, y_pred, weights, steps = self._forward(data, "train")
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
         # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
         pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
         gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
         self.optimizer.apply(self._clip(gradients), variables)
-        return self._measure(x, y, y_pred, weights, loss)
+        return self._measure(x, y, y_pred, weights, loss, steps)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Returns the measures so far, with those of what Keras's loop read."""
-        x, y, y_pred, weights = self._forward(data, "test")
+        x, y, y_pred, weights, steps = self._forward(data, "test")
         loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weights, training=False)
-        return self._measure(x, y, y_pred, weights, loss)
+        return self._measure(x, y, y_pred, weights, loss, steps)
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns the outputs, [B, T, V] or [B, T, D]."""
@@ -351,7 +375,9 @@ class KerasVerbs(keras.Model):
             element = (x, _as_array(y))
         if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
             self._build_all(element)
-        if isinstance(element, Batch):
+        if isinstance(element, (Batch, MaskedBatch)):
+            if isinstance(element, MaskedBatch) and strategy.num_replicas_in_sync > 1:
+                raise UserError("expected `Batches` if rows of several lengths are divided among replicas")
             if isinstance(x, keras.utils.PyDataset):
                 raise UserError("expected (x, y) or (x, y, sample_weight) of a PyDataset; got a Batch")
             self._prepare_carried(kind, element.reset.shape[0])
@@ -371,7 +397,7 @@ class KerasVerbs(keras.Model):
             if not self.built:
                 self.build()
             self.optimizer.build(self.trainable_variables)
-            with keras.StatelessScope():
+            with keras.StatelessScope([(variable, variable.value) for variable in self.variables]):
                 outputs, _ = self(inputs)
                 self.compute_loss(x=inputs, y=targets, y_pred=outputs)
                 self.compute_metrics(inputs, targets, outputs)
@@ -408,15 +434,19 @@ class KerasVerbs(keras.Model):
             tf.function(lambda: self.distribute_strategy.run(assign), autograph=False)()
 
     def _forward(self, data: Any, kind: str) -> tuple:
-        """Runs the model on batch-major data; returns inputs, targets, outputs and weights, each batch-major."""
+        """Runs the model on batch-major data; returns inputs, targets, outputs, weights, and the number of steps."""
         training = kind == "train"
-        if isinstance(data, _Rows):
+        mask = None
+        if isinstance(data, (_Rows, _MaskedRows)):
             x, y, weights = data.inputs, data.targets, None
             carried = self._compiled.carried[kind]
             initial, reset = self.initial_state(carried[0].shape[0]), tf.cast(data.reset, tf.bool)
             before = tf.nest.pack_sequence_as(initial, [tf.identity(variable) for variable in carried])
             state = tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, before)
-            outputs, state = self(_swap(x), state, training=training)
+            if isinstance(data, _MaskedRows):
+                mask = tf.cast(data.mask, tf.bool)
+            masks = {} if mask is None else {"mask": _swap(mask)}
+            outputs, state = self(_swap(x), state, training=training, **masks)
             for variable, value in zip(carried, tf.nest.flatten(state), strict=True):
                 variable.assign(value)
         else:
@@ -424,7 +454,11 @@ class KerasVerbs(keras.Model):
             outputs, _ = self(_swap(x), training=training)
         if weights is not None:
             weights = tf.broadcast_to(weights if len(weights.shape) == 2 else weights[:, None], tf.shape(x)[:2])
-        return x, y, _swap(outputs), weights
+        outputs = _swap(outputs)
+        if mask is not None:
+            outputs = _Masked()((outputs, mask))
+        steps = tf.size(x[..., 0] if len(x.shape) > 2 else x) if mask is None else tf.math.count_nonzero(mask)
+        return x, y, outputs, weights, steps
 
     def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Returns gradients whose sum over the replicas has a global norm of at most `clip_norm`, unscaled."""
@@ -434,12 +468,11 @@ class KerasVerbs(keras.Model):
             gradients = [gradient / replicas for gradient in sums]  # the optimizer sums them over the replicas again
         return clip(gradients, self._compiled.arguments["clip_norm"], scale / replicas)[0]
 
-    def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor) -> dict[str, Any]:
+    def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor, steps: tf.Tensor) -> dict[str, Any]:
         """Updates the measures; returns them."""
         tracker = next(metric for metric in self.metrics if metric.name == "loss")
-        # Keras divides each replica's loss by their number.
-        tokens = tf.size(x) if len(x.shape) == 2 else tf.size(x[..., 0])
-        tracker.update_state(loss * self.distribute_strategy.num_replicas_in_sync, sample_weight=tokens)
+        # Keras divides each replica's loss by their number. Weighed by steps, the mean over batches is that over steps.
+        tracker.update_state(loss * self.distribute_strategy.num_replicas_in_sync, sample_weight=steps)
         return self.compute_metrics(x, y, y_pred, weights)
 
 
@@ -466,7 +499,8 @@ def _known(logs: Any) -> dict[str, Any]:
 
 def _as_array(rows: Any) -> Any:
     """Returns rows that are given as lists as an array; anything else as it is."""
-    if isinstance(rows, dict) or isinstance(rows, (list, tuple)) and any(isinstance(row, (tuple, dict)) for row in rows):
+    is_batch = isinstance(rows, (Batch, MaskedBatch))
+    if is_batch or isinstance(rows, dict) or isinstance(rows, (list, tuple)) and any(isinstance(row, (tuple, dict)) for row in rows):
         raise UserError(
             f"expected an array of rows, `Batches`, a tf.data.Dataset or a generator of batches; got a "
             f"{type(rows).__name__} of several"
@@ -512,8 +546,9 @@ def _checked(*data: Any, needs_targets: bool) -> tuple:
     return x, y, weights
 
 
-def _to_rows(batch: Batch) -> _Rows:
-    return _Rows(_swap(batch.inputs), _swap(batch.targets), tf.cast(batch.reset, tf.int32))
+def _to_rows(batch: Batch | MaskedBatch) -> _Rows | _MaskedRows:
+    rows = _swap(batch.inputs), _swap(batch.targets), tf.cast(batch.reset, tf.int32)
+    return _MaskedRows(*rows, tf.cast(_swap(batch.mask), tf.int32)) if isinstance(batch, MaskedBatch) else _Rows(*rows)
 
 
 def _swap(values: Any) -> tf.Tensor:

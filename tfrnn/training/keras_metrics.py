@@ -9,21 +9,17 @@ from typing import Any
 import keras
 
 
-class _OfCrossEntropy(keras.metrics.SparseCategoricalCrossentropy):
+class _OfCrossEntropy(keras.metrics.MeanMetricWrapper):
     """The mean cross entropy per token, of which a subclass returns a function."""
 
     def __init__(self, from_logits: bool, name: str, dtype: Any):
-        super().__init__(name, dtype, from_logits)
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        y_true, y_pred = keras.ops.convert_to_tensor(y_true), keras.ops.cast(y_pred, self.dtype)
-        if len(y_true.shape) < len(y_pred.shape):
-            return super().update_state(y_true, y_pred, sample_weight)
-        losses = keras.losses.categorical_crossentropy(y_true, y_pred, self.from_logits)
-        return keras.metrics.Mean.update_state(self, losses, sample_weight)
+        super().__init__(_cross_entropies, name, dtype, from_logits=from_logits)
+        self._from_logits = from_logits
+        # What the mode "auto" of EarlyStopping and other callbacks reads; without it they raise an error.
+        self._direction = "down"
 
     def get_config(self) -> dict[str, Any]:
-        return {name: value for name, value in super().get_config().items() if name != "axis"}
+        return {"from_logits": self._from_logits, "name": self.name, "dtype": self.dtype}
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -68,3 +64,13 @@ class BitsPerChar(_OfCrossEntropy):
 
     def result(self) -> Any:
         return super().result() / math.log(2)
+
+
+def _cross_entropies(targets: Any, predictions: Any, from_logits: bool) -> Any:
+    """Returns the cross entropy of each token, [B, T], in float32 or more."""
+    targets, predictions = keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(predictions)
+    if keras.backend.standardize_dtype(predictions.dtype) in ("float16", "bfloat16"):
+        predictions = keras.ops.cast(predictions, "float32")
+    if len(targets.shape) == len(predictions.shape):
+        return keras.losses.categorical_crossentropy(targets, predictions, from_logits)
+    return keras.losses.sparse_categorical_crossentropy(targets, predictions, from_logits)
