@@ -2,14 +2,14 @@
 
 Both kinds also cut a series of numbers; a third kind takes sequences with a label for each step. Batch k of epoch e is
 a function of (seed, e, k) alone. Training therefore resumes from two integers, and each of several workers can cut its
-own rows of a batch.
+own rows of a batch. `as_batches` takes what Keras's fit takes: arrays and datasets, whose rows are [B, T].
 Letters: T num_steps, B batch_size, N the number of tokens, D the number of values in a step of a series, n the number
 of batches that are cut together.
 """
 
 import abc
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +18,7 @@ from tfrnn.data.stored_ids import StoredIds
 from tfrnn.errors import UserError
 
 TOKENS_PER_READ = 2**16  # of a file, about
+KERAS_BATCH_SIZE = 32  # of arrays that are given without one, as in Keras's fit
 
 
 class Batch(NamedTuple):
@@ -52,7 +53,7 @@ class MaskedBatch(NamedTuple):
 class Batches(abc.ABC):
     """An endless sequence of epochs of batches.
 
-    `sequential_batches`, `random_batches` and `labelled_batches` return objects of this class.
+    `sequential_batches`, `random_batches`, `labelled_batches` and `as_batches` return objects of this class.
 
     Attributes:
       batch_size, num_steps: B and T.
@@ -60,25 +61,22 @@ class Batches(abc.ABC):
         error there without its type.
     """
 
-    def __init__(self, batch_size: int, num_steps: int, seed: int):
+    def __init__(self, batch_size: int, num_steps: int):
         if batch_size < 1 or num_steps < 1:
             raise UserError(f"`batch_size` and `num_steps` must be at least 1; got {batch_size} and {num_steps}")
         self.batch_size, self.num_steps = batch_size, num_steps
-        self._seed = seed
         self.failure: UserError | None = None
-        self._last_count: tuple[int, int] | None = None  # an epoch and its number of batches
 
+    @abc.abstractmethod
     def num_batches(self, epoch: int) -> int:
         """Returns the number of batches in an epoch, counted from 0; it may differ by one between epochs."""
-        if self._last_count is None or self._last_count[0] != epoch:
-            self._last_count = epoch, int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
-        return self._last_count[1]
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
-        """Returns the batches of one epoch, counted from 0, as a tf.data.Dataset of `Batch`."""
+        """Returns the batches of one epoch, counted from 0, as a tf.data.Dataset of `Batch` or `MaskedBatch`."""
         n = self.num_batches(epoch)
         return self.from_position(epoch, 0).take(n).apply(tf.data.experimental.assert_cardinality(n))
 
+    @abc.abstractmethod
     def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
         """Returns all batches from a position on, epoch after epoch without end.
 
@@ -86,8 +84,24 @@ class Batches(abc.ABC):
           epoch, batch: the position of the first batch, both counted from 0.
           rows: the rows of each batch that are cut; None: all.
         Returns:
-          A tf.data.Dataset of `Batch`.
+          A tf.data.Dataset of `Batch` or `MaskedBatch`.
         """
+
+
+class _CutBatches(Batches):
+    """Batches cut from arrays or files, which `_cut_batches` cuts, given an epoch and a number."""
+
+    def __init__(self, batch_size: int, num_steps: int, seed: int):
+        super().__init__(batch_size, num_steps)
+        self._seed = seed
+        self._last_count: tuple[int, int] | None = None  # an epoch and its number of batches
+
+    def num_batches(self, epoch: int) -> int:
+        if self._last_count is None or self._last_count[0] != epoch:
+            self._last_count = epoch, int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
+        return self._last_count[1]
+
+    def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
         rows = rows or range(self.batch_size)
         batches_per_read = self._batches_per_read(len(rows))
 
@@ -130,11 +144,11 @@ class Batches(abc.ABC):
         """Returns the number of batches in an epoch with this offset, int64."""
 
     @abc.abstractmethod
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
         """Returns these rows of batch k of an epoch; for several k, [n], every part has a leading axis of length n."""
 
 
-class _Windows(Batches):
+class _Windows(_CutBatches):
     """Batches cut from one text or series; the target of a step is the token or values after it."""
 
     def __init__(
@@ -146,7 +160,7 @@ class _Windows(Batches):
         random_offset: bool,
     ):
         super().__init__(batch_size, num_steps, seed)
-        self._ids = ids if isinstance(ids, StoredIds) else _as_tensor(ids)
+        self._ids = ids if isinstance(ids, StoredIds) else _as_tensor(ids, "the series")
         self._random_offset = random_offset
         self._largest_offset = self._offset_bound() if random_offset else 0
         needed, received = self._tokens_needed(), len(self._ids)
@@ -239,28 +253,101 @@ class _RandomBatches(_Windows):
         return self._cut_windows(offset + windows * self.num_steps, tf.ones_like(windows, tf.bool))
 
 
-class _LabelledBatches(Batches):
+class _LabelledBatches(_CutBatches):
     """What `labelled_batches` returns."""
 
-    def __init__(self, inputs: np.ndarray | Sequence, targets: np.ndarray | Sequence, batch_size: int, seed: int):
-        self._inputs, self._targets = (_as_tensor(rows, 2) for rows in (inputs, targets))
-        if self._inputs.shape[:2] != self._targets.shape[:2]:
+    def __init__(self, inputs: Any, targets: Any, batch_size: int, seed: int, mask: Any):
+        self._inputs, lengths = _padded(inputs, "`inputs`", mask)
+        self._targets, target_lengths = _padded(targets, "`targets`", mask)
+        if lengths.shape != target_lengths.shape:
             raise UserError(
-                "expected a label for each step of each sequence, inputs [N, T] and targets [N, T]; got shapes "
-                f"{tuple(self._inputs.shape)} and {tuple(self._targets.shape)}"
+                "expected a label for each step of each sequence, inputs [N, T] and targets [N, T]; got "
+                f"{len(lengths)} sequences of inputs and {len(target_lengths)} of targets"
             )
-        num_rows, num_steps = self._inputs.shape[:2]
-        super().__init__(batch_size, num_steps, seed)
-        if num_rows < batch_size:
-            raise UserError(f"expected at least `batch_size={batch_size}` sequences; got {num_rows}")
+        if len(different := np.flatnonzero(lengths != target_lengths)):
+            row = different[0]
+            raise UserError(
+                "expected a label for each step of each sequence, inputs [N, T] and targets [N, T]; got "
+                f"{lengths[row]} inputs and {target_lengths[row]} targets in row {row}"
+            )
+        super().__init__(batch_size, self._inputs.shape[1], seed)
+        if len(lengths) < batch_size:
+            raise UserError(f"expected at least `batch_size={batch_size}` sequences; got {len(lengths)}")
+        self._lengths = tf.constant(lengths) if lengths.min() < self.num_steps else None
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._inputs.shape[0] // self.batch_size, tf.int64)
 
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
         chosen = self._shuffled_rows(epoch, k, rows, tf.constant(self._inputs.shape[0], tf.int64))
         inputs, targets = (_to_time_major(tf.gather(values, chosen)) for values in (self._inputs, self._targets))
-        return Batch(inputs, targets, tf.ones_like(chosen, tf.bool))
+        reset = tf.ones_like(chosen, tf.bool)
+        if self._lengths is None:
+            return Batch(inputs, targets, reset)
+        mask = _to_time_major(tf.sequence_mask(tf.gather(self._lengths, chosen), self.num_steps))
+        return MaskedBatch(inputs, targets, reset, mask)
+
+
+class _DatasetBatches(Batches):
+    """What `as_batches` returns of a dataset."""
+
+    def __init__(self, dataset: tf.data.Dataset, name: str):
+        self._dataset = dataset = _time_major_dataset(dataset, name)
+        count = int(dataset.cardinality())
+        if count == tf.data.INFINITE_CARDINALITY:
+            raise UserError(f"expected {name} of finitely many batches for an epoch; got an infinite one; `take` some")
+        shapes, num_batches = None, 0
+        # What is known without reading is not read.
+        known = count >= 0 and all(spec.shape.is_fully_defined() for spec in dataset.element_spec)
+        for batch in dataset.take(1) if known else dataset:
+            shapes, num_batches = shapes or [tensor.shape for tensor in batch], num_batches + 1
+            if (shape := batch.inputs.shape) != shapes[0]:
+                raise UserError(
+                    f"expected {name} whose batches have one shape, [T, B] or [T, B, D]; got {tuple(shapes[0])} "
+                    f"and, in batch {num_batches - 1}, {tuple(shape)}; cut them with `drop_remainder=True`"
+                )
+        if not shapes or 0 in shapes[0]:
+            raise UserError(f"expected {name} with at least one batch of one step; got none")
+        super().__init__(shapes[0][1], shapes[0][0])
+        self._num_batches, self._shapes = count if known else num_batches, shapes
+
+    def num_batches(self, epoch: int) -> int:
+        return self._num_batches
+
+    def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
+        rows = rows or range(self.batch_size)
+
+        @tf.autograph.experimental.do_not_convert
+        def these_rows(batch: Batch | MaskedBatch) -> Batch | MaskedBatch:
+            parts = [tf.ensure_shape(part, shape) for part, shape in zip(batch, self._shapes, strict=True)]
+            these = slice(rows.start, rows.stop)
+            return type(batch)(*(part[these] if len(part.shape) == 1 else part[:, these] for part in parts))
+
+        return self._dataset.skip(batch).concatenate(self._dataset.repeat()).map(these_rows).prefetch(2)
+
+
+def _time_major_dataset(dataset: tf.data.Dataset, name: str) -> tf.data.Dataset:
+    """Returns a dataset of batches, given one of batches or of pairs (x, y) with rows [B, T]."""
+    spec = dataset.element_spec
+    if isinstance(spec, (Batch, MaskedBatch)):
+        return dataset
+    if not isinstance(spec, tuple) or len(spec) != 2 or not all(isinstance(part, tf.TensorSpec) for part in spec):
+        raise UserError(
+            f"expected {name} of `Batch`, or of pairs (x, y) of tensors [B, T]; got elements {spec}; for sequences of "
+            "several lengths see `labelled_batches`"
+        )
+
+    @tf.autograph.experimental.do_not_convert
+    def to_batch(x: tf.Tensor, y: tf.Tensor) -> Batch:
+        if x.shape.rank not in (2, 3) or y.shape.rank not in (2, 3):
+            raise UserError(
+                f"expected {name} of pairs (x, y) whose shapes are [B, T] or [B, T, D]; got {x.shape} and {y.shape}; "
+                "`batch` the dataset if they have no B"
+            )
+        inputs, targets = (_to_time_major(_as_numbers_of_steps(values, 2)) for values in (x, y))
+        return Batch(inputs, targets, tf.ones(tf.shape(x)[:1], tf.bool))
+
+    return dataset.map(to_batch)
 
 
 def sequential_batches(
@@ -321,10 +408,8 @@ def random_batches(
     return _RandomBatches(ids, batch_size, num_steps, seed, random_offset)
 
 
-def labelled_batches(
-    inputs: np.ndarray | Sequence, targets: np.ndarray | Sequence, batch_size: int = 1, seed: int = 0
-) -> Batches:
-    """Makes batches of sequences of equal length with a label for each step, in a new random order each epoch.
+def labelled_batches(inputs: Any, targets: Any, batch_size: int = 1, seed: int = 0, mask: Any = None) -> Batches:
+    """Makes batches of sequences with a label for each step, in a new random order each epoch.
 
     Every row is one sequence and starts from a zero state. Sequences after the last full batch are left out of that
     epoch.
@@ -335,17 +420,58 @@ def labelled_batches(
     >>> vocabulary.decode(batch.targets[:, 0])
     'ohlol'
 
+    Sequences of several lengths are padded at their ends to the longest, and the batches say where, as `MaskedBatch`.
+
+    >>> (batch,) = tfrnn.labelled_batches([[1, 2, 3], [4]], [[2, 3, 4], [5]], batch_size=2).epoch(0)
+    >>> np.sum(batch.mask, 0)  # the lengths of the two rows
+    array([3, 1])
+
     Args:
-      inputs: tokens, int32 [N, T]; or series, float32 [N, T, D].
-      targets: the label of each step, [N, T] or [N, T, D].
+      inputs: tokens, int32 [N, T]; or series, float32 [N, T, D]. For sequences of several lengths, a list of N of them,
+        or a tf.RaggedTensor.
+      targets: the label of each step, [N, T] or [N, T, D], or likewise.
       batch_size: B.
       seed: determines the order.
+      mask: bool [N, T], False for the steps of padded arrays that are padding, at whichever end.
     Returns:
       `Batches`, with inputs and targets of shape [T, B] or [T, B, D].
     Raises:
-      UserError: inputs and targets differ in length, or there are fewer than B sequences.
+      UserError: inputs and targets differ in length, a sequence is empty, a number is NaN or infinite, or there are
+        fewer than B sequences.
     """
-    return _LabelledBatches(inputs, targets, batch_size, seed)
+    return _LabelledBatches(inputs, targets, batch_size, seed, mask)
+
+
+def as_batches(data: Any, name: str = "`batches`") -> Batches:
+    """Returns as `Batches` what a trainer takes: batches, a dataset, or arrays.
+
+    Args:
+      data: `Batches`, which are returned. Or a finite tf.data.Dataset, which is read again in each epoch, of `Batch` or
+        of pairs (x, y) with rows [B, T] or [B, T, D], which start from zero states. All its batches must have one
+        shape; if the dataset does not say so, it is read once to find out. Or a pair of arrays (x, y) of N rows, which
+        are cut by `labelled_batches` into batches of 32, or one of N if N is smaller.
+      name: what the data are called in messages.
+    Raises:
+      UserError: they are none of these.
+    """
+    if isinstance(data, Batches):
+        return data
+    if isinstance(data, tf.data.Dataset):
+        return _DatasetBatches(data, name)
+    if isinstance(data, tuple) and len(data) == 2:
+        x, y = data
+        num_rows = x.shape[0] if hasattr(x, "shape") else len(x)
+        batch_size = min(KERAS_BATCH_SIZE, num_rows)
+        if num_rows % max(1, batch_size):
+            raise UserError(
+                f"expected {name} (x, y) of a multiple of {batch_size} rows; got {num_rows}; give "
+                "`labelled_batches(x, y, batch_size)`, which leaves out a rest that changes from epoch to epoch"
+            )
+        return _LabelledBatches(x, y, batch_size, 0, None)
+    raise UserError(
+        f"expected {name} as `Batches`, a tf.data.Dataset, or a pair of arrays (x, y) [N, T]; got "
+        f"{type(data).__name__}; see `sequential_batches`, `random_batches` and `labelled_batches`"
+    )
 
 
 def _row_numbers(rows: range) -> tf.Tensor:
@@ -357,13 +483,63 @@ def _to_time_major(rows: tf.Tensor) -> tf.Tensor:
     return tf.transpose(rows, [1, 0, *range(2, len(rows.shape))])
 
 
-def _as_tensor(values: np.ndarray | Sequence, rank: int = 1) -> tf.Tensor:
+def _as_tensor(values: Any, name: str, rank: int = 1) -> tf.Tensor:
     """Returns token ids as int32, of this rank; or numbers as float32, with one more axis for the values of a step."""
     values = np.asarray(values)
-    if values.dtype.kind != "f":
-        if values.ndim != rank:
-            raise UserError(f"expected token ids of {rank} dimensions; got shape {values.shape}")
-        return tf.constant(values, tf.int32)
+    is_float = values.dtype.kind == "f"
+    if not is_float and values.ndim != rank:
+        raise UserError(f"expected token ids of {rank} dimensions; got shape {values.shape}")
     if values.ndim not in (rank, rank + 1):
         raise UserError(f"expected numbers of {rank} or {rank + 1} dimensions; got shape {values.shape}")
-    return tf.constant(values if values.ndim == rank + 1 else values[..., None], tf.float32)
+    if is_float and not np.isfinite(values).all():
+        place = np.argwhere(~np.isfinite(values))[0]
+        where = f"step {place[0]}" if rank == 1 else f"row {place[0]}, step {place[1]}"
+        what = "NaN" if np.isnan(values[tuple(place)]) else "an infinite number"
+        raise UserError(f"{name} has {what} at {where} (counted from 0); fill such gaps, or leave out what has them")
+    return _as_numbers_of_steps(values, rank)
+
+
+def _as_numbers_of_steps(values: Any, rank: int) -> tf.Tensor:
+    """Returns ids as int32; or numbers as float32, with one more axis for the values of a step if of this rank."""
+    values = tf.convert_to_tensor(values)
+    if not values.dtype.is_floating:
+        return tf.cast(values, tf.int32)
+    values = tf.cast(values, tf.float32)
+    return values[..., None] if values.shape.rank == rank else values
+
+
+def _padded(values: Any, name: str, mask: Any) -> tuple[tf.Tensor, np.ndarray]:
+    """Returns N sequences, padded with zeros at their ends to the longest, T; and their lengths, [N].
+
+    Args:
+      values: an array [N, T] or [N, T, D], a list of N sequences, or a ragged tensor of them.
+      name: what they are called in messages.
+      mask: bool [N, T], False for the steps that are left out; None: all are there.
+    """
+    is_array = isinstance(values, (np.ndarray, tf.Tensor)) and len(values.shape) > 1
+    if is_array and mask is None and 0 not in values.shape:
+        return _as_tensor(values, name, 2), np.full(values.shape[0], values.shape[1])
+    if isinstance(values, tf.RaggedTensor):
+        lengths, values = values.row_lengths().numpy(), values.to_tensor().numpy()
+        rows = [row[:length] for row, length in zip(values, lengths, strict=True)]
+    else:
+        rows = [np.asarray(row) for row in values]
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.dtype != bool or mask.ndim != 2 or [len(row) for row in mask] != [len(row) for row in rows]:
+            raise UserError(f"expected a `mask`, bool [N, T], of the shape of {name}; got {mask.dtype} {mask.shape}")
+        rows = [row[there] for row, there in zip(rows, mask, strict=True)]
+    if any(row.ndim == 0 for row in rows):
+        raise UserError(f"expected {name} as N sequences, [N, T] or [N, T, D]; got shape {np.shape(values)}")
+    lengths = np.array([len(row) for row in rows], np.int64)
+    if not len(lengths) or not lengths.all():
+        empty = f"an empty sequence in row {np.argmin(lengths)}" if len(lengths) else "none"
+        raise UserError(f"expected {name} as sequences of at least one step; got {empty}; leave out empty ones")
+    if len({row.shape[1:] for row in rows}) > 1:
+        raise UserError(
+            f"expected {name} whose steps have equally many values; got {sorted({r.shape[1:] for r in rows})}"
+        )
+    padded = np.zeros([len(rows), lengths.max(), *rows[0].shape[1:]], np.result_type(*{row.dtype for row in rows}))
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return _as_tensor(padded, name, 2), lengths

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.data.batches import Batches
+from tfrnn.data.batches import Batches, as_batches
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
 from tfrnn.runs.checkpoints import Arrays, Layout
@@ -122,7 +122,7 @@ class Trainer:
 
     def fit(
         self,
-        batches: Batches,
+        batches: Any,
         epochs: int,
         validation_data: Any = None,
         callbacks: list[keras.callbacks.Callback] | None = None,
@@ -134,9 +134,9 @@ class Trainer:
         about a second; the next `fit` resumes there.
 
         Args:
-          batches: the training batches.
+          batches: `Batches`; or, with rows [B, T], a tf.data.Dataset or a pair of arrays (x, y): see `as_batches`.
           epochs: the number of epochs to add.
-          validation_data: batches of a held-out text. One epoch of them is read after each training epoch.
+          validation_data: held-out data, likewise. One epoch of them is read after each training epoch.
           callbacks: Keras callbacks. Their "batch" methods are called once per call of many steps.
         Returns:
           Keras's History. Its `history` has a list with a value for each finished epoch: loss (nats per token),
@@ -149,7 +149,8 @@ class Trainer:
             the unfinished epoch.
         """
         _refuse(renamed, validation="`validation_data`")
-        validation = validation_data
+        batches = as_batches(batches)
+        validation = None if validation_data is None else as_batches(validation_data, "`validation_data`")
         self._check(batches, validation)
         last_epoch, num_batches = self.epoch + epochs, batches.num_batches(self.epoch)
         callback_list = keras.callbacks.CallbackList(
@@ -193,17 +194,18 @@ class Trainer:
         self._state = TrainingState(self.model, self.optimizer, self._metrics)
         self._state.epoch = epoch
 
-    def evaluate(self, batches: Batches | np.ndarray) -> dict[str, float]:
+    def evaluate(self, batches: Any) -> dict[str, float]:
         """Returns loss (nats per token), perplexity and bits_per_char.
 
         Args:
-          batches: `Batches`, of which epoch 0 is read, with the state carried or reset as each batch says; or the token
-            ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the state
+          batches: what `fit` takes, of which epoch 0 is read, with the state carried or reset as each batch says; or
+            the ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the state
             carried from beginning to end.
         """
-        if not isinstance(batches, Batches):
+        if not isinstance(batches, (Batches, tf.data.Dataset, tuple)):
             scored = scoring.score(self.model, batches)
             return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
+        batches = as_batches(batches)
         sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
         assert sums is not None
         return self._measures(sums)

@@ -1,0 +1,138 @@
+"""The Trainer learns what Keras's own fit learns with the same layers, optimizer, loss and metrics: equal numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from replica_models import strategy_of
+from rounding import assert_float32_sums_equal
+
+import tfrnn
+
+T, B, V, H, EPOCHS = 3, 4, 7, 5, 2
+X, Y = np.random.default_rng(0).integers(0, V, [2, 5 * B, T])
+ONE_HOT = np.eye(V, dtype="f")[X]
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+NUM_TERMS = T * B * 5 * EPOCHS  # that a weight adds up
+
+
+def dataset(x=X):
+    return tf.data.Dataset.from_tensor_slices((x.astype("f" if x is ONE_HOT else "i"), Y.astype("i"))).batch(B, True)
+
+
+def keras_model(cell):
+    keras.utils.set_random_seed(0)
+    rnn = keras.layers.RNN(cell(), return_sequences=True, unroll=True)  # without unroll, cells cannot add losses
+    return keras.Sequential([keras.Input([T, V]), rnn, keras.layers.Dense(V)])
+
+
+def trained_by_keras(cell, optimizer, metrics=(), loss=LOSS):
+    model, data = keras_model(cell), dataset(ONE_HOT)
+    model.compile(optimizer(), loss, metrics=list(metrics))
+    logs = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, validation_data=data).history
+    return logs, model.get_weights()
+
+
+def trained_by_us(cell, optimizer, count=1, metrics=(), loss=LOSS, chains=2):
+    with strategy_of(count).scope():
+        model = tfrnn.LanguageModel(tfrnn.RNN(cell()), V)
+        model.build()
+        trainer = tfrnn.Trainer(model, optimizer(), 0.0, strategy_of(count), loss, chains, metrics=metrics)
+    model.set_weights(keras_model(cell).get_weights())
+    logs = trainer.fit(dataset(), EPOCHS, dataset()).history
+    return logs, model.get_weights(), trainer
+
+
+def check(cell, optimizer, counts=(1,), **kwargs):
+    expected_logs, expected = trained_by_keras(cell, optimizer, **kwargs)
+    for count in counts:
+        logs, weights, trainer = trained_by_us(cell, optimizer, count, **kwargs)
+        assert_float32_sums_equal(weights, expected, NUM_TERMS)
+        assert_float32_sums_equal({name: logs[name] for name in expected_logs}, expected_logs, NUM_TERMS)
+    return logs, trainer
+
+
+def gru(**kwargs):
+    return lambda: keras.layers.GRUCell(H, **kwargs)
+
+
+def sgd(**kwargs):
+    return lambda: keras.optimizers.SGD(0.5, **kwargs)
+
+
+L2, L1 = keras.regularizers.L2(0.1), keras.regularizers.L1(0.02)
+
+
+def test_regularizers_are_added_once_however_the_rows_are_divided():
+    cell = gru(kernel_regularizer=L2, recurrent_regularizer=L1, bias_regularizer=L2)
+    logs, _ = check(cell, sgd(), counts=(1, 2))
+    assert logs["loss"][0] > np.log(logs["perplexity"][0]) + 0.1  # which is of the cross entropy alone
+    assert logs["val_loss"][0] > np.log(logs["val_perplexity"][0]) + 0.1
+
+
+class AddingCell(keras.layers.SimpleRNNCell):
+    """Adds a loss that is a sum over rows, which differs from the mean over chains of theirs."""
+
+    def call(self, sequence, states, training=False):
+        outputs, states = super().call(sequence, states, training)
+        self.add_loss(0.1 * keras.ops.sum(keras.ops.square(outputs)) ** 2)
+        return outputs, states
+
+
+def test_losses_that_depend_on_the_rows_are_those_of_the_whole_batch():
+    _, trainer = check(lambda: AddingCell(H), sgd())
+    assert "added_losses" not in trainer.snapshot()  # the epoch is finished
+
+
+OPTIMIZERS = {
+    "loss_scale_factor": sgd(loss_scale_factor=1024.0),
+    "LossScaleOptimizer": lambda: keras.optimizers.LossScaleOptimizer(sgd()(), 2.0**10, dynamic_growth_steps=2),
+    "weight_decay": sgd(weight_decay=0.1),
+    "clipnorm": sgd(clipnorm=0.1),
+    "clipvalue": sgd(clipvalue=0.01),
+    "global_clipnorm": sgd(global_clipnorm=0.1),
+    "use_ema": sgd(use_ema=True, ema_momentum=0.9),
+    "ema_overwrite_frequency": sgd(use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=2),
+    "gradient_accumulation_steps": sgd(gradient_accumulation_steps=2),
+    "Adam": lambda: keras.optimizers.Adam(0.01, epsilon=1e-3),
+    "a name": lambda: "sgd",
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_do_what_they_do_in_fit(name):
+    check(gru(), OPTIMIZERS[name])
+
+
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name != "a name"])
+def test_optimizers_do_it_on_replicas(name):
+    (_, expected, _), (_, weights, _) = (trained_by_us(gru(), OPTIMIZERS[name], count) for count in (1, 2))
+    assert_float32_sums_equal(weights, expected, NUM_TERMS)
+
+
+def thousandfold(y_true, y_pred):
+    return 1000 * keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_falls():
+    def optimizer():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(5e-4, weight_decay=0.1), 2.0**127)
+
+    _, trainer = check(gru(), optimizer, counts=(1, 2), loss=thousandfold)
+    assert 0 < int(trainer.optimizer.iterations) < len(trainer.gradient_norms)
+
+
+@pytest.mark.parametrize("constraint", ["max_norm", "non_neg", "unit_norm"])
+def test_constraints_hold_after_each_step(constraint):
+    check(gru(kernel_constraint=constraint, bias_constraint=constraint), sgd(), counts=(1, 2))
+
+
+def test_metrics_are_those_of_all_steps_of_an_epoch():
+    metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(3, name="among_three")]
+    check(gru(), sgd(), counts=(1, 2), metrics=metrics)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
+def test_reductions_are_keras_s_on_any_number_of_replicas(reduction):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction, ignore_class=2)
+    check(gru(), lambda: keras.optimizers.SGD(0.02), counts=(1, 2), loss=loss)
