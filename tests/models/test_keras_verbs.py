@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from replica_models import strategy_of
 from rounding import EPS, assert_float32_sums_equal
-from small_models import ALL_CELLS, ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
+from small_models import ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -20,8 +20,8 @@ RANDOM = tfrnn.random_batches(IDS, B, T, random_offset=False)  # in another orde
 SEQUENTIAL = tfrnn.sequential_batches(IDS, B, T, random_offset=False)
 N = RANDOM.num_batches(0)
 CLIP_NORM = 0.1  # below the norm of every gradient here
-# The bound on rounding: see rounding.assert_float32_sums_equal. An optimizer like Adam multiplies an error of a gradient
-# by at most its rate / epsilon, 10 here.
+# The bound on rounding: see rounding.assert_float32_sums_equal. Adam multiplies an error of a gradient by at most its
+# rate / epsilon, 10 here.
 TERMS = 10 * T * B * N * EPOCHS
 TIMES = "seconds", "tokens_per_sec"
 OPTIMIZERS = {
@@ -240,7 +240,7 @@ def test_a_scaled_loss_and_half_precision_train_as_float32():
 
 def test_outputs_are_batch_major_and_those_of_the_model():
     model = compiled((tfrnn.GRUCell,))
-    x, y = arrays(SEQUENTIAL)
+    x, _ = arrays(SEQUENTIAL)
     expected = tf.transpose(model(x.T)[0], [1, 0, 2])
     np.testing.assert_allclose(model.predict(x, batch_size=7, verbose=0), expected, rtol=0, atol=T * EPS * 10)
     np.testing.assert_allclose(model.predict(x.tolist(), verbose=0), expected, rtol=0, atol=T * EPS * 10)
@@ -274,7 +274,6 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
 
 
 def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
-    x, y = arrays(SEQUENTIAL)
     expected, _ = reference(batches=SEQUENTIAL)
     for validation in (SEQUENTIAL, SEQUENTIAL.epoch(0)):
         model = compiled()
@@ -413,7 +412,7 @@ def test_what_fit_cannot_do_is_said_in_one_line():
     in_a_line(lambda: model.fit(unbatched), "fixed number of rows")
     with strategy_of(1).scope():
         in_strategy = compiled()
-    in_a_line(lambda: in_strategy.fit(batch for batch in RANDOM.epoch(0)), "with a distribution strategy; got a generator")
+    in_a_line(lambda: in_strategy.fit(batch for batch in RANDOM.epoch(0)), "distribution strategy; got a generator")
     in_a_line(lambda: compiled(run_eagerly=True).fit(RANDOM), "no `run_eagerly` with `Batches`")
 
 

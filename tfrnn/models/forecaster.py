@@ -35,7 +35,8 @@ class Forecaster(RecurrentModel):
       ValueError: if the RNN is bidirectional, is not time-major, or does not return sequences and state.
     """
 
-    own_loss, returns_logits = staticmethod(squared_error), False
+    own_loss = staticmethod(squared_error)
+    returns_logits = False
 
     def __init__(self, rnn: RNN, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
         super().__init__(rnn, dropout, **kwargs)

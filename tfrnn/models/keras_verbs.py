@@ -1,8 +1,8 @@
 """KerasVerbs: compile, fit, evaluate, predict, save as Keras's models have them, for models whose state is a value.
 
-Two loops serve them. `fit` on this package's `Batches` is a `Trainer`; on anything else it is Keras's own loop over the
-`train_step` that is here. Keras's world is batch-major: `fit` makes every `Batch` batch-major before Keras reads it, and
-a step transposes what it reads, once.
+`fit` on this package's `Batches` is a `Trainer`; on anything else it is Keras's own loop over the `train_step` that is
+here. Keras's world is batch-major: `fit` makes every `Batch` batch-major before Keras reads it, and a step transposes
+what it reads, once.
 Letters: T num_steps, B batch_size, V vocab_size, N the number of rows of an array.
 """
 
@@ -82,7 +82,8 @@ class KerasVerbs(keras.Model):
       returns_logits: whether the outputs are logits, so that a loss of probabilities is refused.
     """
 
-    own_loss, returns_logits = staticmethod(cross_entropy), True
+    own_loss: Any = staticmethod(cross_entropy)
+    returns_logits = True
 
     def compile(
         self,
@@ -101,8 +102,8 @@ class KerasVerbs(keras.Model):
 
         Args:
           optimizer, loss_weights, metrics, weighted_metrics, run_eagerly, auto_scale_loss: as in Keras.
-          loss: as in Keras; None: the model's own, which is the cross entropy of logits or, of a forecaster, the squared
-            error. With a cross entropy, the measures have perplexity and bits_per_char.
+          loss: as in Keras. None: the model's own: the cross entropy of logits or, of a forecaster, the squared error.
+            If it is a cross entropy, the measures have perplexity and bits_per_char.
           steps_per_execution: as in Keras. (A call on `Batches` makes as many steps as take about a second.)
           jit_compile: whether XLA compiles a step. By default, or if it is "auto", only on a GPU.
           clip_norm: the bound on the global norm of the gradients; 0 for none.
@@ -165,8 +166,8 @@ class KerasVerbs(keras.Model):
     ) -> keras.callbacks.History:
         """Trains the model, as Keras's `fit` does; see the class for what `x` may be.
 
-        Of `Batches` the data of epoch e, counted from 0, is `x.epoch(e)`. A second `fit` goes on with the weights and the
-        optimizer as they are. A state that is carried is zero before the first batch.
+        Of `Batches` the data of epoch e, counted from 0, is `x.epoch(e)`. A second `fit` goes on with the weights and
+        the optimizer as they are. A state that is carried is zero before the first batch.
 
         Args:
           y: the targets of arrays: [N, T] for tokens, [N, T, D] for series.
@@ -209,7 +210,8 @@ class KerasVerbs(keras.Model):
         if validation_data is not None:
             is_arrays = type(validation_data) in (list, tuple)  # not a Batch, which is refused as data
             validation = validation_data if is_arrays else (validation_data,)
-            validation_data = (self._at_the_door(validation[0], "test", *validation[1:2]), *map(_as_array, validation[1:]))
+            at_door = self._at_the_door(validation[0], "test", *validation[1:2])
+            validation_data = (at_door, *map(_as_array, validation[1:]))
         x, y, sample_weight = self._at_the_door(x, "train", y), _as_array(y), _as_array(sample_weight)
         is_stream = isinstance(x, (tf.data.Dataset, types.GeneratorType))
         return super().fit(
@@ -352,9 +354,11 @@ class KerasVerbs(keras.Model):
         """
         strategy = self.distribute_strategy
         if len(replicas_of(strategy).local_replicas) < strategy.num_replicas_in_sync:
-            raise UserError("expected `Batches` with a strategy of several workers, under which Keras's own loop fails")
+            raise UserError("expected `Batches` with a strategy of several workers, under which Keras's loop fails")
         if strategy.num_replicas_in_sync > 1 and self.compiled and self._compiled.arguments["jit_compile"] is True:
-            raise UserError("expected `Batches` with `jit_compile=True` and several replicas; Keras's own loop needs False")
+            raise UserError(
+                "expected `Batches` with `jit_compile=True` and several replicas; Keras's loop hangs with it"
+            )
         if isinstance(x, Batches):
             x = x.epoch(0)
         if isinstance(x, types.GeneratorType):
@@ -390,9 +394,10 @@ class KerasVerbs(keras.Model):
         Under a strategy Keras would do it by calls on a batch, which know no state; and callbacks ask for the metrics
         before the first step.
         """
-        if self._compiled.is_built or not all(hasattr(part, "shape") and hasattr(part, "dtype") for part in element[:2]):
-            return
-        inputs, targets = (tf.zeros([2, 2, *part.shape[2:]], part.dtype) for part in element[:2])
+        parts = element[:2]
+        if self._compiled.is_built or not all(hasattr(part, "shape") and hasattr(part, "dtype") for part in parts):
+            return  # made already; or no tensors, which the step will refuse
+        inputs, targets = (tf.zeros([2, 2, *part.shape[2:]], part.dtype) for part in parts)
         with self.distribute_strategy.scope(), acting_under(self.distribute_strategy, self.optimizer):
             if not self.built:
                 self.build()
@@ -404,9 +409,9 @@ class KerasVerbs(keras.Model):
         self._compiled.is_built = True
 
     def _prepare_carried(self, kind: str, rows: int | None) -> None:
-        """Makes the variables that carry the state from step to step, one of each per replica, and sets them to zero."""
+        """Makes the variables that carry the state from step to step, for each replica its own; sets them to zero."""
         if rows is None:
-            raise UserError("expected batches of a fixed number of rows, since their state is carried; got None in it")
+            raise UserError("expected batches of a fixed number of rows, since their state is carried; got any number")
         share = replicas_of(self.distribute_strategy).rows_per_replica(rows)
         carried = self._compiled.carried.get(kind)
         if carried is None or carried[0].shape[0] != share:
@@ -462,11 +467,16 @@ class KerasVerbs(keras.Model):
 
     def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
         """Returns gradients whose sum over the replicas has a global norm of at most `clip_norm`, unscaled."""
-        scale, replicas = self.optimizer.scale_loss(tf.ones([])), self.distribute_strategy.num_replicas_in_sync
+        replicas, clip_norm = self.distribute_strategy.num_replicas_in_sync, self._compiled.arguments["clip_norm"]
+        if not clip_norm:
+            return gradients
         if replicas > 1:
-            sums = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-            gradients = [gradient / replicas for gradient in sums]  # the optimizer sums them over the replicas again
-        return clip(gradients, self._compiled.arguments["clip_norm"], scale / replicas)[0]
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+        scale = self.optimizer.scale_loss(tf.ones([]))
+        clipped, _ = clip([gradient / scale for gradient in gradients], clip_norm)
+        return [
+            gradient * (scale / replicas) for gradient in clipped
+        ]  # the optimizer sums them over the replicas again
 
     def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor, steps: tf.Tensor) -> dict[str, Any]:
         """Updates the measures; returns them."""
@@ -499,17 +509,18 @@ def _known(logs: Any) -> dict[str, Any]:
 
 def _as_array(rows: Any) -> Any:
     """Returns rows that are given as lists as an array; anything else as it is."""
-    is_batch = isinstance(rows, (Batch, MaskedBatch))
-    if is_batch or isinstance(rows, dict) or isinstance(rows, (list, tuple)) and any(isinstance(row, (tuple, dict)) for row in rows):
+    is_list = isinstance(rows, (list, tuple))
+    if isinstance(rows, (Batch, MaskedBatch, dict)) or (is_list and any(isinstance(r, (tuple, dict)) for r in rows)):
         raise UserError(
-            f"expected an array of rows, `Batches`, a tf.data.Dataset or a generator of batches; got a "
+            "expected an array of rows, `Batches`, a tf.data.Dataset or a generator of batches; got a "
             f"{type(rows).__name__} of several"
         )
-    if isinstance(rows, tf.RaggedTensor) or (isinstance(rows, (list, tuple)) and len({np.shape(r) for r in rows}) > 1):
+    if isinstance(rows, tf.RaggedTensor) or (is_list and len({np.shape(row) for row in rows}) > 1):
         raise UserError(
-            "expected rows of one length, arrays [N, T]; got rows of several lengths, which `tfrnn.labelled_batches` takes"
+            "expected rows of one length, an array [N, T]; got rows of several lengths, which "
+            "`tfrnn.labelled_batches` takes"
         )
-    return np.asarray(rows) if isinstance(rows, (list, tuple)) else rows
+    return np.asarray(rows) if is_list else rows
 
 
 def _checked(*data: Any, needs_targets: bool) -> tuple:
@@ -520,8 +531,10 @@ def _checked(*data: Any, needs_targets: bool) -> tuple:
         if isinstance(rows, (tf.RaggedTensor, tf.SparseTensor)):
             raise UserError(f"expected rows of one length as `{name}`; got a {type(rows).__name__}")
     x, y, weights = (rows if rows is None else tf.convert_to_tensor(rows) for rows in data)
+    assert x is not None
     if len(x.shape) < 2:
-        raise UserError(f"expected rows as `x`, [N, T] or [N, T, D]; got shape {tuple(x.shape)}; for one row use `x[None]`")
+        shape = tuple(x.shape)
+        raise UserError(f"expected rows as `x`, [N, T] or [N, T, D]; got shape {shape}; for one row use `x[None]`")
     if len(x.shape) == 2 and not x.dtype.is_integer:
         raise UserError(
             f"expected token ids as `x`, whole numbers [N, T], or a series [N, T, D]; got {x.dtype.name} of shape "
@@ -530,7 +543,9 @@ def _checked(*data: Any, needs_targets: bool) -> tuple:
     if y is None:
         if not needs_targets:
             return x, y, weights
-        raise UserError("expected targets `y`; got None; for a language model they are `x[:, 1:]`, and `x` is `x[:, :-1]`")
+        raise UserError(
+            "expected targets `y`; got None; for a language model they are `x[:, 1:]`, and the inputs `x[:, :-1]`"
+        )
     if not y.shape[:2].is_compatible_with(x.shape[:2]):
         raise UserError(
             f"expected a target for each step of each row, as many as `x` of shape {tuple(x.shape)} has; got `y` of "
@@ -540,8 +555,8 @@ def _checked(*data: Any, needs_targets: bool) -> tuple:
         len(weights.shape) not in (1, 2) or not weights.shape.is_compatible_with(x.shape[: len(weights.shape)])
     ):
         raise UserError(
-            f"expected `sample_weight` of a row or of a step, [N] or [N, T]; got shape {tuple(weights.shape)} with `x` of "
-            f"shape {tuple(x.shape)}"
+            f"expected `sample_weight` of a row or of a step, [N] or [N, T]; got shape {tuple(weights.shape)} with `x` "
+            f"of shape {tuple(x.shape)}"
         )
     return x, y, weights
 

@@ -31,8 +31,8 @@ class Perplexity(_OfCrossEntropy):
     >>> round(float(metric.result()), 3)
     8.0
 
-    `update_state` takes token ids [B, T] or one-hot vectors [B, T, V]; predictions [B, T, V]; and weights [B] or [B, T],
-    which weigh the mean.
+    `update_state` takes token ids [B, T] or one-hot vectors [B, T, V]; predictions [B, T, V]; and weights of the mean,
+    [B] or [B, T].
 
     Args:
       from_logits: whether the predictions are logits, as those of this package's models are; if not, probabilities.
