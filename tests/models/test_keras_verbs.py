@@ -235,6 +235,24 @@ def test_a_scaled_loss_and_half_precision_train_as_float32():
             model.set_weights(new_model().get_weights())
 
 
+def test_padding_counts_in_neither_loop():
+    rng = np.random.default_rng(0)
+    inputs, targets = ([rng.integers(1, V, length) for length in (3, 1, 5, 2, 4, 4, 2, 5)] for _ in range(2))
+    batches = tfrnn.labelled_batches(inputs, targets, B)
+    models = [compiled(metrics=["accuracy"]) for _ in range(2)]
+    histories = [models[0].fit(batches, verbose=0).history, models[1].fit(batches.epoch(0), verbose=0).history]
+    assert_float32_sums_equal(models[1].get_weights(), models[0].get_weights(), TERMS)
+    for name in histories[1]:
+        assert histories[1][name] == pytest.approx(histories[0][name], rel=TERMS * EPS), name
+    measured = models[0].evaluate(batches.epoch(0), return_dict=True, verbose=0)
+    losses = [loss for row in zip(inputs, targets, strict=True) for loss in losses_of(models[0], *row)]
+    assert math.log(measured["perplexity"]) == pytest.approx(np.mean(losses), rel=TERMS * EPS)
+
+
+def losses_of(model, inputs, targets):
+    return tfrnn.cross_entropy(targets[:, None], model(inputs[:, None])[0])[:, 0].numpy()
+
+
 # What goes in and what comes out
 
 
