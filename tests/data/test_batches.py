@@ -5,8 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from rounding import assert_identical
 
 import tfrnn
+from tfrnn.data.batches import as_batches
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.errors import UserError
 
@@ -171,3 +174,133 @@ def test_a_text_that_is_too_short_is_refused_with_the_number_of_tokens_needed(ki
 def test_a_batch_size_below_1_is_refused(kind, batch_size):
     with pytest.raises(UserError, match="at least 1"):
         KINDS[kind](IDS, batch_size, T)
+
+
+# Sequences of several lengths
+
+ROWS = ([1, 2, 3], [4], [5, 6])
+LABELS = ([2, 3, 1], [5], [6, 4])
+PADDED, PADDED_LABELS = np.array([[1, 2, 3], [4, 0, 0], [5, 6, 0]]), np.array([[2, 3, 1], [5, 0, 0], [6, 4, 0]])
+MASK = np.array([[True, True, True], [True, False, False], [True, True, False]])
+FORMS = {
+    "lists": (ROWS, LABELS, None),
+    "arrays": ([np.array(row) for row in ROWS], [np.array(row) for row in LABELS], None),
+    "ragged": (tf.ragged.constant(ROWS), tf.ragged.constant(LABELS), None),
+    "padded": (PADDED, PADDED_LABELS, MASK),
+    "padded at the beginning": (PADDED[:, ::-1].copy(), None, MASK[:, ::-1].copy()),
+}
+
+
+def rows_of(batch):
+    """The inputs of each row, and its targets, as its mask says."""
+    mask = np.array(batch.mask).T
+    return sorted(
+        (inputs[there].tolist(), targets[there].tolist())
+        for inputs, targets, there in zip(np.array(batch.inputs).T, np.array(batch.targets).T, mask, strict=True)
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rows_of_several_lengths_are_padded_at_their_ends(form):
+    inputs, targets, mask = FORMS[form]
+    (batch,) = tfrnn.labelled_batches(inputs, inputs if targets is None else targets, 3, mask=mask).epoch(0)
+    lengths = np.sum(batch.mask, 0)
+    assert np.array_equal(batch.mask, np.arange(3)[:, None] < lengths)  # padding is at the end
+    expected = [list(row) for row in ROWS] if targets is not None else [[3, 2, 1], [4], [6, 5]]
+    labels = [list(row) for row in LABELS] if targets is not None else expected
+    assert rows_of(batch) == sorted(zip(expected, labels, strict=True))
+    assert np.all(np.array(batch.inputs)[~np.array(batch.mask)] == 0)
+
+
+def test_rows_of_one_length_need_no_mask():
+    for mask in (None, np.ones([3, 3], bool)):
+        assert isinstance(next(iter(tfrnn.labelled_batches(PADDED, PADDED, 3, mask=mask).epoch(0))), tfrnn.Batch)
+    one_length = tfrnn.labelled_batches([[1, 2], [3, 4]], [[1, 2], [3, 4]], 2)
+    assert isinstance(next(iter(one_length.epoch(0))), tfrnn.Batch)
+
+
+def test_series_of_several_lengths_are_padded_with_zeros():
+    rows = [np.ones([3, 2], "f"), np.ones([1, 2], "f")]
+    (batch,) = tfrnn.labelled_batches(rows, rows, 2).epoch(0)
+    assert batch.inputs.shape == [3, 2, 2]
+    assert float(tf.reduce_sum(batch.inputs)) == 8
+
+
+NAN, INF = np.nan, np.inf
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: tfrnn.labelled_batches([[1, 2], []], [[1, 2], []]), "`inputs` .* an empty sequence in row 1"),
+        (lambda: tfrnn.labelled_batches([], []), "`inputs` .* got none"),
+        (lambda: tfrnn.labelled_batches([[1, 2], [3]], [[1, 2], [3, 4]]), "1 inputs and 2 targets in row 1"),
+        (lambda: tfrnn.labelled_batches([[1, 2]], [[1, 2], [3, 4]]), "1 sequences of inputs and 2 of targets"),
+        (lambda: tfrnn.labelled_batches(PADDED, PADDED, mask=MASK[:, :2]), "`mask`, bool"),
+        (lambda: tfrnn.labelled_batches(PADDED, PADDED, mask=MASK.astype(int)), "`mask`, bool"),
+        (lambda: tfrnn.labelled_batches([[0.0, NAN]], [[1, 2]]), "`inputs` has NaN at row 0, step 1"),
+        (lambda: tfrnn.labelled_batches([[1, 2]], [[INF, 0.0]]), "`targets` has an infinite number at row 0, step 0"),
+        (lambda: tfrnn.sequential_batches(np.array([0.0] * 9 + [NAN]), 1, 2), "the series has NaN at step 9"),
+        (
+            lambda: tfrnn.random_batches(np.array([0.0] * 9 + [-INF]), 1, 2),
+            "the series has an infinite number at step 9",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_data_is_named_with_its_place(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+# What Keras's fit takes
+
+
+def dataset_of(rows, batch_size, **kwargs):
+    return tf.data.Dataset.from_tensor_slices((rows, rows + 1)).batch(batch_size, **kwargs)
+
+
+TABLE = np.arange(24).reshape(6, 4)
+
+
+@pytest.mark.parametrize("drop_remainder", [True, False])
+def test_a_dataset_of_rows_is_transposed_and_read_again_in_each_epoch(drop_remainder):
+    batches = as_batches(dataset_of(TABLE, 3, drop_remainder=drop_remainder))
+    assert (batches.batch_size, batches.num_steps, batches.num_batches(7)) == (3, 4, 2)
+    for epoch in range(2):
+        read = list(batches.epoch(epoch))
+        assert_identical([b.inputs for b in read], [tf.constant(TABLE[i : i + 3].T, tf.int32) for i in (0, 3)])
+        assert_identical([b.targets for b in read], [tf.constant(TABLE[i : i + 3].T + 1, tf.int32) for i in (0, 3)])
+        assert all(b.reset.numpy().all() for b in read)
+    later = list(batches.from_position(1, 1, range(1, 3)).take(2))
+    assert_identical([b.inputs for b in later], [tf.constant(TABLE[i : i + 2].T, tf.int32) for i in (4, 1)])
+
+
+def test_a_dataset_of_batches_is_read_as_it_is():
+    for made in (tfrnn.sequential_batches(IDS, B, T), tfrnn.labelled_batches(ROWS, LABELS, 3)):
+        again = as_batches(made.epoch(0))  # of which TensorFlow does not know the number
+        assert again.num_batches(0) == made.num_batches(0)
+        for expected, actual in zip(made.epoch(0), again.epoch(0), strict=True):
+            assert type(actual) is type(expected)
+            assert_identical(tuple(actual), tuple(expected))
+
+
+def test_arrays_are_cut_into_batches_of_32():
+    assert [as_batches((x := np.zeros([n, 2], int), x)).batch_size for n in (5, 32, 64)] == [5, 32, 32]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: dataset_of(TABLE, 4), r"one shape.*\(4, 4\) and, in batch 1, \(4, 2\).*drop_remainder=True"),
+        (lambda: dataset_of(TABLE, 3).repeat(), "infinite"),
+        (lambda: dataset_of(TABLE, 3).take(0), "at least one batch"),
+        (lambda: tf.data.Dataset.from_tensor_slices((TABLE, TABLE)), r"got \(4,\) and \(4,\); `batch` the dataset"),
+        (lambda: tf.data.Dataset.from_tensor_slices(TABLE), "pairs"),
+        (lambda: (np.zeros([50, 3], int),) * 2, "a multiple of 32 rows; got 50"),
+        (lambda: [TABLE, TABLE], "got list"),
+        (lambda: iter(()), "got tuple_iterator"),
+    ],
+)
+def test_other_data_are_refused(data, message):
+    with pytest.raises(UserError, match=message):
+        as_batches(data())

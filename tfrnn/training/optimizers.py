@@ -52,6 +52,16 @@ def get(optimizer: Any) -> keras.optimizers.Optimizer:
     return found
 
 
+def check_for_replicas(optimizer: keras.optimizers.Optimizer) -> None:
+    """Raises a UserError if the optimizer cannot act on several replicas: some of its updates depend on a condition."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        if value := getattr(optimizer, name, None):
+            raise UserError(
+                f"expected an `optimizer` without `{name}={value}` for several replicas: Keras has none such"
+            )
+
+
 def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.optimizers.Optimizer:
     """Returns the Keras optimizer that the settings name, with its learning rate schedule.
 

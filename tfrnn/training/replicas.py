@@ -19,6 +19,7 @@ from tfrnn.training.step import (
     AnyBatch,
     Computed,
     EvalStep,
+    Forward,
     StepResult,
     Sums,
     TrainStep,
@@ -251,31 +252,33 @@ class Replicas(OneReplica):
           equal_counts: whether `count` is the same in each replica.
         """
         context, forward = tf.distribute.get_replica_context(), computed.forward
-        dtype = computed.gradients[0].dtype
-        total, count = tf.cast(forward.total, dtype), tf.cast(forward.count, dtype)
-        # The objective of all rows is the mean of the objectives of the replicas, weighted by their counts.
-        share = 1 / self.count if equal_counts else count
-        added = [] if forward.added is None else [tf.cast(forward.added, dtype) * share]
-        numbers = [total, count, *added]
-        gradients = [g / self.count if equal_counts else g * count for g in computed.gradients]
-        changes = [tf.cast(a - b, dtype) for a, b in zip(forward.metrics, metrics_before, strict=True)]
-        tensors = [*gradients, *numbers, *changes]
-        flat = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.concat([tf.reshape(t, [-1]) for t in tensors], 0))
-        parts = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
-        summed = [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-        gradients, numbers = summed[: len(gradients)], summed[len(gradients) : len(summed) - len(changes)]
-        changes = summed[len(summed) - len(changes) :]
-        total, count, *added = numbers
-        if not equal_counts:
-            gradients, added = ([tf.math.divide_no_nan(t, count) for t in part] for part in (gradients, added))
-        metrics = tuple(b + tf.cast(c, b.dtype) for b, c in zip(metrics_before, changes, strict=True))
+        added = [] if forward.added is None else [forward.added]
+        if equal_counts:
+            shares = [tensor / self.count for tensor in (*computed.gradients, *added)]
+        else:  # the mean over all rows is that over the replicas, weighted by their counts
+            share = tf.math.divide_no_nan(forward.count, context.all_reduce(tf.distribute.ReduceOp.SUM, forward.count))
+            shares = [tensor * tf.cast(share, tensor.dtype) for tensor in (*computed.gradients, *added)]
+        changes = [after - before for after, before in zip(forward.metrics, metrics_before, strict=True)]
+        tensors, dtype = [*shares, forward.total, forward.count, *changes], shares[0].dtype
+        flat = tf.concat([tf.reshape(tf.cast(tensor, dtype), [-1]) for tensor in tensors], 0)
+        parts = tf.split(
+            context.all_reduce(tf.distribute.ReduceOp.SUM, flat), [t.shape.num_elements() for t in tensors]
+        )
+        summed = iter([tf.cast(tf.reshape(p, t.shape), t.dtype) for p, t in zip(parts, tensors, strict=True)])
+        gradients = [next(summed) for _ in computed.gradients]
+        forward = Forward(
+            added=next(summed) if added else None,
+            total=next(summed),
+            count=next(summed),
+            metrics=tuple(before + next(summed) for before in metrics_before),
+            state=forward.state,
+        )
         # Values that a user's cell keeps, such as moving averages, differ between replicas; seed states do not.
         values = [
             v if v is None or v.dtype.is_integer else context.all_reduce(tf.distribute.ReduceOp.MEAN, v)
             for v in computed.variable_values
         ]
-        forward = forward._replace(total=total, count=count, added=added[0] if added else None, metrics=metrics)
-        return Computed(forward, list(gradients), values)
+        return Computed(forward, gradients, values)
 
 
 def replicas_of(strategy: tf.distribute.Strategy) -> OneReplica:

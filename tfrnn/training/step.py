@@ -143,7 +143,7 @@ class TrainStep:
             # In this scope an assignment to a variable only sets a value, which `apply` assigns if the step is finite.
             scope = keras.StatelessScope(zip(changeable, before, strict=True), collect_losses=True)
             with scope, tf.GradientTape() as tape:
-                forward = _run_model(self, batch, state, chains, True, metric_values)
+                forward = _run_model(self, batch, state, chains, metric_values, scope)
                 if forward is None:
                     continue  # with one chain
                 scaled = self.optimizer.scale_loss(forward.objective())
@@ -163,7 +163,11 @@ class TrainStep:
           state, sums: those before the step.
         """
         scale = self.optimizer.scale_loss(one := tf.ones([]))
-        clipped, norm = clip(computed.gradients, self.clip_norm, None if scale is one else scale)
+        if scale is one:
+            clipped, norm = clip(computed.gradients, self.clip_norm)
+        else:  # the optimizer divides by the scale, but the bound is on what it then has
+            clipped, norm = clip([gradient / scale for gradient in computed.gradients], self.clip_norm)
+            clipped = [gradient * scale for gradient in clipped]
         # The rate times the norm bounds what SGD adds to a weight, which could overflow even if both are finite.
         rate = tf.cast(self.optimizer.learning_rate, norm.dtype)
         is_finite = tf.math.is_finite(rate * norm)
@@ -207,14 +211,12 @@ class EvalStep:
 
     def __call__(self, batch: AnyBatch, state: State, sums: Sums) -> tuple[State, Sums]:
         for chains in (self.num_chains(batch.reset.shape[0]), 1):
-            if forward := _run_model(self, batch, state, chains, False, sums.metrics):
+            if forward := _run_model(self, batch, state, chains, sums.metrics):
                 break
         return forward.state, sums.add(forward)
 
 
-def clip(
-    gradients: list[tf.Tensor], clip_norm: float, scale: tf.Tensor | None = None
-) -> tuple[list[tf.Tensor], tf.Tensor]:
+def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Returns the gradients, scaled so that their global norm is at most `clip_norm`, and their norm before that.
 
     Source: Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
@@ -222,13 +224,10 @@ def clip(
     Args:
       gradients: one tensor per variable.
       clip_norm: the bound; 0 for none.
-      scale: by what the gradients are multiplied; bound and norm are of the gradients without it. None: 1.
     """
     norm = tf.linalg.global_norm(gradients)
-    if 0 < clip_norm < float(tf.float32.max):
-        bound = clip_norm if scale is None else clip_norm * tf.cast(scale, norm.dtype)
-        gradients = tf.clip_by_global_norm(gradients, bound, norm)[0]
-    return gradients, norm if scale is None else norm / tf.cast(scale, norm.dtype)
+    bounded = 0 < clip_norm < float(tf.float32.max)
+    return (tf.clip_by_global_norm(gradients, clip_norm, norm)[0] if bounded else gradients), norm
 
 
 def variables_of(metrics: Sequence[keras.metrics.Metric]) -> list[Any]:
@@ -262,11 +261,14 @@ def _run_model(
     batch: AnyBatch,
     state: State,
     chains: int,
-    training: bool,
     metric_values: tuple[tf.Tensor, ...],
+    scope: keras.StatelessScope | None = None,
 ) -> Forward | None:
     """Runs the model over a batch, cut into `chains` slices, of which each has its share of the rows.
 
+    Args:
+      step, batch, state, chains, metric_values: what they are in a step.
+      scope: the scope in which it is called, for training; None: for evaluation, in none.
     Returns:
       What was computed; None if it needs one slice, since a loss that the model adds depends on the rows.
     """
@@ -280,8 +282,8 @@ def _run_model(
     run = with_weights_read(model)  # the slices share what is read
     for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
         masks = {"mask": part.mask} if isinstance(part, MaskedBatch) else {}
-        part_outputs, new_state = run(part.inputs, part_state, training=training, **masks)
-        if chains > 1 and len(_own_losses(model)) > _num_regularized(model):
+        part_outputs, new_state = run(part.inputs, part_state, training=scope is not None, **masks)
+        if chains > 1 and len(_own_losses(model, scope)) > len(_regularized(model)):
             return None
         if loss.adds_up:
             totals.append(loss(part.targets, part_outputs, masks.get("mask")))
@@ -292,19 +294,27 @@ def _run_model(
     if not loss.adds_up:
         totals.append(loss(batch.targets, whole, mask))
     total, count = (tf.add_n(parts) for parts in zip(*totals, strict=True))
-    own = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in _own_losses(model)]
+    own = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in _own_losses(model, scope)]
     metric_values = _updated(step.metrics, metric_values, batch.targets, whole, mask)
     return Forward(total, count, tf.add_n(own) if own else None, join_rows(states), metric_values)
 
 
-def _own_losses(model: Any) -> list[tf.Tensor]:
+def _own_losses(model: Any, scope: keras.StatelessScope | None) -> list[tf.Tensor]:
     """Returns what the model adds to the loss: regularizers of weights, and those of activities in its last call."""
-    return getattr(model, "losses", [])
+    if not isinstance(model, keras.Model):
+        return []  # the book's classes, which have none
+    if scope is None:
+        return model.losses
+    # Within a scope, Keras looks for the regularized weights among the values that the scope has.
+    with keras.StatelessScope([(variable, variable.value) for variable in _regularized(model)]) as inner:
+        inner.losses = scope.losses
+        return model.losses
 
 
-def _num_regularized(model: Any) -> int:
-    """Returns the number of the model's own losses that depend on its weights alone."""
-    return sum(variable.regularizer is not None for variable in model.trainable_weights)
+def _regularized(model: Any) -> list[Any]:
+    """Returns the variables of which each adds a loss to the model's own."""
+    variables = model.trainable_weights if isinstance(model, keras.Model) else []
+    return [variable for variable in variables if variable.regularizer is not None]
 
 
 def _updated(

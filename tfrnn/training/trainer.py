@@ -98,6 +98,8 @@ class Trainer:
         if self.replicas.count > 1 and strategy_of(optimizer) is not self.strategy:
             # Its number of steps is one variable, to which every replica would add.
             raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
+        if self.replicas.count > 1:
+            optimizers.check_for_replicas(optimizer)
         self.jit_compile = execution.jit_by_default(self.strategy) if jit_compile is None else jit_compile
         self.gradient_norms = array.array("f")
         self.excluded_seconds = {"tracing": 0.0, "validation": 0.0}
@@ -199,8 +201,8 @@ class Trainer:
 
         Args:
           batches: what `fit` takes, of which epoch 0 is read, with the state carried or reset as each batch says; or
-            the ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the state
-            carried from beginning to end.
+            the ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the
+            state carried from beginning to end.
         """
         if not isinstance(batches, (Batches, tf.data.Dataset, tuple)):
             scored = scoring.score(self.model, batches)
