@@ -18,6 +18,7 @@ from tfrnn.runtime.threads import set_threads as set_threads
 from tfrnn.training.trainer import Trainer as Trainer
 from tfrnn.training.live_curve import LiveCurve as LiveCurve
 from tfrnn.training.losses import cross_entropy as cross_entropy, squared_error as squared_error
+from tfrnn.training.keras_metrics import Perplexity as Perplexity, BitsPerChar as BitsPerChar
 from tfrnn.config.config import Config as Config
 from tfrnn.models.loading import load_run as load_run
 from tfrnn.formats.safetensors import load_export as load_export

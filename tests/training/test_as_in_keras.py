@@ -36,7 +36,7 @@ def trained_by_keras(cell, optimizer, metrics=(), loss=LOSS):
 
 def trained_by_us(cell, optimizer, count=1, metrics=(), loss=LOSS, chains=2):
     with strategy_of(count).scope():
-        model = tfrnn.LanguageModel(tfrnn.RNN(cell()), V)
+        model = tfrnn.LanguageModel(cell(), V)
         model.build()
         trainer = tfrnn.Trainer(model, optimizer(), 0.0, strategy_of(count), loss, chains, metrics=metrics)
     model.set_weights(keras_model(cell).get_weights())

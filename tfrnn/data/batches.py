@@ -73,7 +73,8 @@ class Batches(abc.ABC):
 
     def epoch(self, epoch: int) -> tf.data.Dataset:
         """Returns the batches of one epoch, counted from 0, as a tf.data.Dataset of `Batch` or `MaskedBatch`."""
-        return self.from_position(epoch, 0).take(self.num_batches(epoch))
+        n = self.num_batches(epoch)
+        return self.from_position(epoch, 0).take(n).apply(tf.data.experimental.assert_cardinality(n))
 
     @abc.abstractmethod
     def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfrnn.errors import UserError
 from tfrnn.models.recurrent_model import RecurrentModel
+from tfrnn.training.losses import squared_error
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -33,6 +34,9 @@ class Forecaster(RecurrentModel):
       UserError: these are no cells, an RNN layer was made with an argument that the model could not follow, or a layer
         is bidirectional.
     """
+
+    own_loss = staticmethod(squared_error)
+    returns_logits = False
 
     def __init__(self, cells: Any, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
         super().__init__(cells, dropout, **kwargs)

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from tfrnn.layers.stack import RecurrentStack, StackWeights, deserialize_cells, split_directions
 from tfrnn.layers.state import State
+from tfrnn.models.keras_verbs import KerasVerbs
 
 
-class RecurrentModel(keras.Model, abc.ABC):
+class RecurrentModel(KerasVerbs, abc.ABC):
     """The base class of the models: recurrent layers that read the inputs, and a head that makes the model's outputs.
 
     The state is an argument and a result of a call. Gradients do not flow to the steps before a call (truncated

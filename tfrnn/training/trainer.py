@@ -191,6 +191,11 @@ class Trainer:
         with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
             self.optimizer.finalize_variable_values(self.model.trainable_weights)
 
+    def begin_at(self, epoch: int) -> None:
+        """Moves to the beginning of an epoch, counted from 0, with the weights and the optimizer as they are."""
+        self._state = TrainingState(self.model, self.optimizer, self._metrics)
+        self._state.epoch = epoch
+
     def evaluate(self, batches: Any) -> dict[str, float]:
         """Returns loss (nats per token), perplexity and bits_per_char.
 

@@ -1,0 +1,437 @@
+"""compile, fit, evaluate, predict and save: two loops that compute the same, and what Keras's users expect of them."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from replica_models import strategy_of
+from rounding import EPS, assert_float32_sums_equal
+from small_models import ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
+
+import tfrnn
+from tfrnn.errors import UserError
+
+T, B, V, EPOCHS = 3, 4, len(VOCABULARY), 2
+IDS = np.random.default_rng(0).integers(1, V, 64).astype("int32")
+RANDOM = tfrnn.random_batches(IDS, B, T, random_offset=False)  # in another order in each epoch
+SEQUENTIAL = tfrnn.sequential_batches(IDS, B, T, random_offset=False)
+N = RANDOM.num_batches(0)
+CLIP_NORM = 0.1  # below the norm of every gradient here
+# The bound on rounding: see rounding.assert_float32_sums_equal. Adam multiplies an error of a gradient by at most its
+# rate / epsilon, 10 here.
+TERMS = 10 * T * B * N * EPOCHS
+TIMES = "seconds", "tokens_per_sec"
+OPTIMIZERS = {
+    "sgd": lambda: keras.optimizers.SGD(0.5),
+    "adam": lambda: keras.optimizers.Adam(0.01, epsilon=1e-3),
+}
+
+
+def dataset(batches, epochs=range(EPOCHS)):
+    """The batches of these epochs, one after the other."""
+    return functools.reduce(lambda first, second: first.concatenate(second), map(batches.epoch, epochs))
+
+
+def arrays(batches, epoch=0):
+    """The rows of the batches of an epoch: inputs and targets, [N, T]."""
+    parts = [(batch.inputs.numpy().T, batch.targets.numpy().T) for batch in batches.epoch(epoch)]
+    return tuple(np.concatenate(part) for part in zip(*parts, strict=True))
+
+
+def compiled(cells=ONE_RNN, optimizer="sgd", clip_norm=CLIP_NORM, **kwargs):
+    model = new_model(cells)
+    model.compile(OPTIMIZERS[optimizer](), clip_norm=clip_norm, **kwargs)
+    return model
+
+
+def fit(model, data, batches=RANDOM, **kwargs):
+    """Fits for EPOCHS epochs on the same rows in another form; returns the values of the history by name."""
+    kwargs = {"verbose": 0, **kwargs}
+    if data == "batches":
+        return model.fit(batches, epochs=EPOCHS, **kwargs).history
+    if data == "dataset":
+        return model.fit(dataset(batches), epochs=EPOCHS, steps_per_epoch=N, **kwargs).history
+    if data == "generator":
+        generator = (batch for batch in dataset(batches))
+        return model.fit(generator, epochs=EPOCHS, steps_per_epoch=N, **kwargs).history
+    joined = {}
+    for epoch in range(EPOCHS):
+        history = model.fit(
+            *arrays(batches, epoch),
+            batch_size=B,
+            shuffle=False,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            **kwargs,
+        ).history
+        for name, values in history.items():
+            joined.setdefault(name, []).extend(values)
+    return joined
+
+
+def assert_same_training(data, reference, cells=ONE_RNN, batches=RANDOM, **kwargs):
+    """Asserts that weights and measures are those of `reference`, a model and its history."""
+    expected_model, expected = reference
+    model = compiled(cells, **kwargs)
+    history = fit(model, data, batches)
+    assert_float32_sums_equal(model.get_weights(), expected_model.get_weights(), TERMS)
+    history = {name: values for name, values in history.items() if name not in TIMES}
+    assert {"loss", "perplexity", "bits_per_char"} <= set(history) <= set(expected)
+    assert_float32_sums_equal(history, {name: expected[name] for name in history}, TERMS)
+
+
+def reference(cells=ONE_RNN, batches=RANDOM, **kwargs):
+    model = compiled(cells, **kwargs)
+    return model, fit(model, "batches", batches)
+
+
+# One law for both loops
+
+
+@pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_same_batches_give_the_same_weights_and_measures_in_either_loop(cells, optimizer):
+    options = {"cells": cells, "optimizer": optimizer, "metrics": ["accuracy"]}
+    expected = reference(**options)
+    for data in ("dataset", "arrays"):
+        assert_same_training(data, expected, **options)
+
+
+@pytest.mark.parametrize("data", ["dataset", "generator"])
+def test_a_state_is_carried_in_either_loop(data):
+    cells = (tfrnn.GRUCell, keras.layers.LSTMCell)
+    assert_same_training(data, reference(cells, SEQUENTIAL), cells, SEQUENTIAL)
+    carried, reset = (compiled(cells) for _ in range(2))
+    fit(carried, data, SEQUENTIAL)
+    fit(reset, "arrays", SEQUENTIAL)
+    assert np.abs(carried.get_weights()[1] - reset.get_weights()[1]).max() > TERMS * EPS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps_per_execution": 5}, {"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)],
+    ids=str,
+)
+@pytest.mark.parametrize("data", ["dataset", "arrays"])
+def test_how_a_step_is_executed_changes_nothing_but_rounding(options, data):
+    assert_same_training(data, reference(), **options)
+
+
+def test_a_model_that_xla_compiles_carries_its_state():
+    assert_same_training("dataset", reference(batches=SEQUENTIAL), batches=SEQUENTIAL, jit_compile=True)
+
+
+def test_rows_are_trained_as_keras_trains_its_own_layers():
+    """A model of Keras's layers with the same weights, whose optimizer clips as `clip_norm` does."""
+    layer = keras.layers.GRU(5, return_sequences=True)
+    keras_model = keras.Sequential([keras.Input([T, V]), layer, keras.layers.Dense(V)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    keras_model.compile(keras.optimizers.SGD(0.5, global_clipnorm=CLIP_NORM), loss, metrics=["accuracy"])
+    model = tfrnn.LanguageModel(keras.layers.GRUCell(5), V)
+    model.build()
+    model.set_weights(keras_model.get_weights())
+    model.compile(keras.optimizers.SGD(0.5), metrics=["accuracy"], clip_norm=CLIP_NORM)
+    x, y = arrays(RANDOM)
+    weights = np.random.default_rng(1).uniform(0, 2, y.shape).astype("float32")
+    options = {"batch_size": B, "epochs": EPOCHS, "shuffle": False, "verbose": 0, "validation_split": 0.25}
+    expected = keras_model.fit(np.eye(V, dtype="float32")[x], y, sample_weight=weights, **options).history
+    history = model.fit(x, y, sample_weight=weights, **options).history
+    assert_float32_sums_equal(model.get_weights(), keras_model.get_weights(), TERMS)
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(history[name], expected[name], rtol=TERMS * EPS, err_msg=name)
+
+
+@pytest.mark.parametrize("data", ["batches", "dataset"])
+def test_two_replicas_train_as_one(data):
+    expected = reference(batches=SEQUENTIAL, metrics=["accuracy"])
+    with strategy_of(2).scope():
+        assert_same_training(data, expected, batches=SEQUENTIAL, metrics=["accuracy"])
+
+
+@pytest.mark.parametrize("optimizer_in_scope", [True, False])
+def test_a_strategy_of_one_device_trains_as_none(optimizer_in_scope):
+    expected = reference(optimizer="adam", batches=SEQUENTIAL)
+    with strategy_of(1).scope():
+        model = new_model()
+        optimizer = OPTIMIZERS["adam"]()
+    model.compile(optimizer if optimizer_in_scope else OPTIMIZERS["adam"](), clip_norm=CLIP_NORM)
+    fit(model, "dataset", SEQUENTIAL)
+    assert_float32_sums_equal(model.get_weights(), expected[0].get_weights(), TERMS)
+
+
+# Losses, weights and metrics
+
+
+@pytest.mark.parametrize("data", ["batches", "arrays"])
+def test_the_loss_has_the_penalties_and_the_perplexity_has_not(data):
+    def model_of(penalty):
+        keras.utils.set_random_seed(1)
+        cell = keras.layers.SimpleRNNCell(5, kernel_regularizer=keras.regularizers.L2(penalty))
+        model = tfrnn.LanguageModel(cell, V)
+        model.compile(keras.optimizers.SGD(0.0))
+        return model
+
+    model = model_of(0.5)
+    measures = {name: values[-1] for name, values in fit(model, data).items()}
+    (penalty,) = model.losses
+    assert penalty > 0.1
+    bound = TERMS * EPS
+    assert measures["loss"] == pytest.approx(math.log(measures["perplexity"]) + float(penalty), rel=bound)
+    assert measures["bits_per_char"] == pytest.approx(math.log2(measures["perplexity"]), rel=bound)
+    without = fit(model_of(0.0), data)
+    assert without["loss"][-1] == pytest.approx(math.log(measures["perplexity"]), rel=bound)
+
+
+@pytest.mark.parametrize("of_steps", [False, True])
+def test_a_row_without_weight_counts_as_keras_counts_it(of_steps):
+    """Its loss is not added, but it is one of the rows by whose number Keras divides; measures are weighted means."""
+    x, y = (rows[:B] for rows in arrays(RANDOM))
+    weights = np.array([1, 1, 0, 1], "float32")
+    kept = weights > 0
+    with_weights, without = (compiled(clip_norm=0.0) for _ in range(2))
+    without.optimizer.learning_rate = 0.5 * kept.mean()
+    given = np.repeat(weights[:, None], T, 1) if of_steps else weights
+    measured = with_weights.evaluate(x, y, sample_weight=given, return_dict=True, verbose=0)
+    expected = without.evaluate(x[kept], y[kept], return_dict=True, verbose=0)
+    assert measured["perplexity"] == pytest.approx(expected["perplexity"], rel=T * B * EPS)
+    assert measured["loss"] == pytest.approx(expected["loss"] * kept.mean(), rel=T * B * EPS)
+    with_weights.fit(x, y, sample_weight=given, verbose=0)
+    without.fit(x[kept], y[kept], verbose=0)
+    assert_float32_sums_equal(with_weights.get_weights(), without.get_weights(), TERMS)
+
+
+def test_losses_of_kerass_are_taken_by_both_loops():
+    x, y = arrays(RANDOM)
+    one_hot = np.eye(V, dtype="float32")[y]
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+    model = compiled(loss=loss)
+    measured = model.evaluate(x, one_hot, verbose=0, return_dict=True)
+    assert measured == {"loss": pytest.approx(float(loss(one_hot, model.predict(x, verbose=0))), rel=T * B * N * EPS)}
+    model = compiled(loss=keras.losses.CategoricalCrossentropy(from_logits=True))
+    expected = compiled().evaluate(x, y, verbose=0, return_dict=True)
+    assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
+
+
+def test_a_scaled_loss_and_half_precision_train_as_float32():
+    """Rounded to 11 bits, the values of 11 sums in a row; bfloat16 has 8."""
+    expected, history = reference()
+    scaled = new_model()
+    scaled.compile(keras.optimizers.SGD(0.5, loss_scale_factor=1024.0), clip_norm=CLIP_NORM)
+    fit(scaled, "arrays")
+    assert_float32_sums_equal(scaled.get_weights(), expected.get_weights(), TERMS)
+    for policy, eps in (("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)):
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = compiled()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert wrapped == (policy == "mixed_float16")
+        for data in ("batches", "arrays"):
+            np.testing.assert_allclose(fit(model, data)["loss"][0], history["loss"][0], rtol=16 * eps)
+            model.set_weights(new_model().get_weights())
+
+
+def test_padding_counts_in_neither_loop():
+    rng = np.random.default_rng(0)
+    inputs, targets = ([rng.integers(1, V, length) for length in (3, 1, 5, 2, 4, 4, 2, 5)] for _ in range(2))
+    batches = tfrnn.labelled_batches(inputs, targets, B)
+    models = [compiled(metrics=["accuracy"]) for _ in range(2)]
+    histories = [models[0].fit(batches, verbose=0).history, models[1].fit(batches.epoch(0), verbose=0).history]
+    assert_float32_sums_equal(models[1].get_weights(), models[0].get_weights(), TERMS)
+    for name in histories[1]:
+        assert histories[1][name] == pytest.approx(histories[0][name], rel=TERMS * EPS), name
+    measured = models[0].evaluate(batches.epoch(0), return_dict=True, verbose=0)
+    losses = [loss for row in zip(inputs, targets, strict=True) for loss in losses_of(models[0], *row)]
+    assert math.log(measured["perplexity"]) == pytest.approx(np.mean(losses), rel=TERMS * EPS)
+
+
+def losses_of(model, inputs, targets):
+    return tfrnn.cross_entropy(targets[:, None], model(inputs[:, None])[0])[:, 0].numpy()
+
+
+# What goes in and what comes out
+
+
+def test_outputs_are_batch_major_and_those_of_the_model():
+    model = compiled((tfrnn.GRUCell,))
+    x, _ = arrays(SEQUENTIAL)
+    expected = tf.transpose(model(x.T)[0], [1, 0, 2])
+    np.testing.assert_allclose(model.predict(x, batch_size=7, verbose=0), expected, rtol=0, atol=T * EPS * 10)
+    np.testing.assert_allclose(model.predict(x.tolist(), verbose=0), expected, rtol=0, atol=T * EPS * 10)
+    # The rows of a text, whose state is carried, are one long row each.
+    carried = model.predict(SEQUENTIAL, verbose=0)
+    assert carried.shape == (N * B, T, V)
+    long = model(np.concatenate([batch.inputs for batch in SEQUENTIAL.epoch(0)]))[0]
+    long = np.transpose(np.reshape(long, [N, T, B, V]), [0, 2, 1, 3])
+    np.testing.assert_allclose(carried, np.reshape(long, [N * B, T, V]), rtol=0, atol=N * T * EPS * 10)
+
+
+def test_evaluation_measures_the_same_of_every_kind_of_data():
+    class Rows(keras.utils.PyDataset):
+        def __len__(self):
+            return N
+
+        def __getitem__(self, index):
+            return tuple(rows[index * B : (index + 1) * B] for rows in (x, y))
+
+    model, (x, y) = compiled(metrics=["accuracy"]), arrays(RANDOM)
+    pairs = tf.data.Dataset.from_tensor_slices((x, y)).batch(B)
+    expected = model.evaluate(RANDOM, return_dict=True, verbose=0)
+    assert list(expected) == ["loss", "perplexity", "bits_per_char", "accuracy"]
+    assert model.evaluate(RANDOM, verbose=0) == list(expected.values())
+    for data in ((x, y), (pairs,), (Rows(),), (RANDOM.epoch(0),)):
+        got = model.evaluate(*data, batch_size=B if len(data) == 2 else None, return_dict=True, verbose=0)
+        assert got == pytest.approx(expected, rel=TERMS * EPS)
+    history = model.fit(Rows(), verbose=0, validation_data=pairs).history
+    after = model.evaluate(x, y, batch_size=B, return_dict=True, verbose=0)
+    assert {name: history[f"val_{name}"][0] for name in after} == pytest.approx(after, rel=TERMS * EPS)
+
+
+def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
+    expected, _ = reference(batches=SEQUENTIAL)
+    for validation in (SEQUENTIAL, SEQUENTIAL.epoch(0)):
+        model = compiled()
+        history = fit(model, "dataset", SEQUENTIAL, validation_data=validation)
+        assert_float32_sums_equal(model.get_weights(), expected.get_weights(), TERMS)
+        got = model.evaluate(SEQUENTIAL, return_dict=True, verbose=0)
+        assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
+    history = fit(compiled(), "batches", SEQUENTIAL, validation_data=SEQUENTIAL)
+    assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
+
+
+def test_a_forecaster_fits_evaluates_and_predicts():
+    series = np.sin(np.arange(64, dtype="float32"))
+    batches = tfrnn.random_batches(series, B, T, random_offset=False)
+
+    def model_of(loss=None):
+        keras.utils.set_random_seed(0)
+        model = tfrnn.Forecaster(tfrnn.GRUCell(5))
+        model.compile(keras.optimizers.SGD(0.1), loss=loss, metrics=["mae"])
+        return model
+
+    parts = [(np.swapaxes(batch.inputs, 0, 1), np.swapaxes(batch.targets, 0, 1)) for batch in batches.epoch(0)]
+    x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
+    expected = model_of()
+    history = expected.fit(batches, verbose=0).history
+    assert "perplexity" not in history
+    for data in ({"x": batches.epoch(0)}, {"x": x, "y": y, "batch_size": B, "shuffle": False}):
+        model = model_of("mse")
+        got = model.fit(**data, verbose=0).history
+        assert_float32_sums_equal(model.get_weights(), expected.get_weights(), TERMS)
+        assert got["loss"] == pytest.approx(history["loss"], rel=TERMS * EPS)
+        assert got["mae"] == pytest.approx(history["mae"], rel=TERMS * EPS)
+    assert model.predict(x, verbose=0).shape == y.shape
+
+
+# Saving, and going on
+
+
+@pytest.mark.parametrize("data", ["batches", "arrays"])
+def test_a_saved_and_loaded_model_goes_on_as_the_uninterrupted_one(data, tmp_path):
+    options = {"optimizer": "adam", "metrics": ["accuracy"], "steps_per_execution": 2}
+    uninterrupted, model = (compiled((tfrnn.GRUCell,), **options) for _ in range(2))
+    for first in (uninterrupted, model):
+        fit(first, data)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    histories = [fit(each, data) for each in (loaded, uninterrupted)]
+    np.testing.assert_equal(loaded.get_weights(), uninterrupted.get_weights())
+    assert {name: values for name, values in histories[0].items() if name not in TIMES} == {
+        name: values for name, values in histories[1].items() if name not in TIMES
+    }
+    assert loaded.get_compile_config()["clip_norm"] == CLIP_NORM
+    lines = []
+    loaded.summary(print_fn=lines.append)
+    assert "Trainable params: 1,271" in "".join(lines)
+
+
+def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
+    whole, parts = compiled(optimizer="adam"), compiled(optimizer="adam")
+    expected = whole.fit(RANDOM, epochs=3, verbose=0)
+    first = parts.fit(RANDOM, epochs=1, verbose=0)
+    second = parts.fit(RANDOM, epochs=3, initial_epoch=1, verbose=0)
+    np.testing.assert_equal(parts.get_weights(), whole.get_weights())
+    assert first.epoch + second.epoch == expected.epoch == [0, 1, 2]
+    assert first.history["loss"] + second.history["loss"] == expected.history["loss"]
+    assert parts.fit(RANDOM, verbose=0).history["loss"][0] < first.history["loss"][0]  # epoch 0 with other weights
+
+
+# Callbacks
+
+
+@pytest.mark.parametrize("data", ["batches", "dataset"])
+def test_kerass_callbacks_work(data, tmp_path, capsys):
+    seen = []
+    callbacks = [
+        keras.callbacks.TensorBoard(tmp_path / "log", write_graph=False, update_freq="batch"),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras", monitor="val_loss"),
+        keras.callbacks.ReduceLROnPlateau("val_perplexity", factor=0.5, patience=1, min_delta=100.0),
+        keras.callbacks.EarlyStopping("val_perplexity", patience=1, min_delta=100.0, restore_best_weights=True),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((epoch, dict(logs)))),
+    ]
+    model = compiled()
+    history = fit(model, data, validation_data=RANDOM, callbacks=callbacks, verbose=2)
+    assert [epoch for epoch, _ in seen] == [0, 1]
+    assert [logs["loss"] for _, logs in seen] == history["loss"]
+    best = keras.models.load_model(tmp_path / "1.keras")
+    np.testing.assert_equal(best.get_weights(), model.get_weights())  # the second epoch was no better by 100
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert "val_perplexity" in capsys.readouterr().out
+
+
+# Refusals
+
+
+def in_a_line(call, match):
+    with pytest.raises(UserError, match=match) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_what_fit_cannot_do_is_said_in_one_line():
+    x, y = arrays(RANDOM)
+    model = compiled()
+    uncompiled = new_model()
+    in_a_line(lambda: uncompiled.fit(x, y), r"`model.compile\(...\)` before `fit`")
+    in_a_line(lambda: uncompiled.evaluate(x, y), "before `evaluate`")
+    for name, value in {
+        "y": y,
+        "batch_size": 2,
+        "validation_split": 0.5,
+        "shuffle": True,
+        "sample_weight": np.ones(B),
+        "steps_per_epoch": 3,
+        "validation_freq": 2,
+    }.items():
+        in_a_line(lambda name=name, value=value: model.fit(RANDOM, **{name: value}), f"no `{name}` with `Batches`")
+    in_a_line(lambda: model.evaluate(RANDOM, steps=2), "no `steps` with `Batches`")
+    in_a_line(lambda: model.fit(x, y, class_weight={0: 2.0}), "`class_weight=None`; give `sample_weight`")
+    in_a_line(lambda: model.fit(x), r"targets `y`; got None; for a language model they are `x\[:, 1:\]`")
+    in_a_line(lambda: model.fit(x, y[:, 1:]), r"target for each step .* 3\) has; got `y` of shape .* 2\)")
+    in_a_line(lambda: model.fit(x.astype("float32"), y), "token ids as `x`, whole numbers .*; got float32")
+    in_a_line(lambda: model.fit(x[0], y[0]), r"got shape .*; for one row use `x\[None\]`")
+    in_a_line(lambda: model.fit(x, y, sample_weight=np.ones([len(x), 2])), "`sample_weight` of a row or of a step")
+    in_a_line(lambda: model.fit([[1, 2], [1]], [[2, 3], [2]]), "rows of one length, .* `tfrnn.labelled_batches` takes")
+    in_a_line(lambda: model.fit(tf.ragged.constant([[1, 2], [1]]), y), "rows of one length")
+    in_a_line(lambda: model.fit({"x": x}, y), "got a dict of several")
+    in_a_line(lambda: model.fit(list(RANDOM.epoch(0))), "a generator of batches; got a list of several")
+    in_a_line(lambda: model.compile("sgd", clip_norm=-1.0), "`clip_norm` of at least 0")
+    in_a_line(lambda: model.compile("sgd", "sparse_categorical_crossentropy"), "takes probabilities")
+    unbatched = tf.data.Dataset.from_generator(
+        lambda: iter(RANDOM.epoch(0)), output_signature=tfrnn.Batch(*(tf.TensorSpec(s, d) for s, d in SPECS))
+    )
+    in_a_line(lambda: model.fit(unbatched), "fixed number of rows")
+    with strategy_of(1).scope():
+        in_strategy = compiled()
+    in_a_line(lambda: in_strategy.fit(batch for batch in RANDOM.epoch(0)), "distribution strategy; got a generator")
+    in_a_line(lambda: compiled(run_eagerly=True).fit(RANDOM), "no `run_eagerly` with `Batches`")
+
+
+SPECS = [([None, None], tf.int32), ([None, None], tf.int32), ([None], tf.bool)]
