@@ -108,7 +108,7 @@ class Trainer:
                 model.build()
             if getattr(model, "optimizer", None) is not optimizer:
                 model.compile(optimizer=optimizer)  # callbacks find the optimizer in `model.optimizer`
-        self.optimizer = getattr(model, "optimizer", optimizer)  # mixed_float16 wraps it
+        self.optimizer: Any = getattr(model, "optimizer", optimizer)  # mixed_float16 wraps it
         with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
             self.optimizer.build(model.trainable_variables)
         self._state = TrainingState(model, self.optimizer, self._metrics)
