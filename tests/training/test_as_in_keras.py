@@ -100,7 +100,10 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+SLOW = ("weight_decay", "clipnorm", "clipvalue", "use_ema", "Adam")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in OPTIMIZERS])
 def test_optimizers_do_what_they_do_in_fit(name):
     check(gru(), OPTIMIZERS[name])
 
@@ -134,7 +137,9 @@ def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_fall
     assert 0 < trainer.optimizer.iterations.numpy() < len(trainer.gradient_norms)
 
 
-@pytest.mark.parametrize("constraint", ["max_norm", "non_neg", "unit_norm"])
+@pytest.mark.parametrize(
+    "constraint", ["max_norm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("non_neg", "unit_norm"))]
+)
 def test_constraints_hold_after_each_step(constraint):
     check(gru(kernel_constraint=constraint, bias_constraint=constraint), sgd(), counts=(1, 2))
 
