@@ -63,6 +63,11 @@ class RecurrentStack(keras.layers.Layer):
         for cell in (*self.cells, *self.backward_cells):
             if not all(isinstance(size, int) for size in get_state_sizes(cell)):
                 raise UserError(f"expected cells whose states are vectors; got {cell!r} with {cell.state_size}")
+            if getattr(cell, "activity_regularizer", None):
+                raise UserError(
+                    f"expected cells without `activity_regularizer`, which Keras divides by the rows of one step; got "
+                    f"{cell!r}; regularize the weights, or add a loss in a `call` of your own"
+                )
         self.dropout = dropout
         self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
 
