@@ -5,6 +5,7 @@ from tfrnn.data.corpora.catalogue import load_corpus as load_corpus
 from tfrnn.data.vocabulary import Vocabulary as Vocabulary
 from tfrnn.data.batches import sequential_batches as sequential_batches, random_batches as random_batches
 from tfrnn.data.batches import labelled_batches as labelled_batches, Batches as Batches, Batch as Batch
+from tfrnn.data.batches import MaskedBatch as MaskedBatch
 
 from tfrnn.layers.rnn import RNN as RNN
 from tfrnn.layers.bidirectional import Bidirectional as Bidirectional

@@ -46,7 +46,7 @@ def test_labelled_batches_have_each_row_once_an_epoch_and_are_time_major():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [((-INPUTS[:, :3],), r"got shapes \(6, 4\) and \(6, 3\)"), ((-INPUTS, 7), "got 6")]
+    ("arguments", "message"), [((-INPUTS[:, :3],), r"got 4 inputs and 3 targets in row 0"), ((-INPUTS, 7), "got 6")]
 )
 def test_labelled_batches_refuse_other_shapes_and_too_few_rows(arguments, message):
     with pytest.raises(UserError, match=message):

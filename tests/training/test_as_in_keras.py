@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from replica_models import strategy_of
-from rounding import assert_float32_sums_equal
+from rounding import assert_float32_sums_equal, assert_identical
 
 import tfrnn
 from tfrnn.errors import UserError
@@ -100,7 +100,10 @@ OPTIMIZERS = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+SLOW = ("weight_decay", "clipnorm", "clipvalue", "use_ema", "Adam")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in OPTIMIZERS])
 def test_optimizers_do_what_they_do_in_fit(name):
     check(gru(), OPTIMIZERS[name])
 
@@ -134,7 +137,9 @@ def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_fall
     assert 0 < trainer.optimizer.iterations.numpy() < len(trainer.gradient_norms)
 
 
-@pytest.mark.parametrize("constraint", ["max_norm", "non_neg", "unit_norm"])
+@pytest.mark.parametrize(
+    "constraint", ["max_norm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("non_neg", "unit_norm"))]
+)
 def test_constraints_hold_after_each_step(constraint):
     check(gru(kernel_constraint=constraint, bias_constraint=constraint), sgd(), counts=(1, 2))
 
@@ -151,3 +156,69 @@ def test_reductions_are_keras_s_on_any_number_of_replicas(reduction):
     for count in (1, 2):  # the loss of an epoch is not that of Keras, which weights batches by their rows
         _, weights, _ = trained_by_us(gru(), lambda: keras.optimizers.SGD(0.02), count, loss=loss)
         assert_float32_sums_equal(weights, expected, NUM_TERMS)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_sums_many_losses_exactly_and_learns(policy):
+    """The sum of these losses is beyond the largest float16, and in bfloat16 the loss would not change."""
+    ids = np.random.default_rng(0).integers(0, 3, 128 * 201)
+    batches, keras_policy = tfrnn.random_batches(ids, 128, 200, random_offset=False), keras.config.dtype_policy()
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(4)), 20)
+        trainer = tfrnn.Trainer(model, keras.optimizers.SGD(0.1))
+        losses = trainer.fit(batches, 3).history["loss"]
+    finally:
+        keras.config.set_dtype_policy(keras_policy)
+    assert losses == sorted(losses, reverse=True)
+    assert len(set(losses)) == 3
+    assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
+
+
+def test_a_run_with_metrics_and_regularizers_resumes_within_an_epoch():
+    """The snapshot has their sums then, and not between epochs."""
+    cell = gru(kernel_regularizer=L2)
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: setattr(stop.model, "stop_training", True)
+    )
+    trainers = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        model = tfrnn.LanguageModel(tfrnn.RNN(cell()), V)
+        trainers.append(tfrnn.Trainer(model, sgd()(), metrics=["accuracy"]))
+    first, second = trainers
+    start = first.snapshot()
+    whole, weights = first.fit(dataset(), 1).history, first.model.get_weights()
+    first.restore(start)
+    first._train_timer.steps_per_call = 1
+    first.fit(dataset(), 1, callbacks=[stop])
+    assert 0 < first.batch < 5
+    snapshot = first.snapshot()
+    assert {"added_losses", "metrics.0"} <= set(snapshot)
+    second.restore(snapshot)
+    history = second.fit(dataset(), 1).history
+    assert [history[name] for name in ("loss", "accuracy")] == [whole[name] for name in ("loss", "accuracy")]
+    assert_identical(second.model.get_weights(), weights)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"loss_fn": tfrnn.cross_entropy}, r"`loss`, a function in Keras's order, \(y_true, y_pred\).*got `loss_fn`"),
+        ({"loss": "no such"}, "`loss` the name"),
+        ({"optimizer": "adamm"}, "`optimizer` one of keras.optimizers.*'adamm'"),
+        ({"metrics": ["accurate"]}, "`metrics`.*'accurate'"),
+        ({"metrics": ["accuracy"], "loss": "mse"}, "clear from its name"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(kwargs, message):
+    model = tfrnn.LanguageModel(tfrnn.RNN(keras.layers.SimpleRNNCell(2)), V)
+    with pytest.raises(UserError, match=message):
+        tfrnn.Trainer(model, **{"optimizer": "sgd", **kwargs})
+
+
+def test_the_name_of_version_0_1_for_validation_data_is_refused():
+    _, _, trainer = trained_by_us(gru(), sgd())
+    with pytest.raises(UserError, match="`validation_data`; got `validation`"):
+        trainer.fit(dataset(), 1, validation=dataset())

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.training.losses import MeanLoss
 from tfrnn.training.optimizer_strategy import strategy_of
 from tfrnn.training.replicas import replicas_of
 from tfrnn.training.step import StepResult, TrainStep
@@ -94,13 +95,13 @@ class NetAdapter:
             if not updater.built:
                 updater.build(self.trainable_variables)
 
-            def summed_loss(outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+            def mean_of_all(targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
                 flat = tf.reshape(outputs, [-1, outputs.shape[-1]])
-                mean = tf.reduce_mean(loss(tf.reshape(targets, [-1]), flat))
-                return mean * tf.cast(tf.size(targets), mean.dtype)
+                return tf.fill(tf.shape(targets), tf.reduce_mean(loss(tf.reshape(targets, [-1]), flat)))
 
             # An optimizer works only under the strategy in whose scope it was made.
-            step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, summed_loss, 1.0), False)
+            objective = MeanLoss(mean_of_all, "mean", is_cross_entropy=True, adds_up=True)
+            step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, objective, 1.0), False)
             if self.can_be_compiled:
                 step = tf.function(step, autograph=False, reduce_retracing=True)
             self._step_for, self._train_step = (loss, updater), step

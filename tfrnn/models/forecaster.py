@@ -25,7 +25,7 @@ class Forecaster(RecurrentModel):
 
     Call: takes inputs, float32 [T, B, D], and a state (by default zeros); returns predictions [T, B, D], the one at
     step t being that of the inputs at step t + 1, and the state after the last step. Train it with
-    `tfrnn.squared_error` as the trainer's loss_fn.
+    `tfrnn.squared_error` as the trainer's `loss`.
 
     Args:
       rnn: a time-major RNN that returns sequences and its state.

@@ -156,6 +156,10 @@ def metric(given: Any, loss: MeanLoss) -> keras.metrics.Metric:
             found = keras.metrics.MeanMetricWrapper(found, name=given)
     if not isinstance(found, keras.metrics.Metric):
         raise UserError(f"expected in `metrics` one of keras.metrics, or its name; got {given!r}")
+    if not found.variables:
+        raise UserError(
+            f"expected in `metrics` one that has its variables; got {given!r}; call its `update_state` once"
+        )
     return found
 
 

@@ -148,6 +148,7 @@ class TrainStep:
                     continue  # with one chain
                 scaled = self.optimizer.scale_loss(forward.objective())
             break
+        assert forward is not None  # as there was one chain at last
         after = [scope.get_current_value(variable) for variable in changeable]
         # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
         pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
@@ -213,6 +214,7 @@ class EvalStep:
         for chains in (self.num_chains(batch.reset.shape[0]), 1):
             if forward := _run_model(self, batch, state, chains, sums.metrics):
                 break
+        assert forward is not None  # as there was one chain at last
         return forward.state, sums.add(forward)
 
 

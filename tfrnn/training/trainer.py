@@ -106,9 +106,7 @@ class Trainer:
         with self.strategy.scope(), acting_under(self.strategy, optimizer):
             if not model.built:
                 model.build()
-            if getattr(model, "optimizer", None) is not optimizer:
-                model.compile(optimizer=optimizer)  # callbacks find the optimizer in `model.optimizer`
-        self.optimizer = getattr(model, "optimizer", optimizer)  # mixed_float16 wraps it
+            self.optimizer = _compiled(model, optimizer)
         with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
             self.optimizer.build(model.trainable_variables)
         self._state = TrainingState(model, self.optimizer, self._metrics)
@@ -374,6 +372,13 @@ def _read_errors_explained(batches: Batches) -> Iterator[None]:
 
 def _strategy_of(model: Any) -> tf.distribute.Strategy:
     return getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
+
+
+def _compiled(model: Any, optimizer: keras.optimizers.Optimizer) -> Any:
+    """Returns the model's optimizer, which Keras makes of this one; callbacks find it in `model.optimizer`."""
+    if getattr(model, "optimizer", None) is not optimizer:
+        model.compile(optimizer=optimizer)
+    return getattr(model, "optimizer", optimizer)
 
 
 def _refuse(arguments: dict[str, Any], **renamed: str) -> None:

@@ -83,7 +83,7 @@ class TrainingState:
         """
         try:
             received = {name: Layout.of(array) for name, array in arrays.items()}
-            optional = {name: Layout.of(np.float64(0)) for name in ("added_losses",) if name in arrays}
+            optional = {name: Layout.of(np.array(0.0)) for name in ("added_losses",) if name in arrays}
             checkpoints.check(received, {k: v for k, v in self.layouts().items() if k != "added_losses"} | optional)
         except checkpoints.UnusableError as error:
             raise UserError(f"expected a snapshot of this model and optimizer, but {error}") from None
@@ -106,8 +106,9 @@ class TrainingState:
                 variable.assign(value)
         self.recurrent = tf.nest.pack_sequence_as(self.recurrent, [tf.constant(array) for array in group("state")])
         self.epoch, self.batch = epoch, batch
-        added = arrays.get("added_losses", np.float64(0))
-        self.sums = Sums(*map(tf.constant, (*arrays["sums"], added)), tuple(map(tf.constant, group("metrics"))))
+        loss, tokens = map(tf.constant, arrays["sums"])
+        added = tf.constant(arrays.get("added_losses", np.array(0.0)))
+        self.sums = Sums(loss, tokens, added, tuple(map(tf.constant, group("metrics"))))
         self.best_loss, self.best_epoch, self.best_weights = (
             float(arrays["best_loss"]),
             best_epoch,
