@@ -313,6 +313,8 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
     for data in ((x, y), (pairs,), (Rows(),), (RANDOM.epoch(0),)):
         got = model.evaluate(*data, batch_size=B if len(data) == 2 else None, return_dict=True, verbose=0)
         assert got == pytest.approx(expected, rel=TERMS * EPS)
+    model.compile("sgd", metrics=[tfrnn.Perplexity(), "accuracy"])  # the same measure as without it
+    assert model.evaluate(x, y, return_dict=True, verbose=0) == pytest.approx(expected, rel=TERMS * EPS)
     history = model.fit(Rows(), verbose=0, validation_data=pairs).history
     after = model.evaluate(x, y, batch_size=B, return_dict=True, verbose=0)
     assert {name: history[f"val_{name}"][0] for name in after} == pytest.approx(after, rel=TERMS * EPS)
@@ -460,6 +462,8 @@ def test_what_fit_cannot_do_is_said_in_one_line():
     in_a_line(lambda: in_strategy.fit(batch for batch in RANDOM.epoch(0)), "distribution strategy; got a generator")
     in_a_line(lambda: model.fit(x + V, y), f"ids from 0 to {V - 1} in `x`, as `vocab_size={V}`")
     in_a_line(lambda: model.evaluate(x, -y), "ids from 0 to .* in `y`, as `num_labels=.*; got -")
+    in_a_line(lambda: model.compile("sgd", metrics="accuracy"), "`metrics` as a list, .*; got 'accuracy'")
+    in_a_line(lambda: compiled(loss_weights=[2.0]).fit(RANDOM), "no `loss_weights` with `Batches`")
     in_a_line(lambda: compiled(run_eagerly=True).fit(RANDOM), "no `run_eagerly` with `Batches`")
 
 

@@ -112,6 +112,9 @@ class KerasVerbs(keras.Model):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if not clip_norm >= 0:
             raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
+        for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+            if not isinstance(given, (list, tuple, type(None))):
+                raise UserError(f"expected `{name}` as a list, since the model has one output; got {given!r}")
         strategy = self.distribute_strategy
         if jit_compile in (None, "auto"):
             jit_compile = not run_eagerly and jit_by_default(strategy)
@@ -121,7 +124,8 @@ class KerasVerbs(keras.Model):
                 raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
         loss = self.own_loss if loss is None else loss
         is_cross_entropy = mean_loss(loss, self.returns_logits).is_cross_entropy
-        measures = [Perplexity(), BitsPerChar()] if is_cross_entropy else []
+        names = {getattr(metric, "name", metric) for metric in keras.tree.flatten([metrics, weighted_metrics])}
+        measures = [metric for metric in (Perplexity(), BitsPerChar()) if is_cross_entropy and metric.name not in names]
         with strategy.scope():
             super().compile(
                 optimizer,
@@ -201,6 +205,7 @@ class KerasVerbs(keras.Model):
                 validation_batch_size=(validation_batch_size, None),
                 validation_freq=(validation_freq, 1),
                 run_eagerly=(self.run_eagerly, False),
+                loss_weights=(self._compiled.arguments["loss_weights"], None),
             )
             for name in ("train_step", "compute_loss", "compute_metrics"):
                 if getattr(type(self), name) is not getattr(KerasVerbs, name):
@@ -336,7 +341,10 @@ class KerasVerbs(keras.Model):
     def _refuse_with_batches(self, **given_and_default: tuple[Any, Any]) -> None:
         for name, (given, default) in given_and_default.items():
             if given is not default and not (np.isscalar(default) and given == default):
-                raise UserError(f"expected no `{name}` with `Batches`, whose rows and order are set where they are cut")
+                raise UserError(
+                    f"expected no `{name}` with `Batches`, of which whole epochs are read as they are cut; "
+                    "give a dataset, such as `batches.epoch(0)`"
+                )
 
     def _trainer(self) -> Trainer:
         """Returns the trainer on Batches, which is made from what was compiled."""
