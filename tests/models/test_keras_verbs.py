@@ -100,7 +100,7 @@ def test_the_same_batches_give_the_same_weights_and_measures_in_either_loop(cell
         assert_same_training(data, expected, **options)
 
 
-@pytest.mark.parametrize("data", ["dataset", "generator"])
+@pytest.mark.parametrize("data", [pytest.param("dataset", marks=pytest.mark.slow), "generator"])
 def test_a_state_is_carried_in_either_loop(data):
     cells = (tfrnn.GRUCell, keras.layers.LSTMCell)
     assert_same_training(data, reference(cells, SEQUENTIAL), cells, SEQUENTIAL)
@@ -111,12 +111,17 @@ def test_a_state_is_carried_in_either_loop(data):
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"steps_per_execution": 5}, {"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow)],
+    ("data", "options"),
+    [
+        ("dataset", {"steps_per_execution": 5}),
+        ("arrays", {"run_eagerly": True}),
+        pytest.param("arrays", {"steps_per_execution": 5}, marks=pytest.mark.slow),
+        pytest.param("dataset", {"run_eagerly": True}, marks=pytest.mark.slow),
+        pytest.param("arrays", {"jit_compile": True}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
-@pytest.mark.parametrize("data", ["dataset", "arrays"])
-def test_how_a_step_is_executed_changes_nothing_but_rounding(options, data):
+def test_how_a_step_is_executed_changes_nothing_but_rounding(data, options):
     assert_same_training(data, reference(), **options)
 
 
@@ -235,11 +240,33 @@ def test_a_scaled_loss_and_half_precision_train_as_float32():
             model.set_weights(new_model().get_weights())
 
 
+class StepByStep(tfrnn.LanguageModel):
+    """A model that reads one step after the other, and keeps its state where the mask is False."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.supports_masking = True
+
+    def call(self, inputs, state=None, mask=None, training=False, weights=None):
+        outputs, state = [], state or self.initial_state(inputs.shape[1])
+        for t in range(inputs.shape[0]):
+            output, new = super().call(inputs[t : t + 1], state, training=training)
+            if mask is not None:
+                there = mask[t][:, None]
+                new = tf.nest.map_structure(lambda n, old, there=there: tf.where(there, n, old), new, state)
+            outputs, state = [*outputs, output], new
+        return tf.concat(outputs, 0), state
+
+
 def test_padding_counts_in_neither_loop():
     rng = np.random.default_rng(0)
     inputs, targets = ([rng.integers(1, V, length) for length in (3, 1, 5, 2, 4, 4, 2, 5)] for _ in range(2))
     batches = tfrnn.labelled_batches(inputs, targets, B)
-    models = [compiled(metrics=["accuracy"]) for _ in range(2)]
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        models.append(StepByStep(tfrnn.RNN(tfrnn.RNNCell(5)), V))
+        models[-1].compile(OPTIMIZERS["sgd"](), metrics=["accuracy"], clip_norm=CLIP_NORM)
     histories = [models[0].fit(batches, verbose=0).history, models[1].fit(batches.epoch(0), verbose=0).history]
     assert_float32_sums_equal(models[1].get_weights(), models[0].get_weights(), TERMS)
     for name in histories[1]:
@@ -286,6 +313,8 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
     for data in ((x, y), (pairs,), (Rows(),), (RANDOM.epoch(0),)):
         got = model.evaluate(*data, batch_size=B if len(data) == 2 else None, return_dict=True, verbose=0)
         assert got == pytest.approx(expected, rel=TERMS * EPS)
+    model.compile("sgd", metrics=[tfrnn.Perplexity(), "accuracy"])  # the same measure as without it
+    assert model.evaluate(x, y, return_dict=True, verbose=0) == pytest.approx(expected, rel=TERMS * EPS)
     history = model.fit(Rows(), verbose=0, validation_data=pairs).history
     after = model.evaluate(x, y, batch_size=B, return_dict=True, verbose=0)
     assert {name: history[f"val_{name}"][0] for name in after} == pytest.approx(after, rel=TERMS * EPS)
@@ -431,7 +460,44 @@ def test_what_fit_cannot_do_is_said_in_one_line():
     with strategy_of(1).scope():
         in_strategy = compiled()
     in_a_line(lambda: in_strategy.fit(batch for batch in RANDOM.epoch(0)), "distribution strategy; got a generator")
+    in_a_line(lambda: model.fit(x + V, y), f"ids from 0 to {V - 1} in `x`, as `vocab_size={V}`")
+    in_a_line(lambda: model.evaluate(x, -y), "ids from 0 to .* in `y`, as `num_labels=.*; got -")
+    in_a_line(lambda: model.compile("sgd", metrics="accuracy"), "`metrics` as a list, .*; got 'accuracy'")
+    in_a_line(lambda: compiled(loss_weights=[2.0]).fit(RANDOM), "no `loss_weights` with `Batches`")
     in_a_line(lambda: compiled(run_eagerly=True).fit(RANDOM), "no `run_eagerly` with `Batches`")
+
+
+def test_a_models_own_compute_loss_is_called_or_refused():
+    class Doubled(tfrnn.LanguageModel):
+        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+            return 2 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    model = Doubled(tfrnn.RNN(tfrnn.RNNCell(5)), V)
+    model.compile("sgd")
+    measured = model.evaluate(RANDOM.epoch(0), return_dict=True, verbose=0)
+    assert measured["loss"] == pytest.approx(2 * math.log(measured["perplexity"]), rel=TERMS * EPS)
+    in_a_line(lambda: model.fit(RANDOM), "a model with a `compute_loss` of its own")
+
+
+def test_a_model_that_is_not_compiled_predicts():
+    model = new_model()
+    assert model.predict(SEQUENTIAL, verbose=0).shape == (N * B, T, V)
+
+
+def test_frozen_weights_stay_and_a_model_of_nothing_else_is_warned_of():
+    x, y = arrays(RANDOM)
+    model = compiled()
+    model.rnn.trainable = False
+    model.compile("sgd")
+    before = model.rnn.get_weights()
+    head = model.dense.get_weights()
+    model.fit(x, y, verbose=0)
+    np.testing.assert_equal(model.rnn.get_weights(), before)
+    assert np.abs(model.dense.get_weights()[0] - head[0]).max() > 0
+    model.trainable = False
+    model.compile("sgd")
+    with pytest.warns(UserWarning, match="no weight of the model is trainable"):
+        model.fit(x, y, verbose=0)
 
 
 SPECS = [([None, None], tf.int32), ([None, None], tf.int32), ([None], tf.bool)]

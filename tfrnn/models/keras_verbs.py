@@ -8,6 +8,7 @@ Letters: T num_steps, B batch_size, V vocab_size, N the number of rows of an arr
 
 import dataclasses
 import types
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -47,7 +48,7 @@ class _Masked(keras.layers.Layer):
     """Returns outputs [B, T, V] with a mask [B, T], by which Keras's losses and metrics leave out steps."""
 
     def __init__(self) -> None:
-        super().__init__(dtype="float32")
+        super().__init__(name="masked", dtype="float32")
         self.supports_masking = True
 
     def call(self, outputs_and_mask: tuple) -> Any:
@@ -111,6 +112,9 @@ class KerasVerbs(keras.Model):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         if not clip_norm >= 0:
             raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
+        for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+            if not isinstance(given, (list, tuple, type(None))):
+                raise UserError(f"expected `{name}` as a list, since the model has one output; got {given!r}")
         strategy = self.distribute_strategy
         if jit_compile in (None, "auto"):
             jit_compile = not run_eagerly and jit_by_default(strategy)
@@ -120,7 +124,8 @@ class KerasVerbs(keras.Model):
                 raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
         loss = self.own_loss if loss is None else loss
         is_cross_entropy = mean_loss(loss, self.returns_logits).is_cross_entropy
-        measures = [Perplexity(), BitsPerChar()] if is_cross_entropy else []
+        names = {getattr(metric, "name", metric) for metric in keras.tree.flatten([metrics, weighted_metrics])}
+        measures = [metric for metric in (Perplexity(), BitsPerChar()) if is_cross_entropy and metric.name not in names]
         with strategy.scope():
             super().compile(
                 optimizer,
@@ -200,7 +205,14 @@ class KerasVerbs(keras.Model):
                 validation_batch_size=(validation_batch_size, None),
                 validation_freq=(validation_freq, 1),
                 run_eagerly=(self.run_eagerly, False),
+                loss_weights=(self._compiled.arguments["loss_weights"], None),
             )
+            for name in ("train_step", "compute_loss", "compute_metrics"):
+                if getattr(type(self), name) is not getattr(KerasVerbs, name):
+                    raise UserError(
+                        f"expected a dataset for a model with a `{name}` of its own, such as `batches.epoch(0)`; got "
+                        "`Batches`, on which it would not be called"
+                    )
             self._build_all(x.from_position(0, 0).element_spec)
             trainer = self._trainer()
             trainer.begin_at(initial_epoch)
@@ -306,7 +318,10 @@ class KerasVerbs(keras.Model):
         # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
         pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
         gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
-        self.optimizer.apply(self._clip(gradients), variables)
+        if variables:
+            self.optimizer.apply(self._clip(gradients), variables)
+        else:
+            warnings.warn("no weight of the model is trainable, so that none changes", stacklevel=2)
         return self._measure(x, y, y_pred, weights, loss, steps)
 
     def test_step(self, data: Any) -> dict[str, Any]:
@@ -326,7 +341,10 @@ class KerasVerbs(keras.Model):
     def _refuse_with_batches(self, **given_and_default: tuple[Any, Any]) -> None:
         for name, (given, default) in given_and_default.items():
             if given is not default and not (np.isscalar(default) and given == default):
-                raise UserError(f"expected no `{name}` with `Batches`, whose rows and order are set where they are cut")
+                raise UserError(
+                    f"expected no `{name}` with `Batches`, of which whole epochs are read as they are cut; "
+                    "give a dataset, such as `batches.epoch(0)`"
+                )
 
     def _trainer(self) -> Trainer:
         """Returns the trainer on Batches, which is made from what was compiled."""
@@ -377,6 +395,7 @@ class KerasVerbs(keras.Model):
         else:
             x = _as_array(x)
             element = (x, _as_array(y))
+            self._check_ids(*element)
         if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
             self._build_all(element)
         if isinstance(element, (Batch, MaskedBatch)):
@@ -387,6 +406,17 @@ class KerasVerbs(keras.Model):
             self._prepare_carried(kind, element.reset.shape[0])
             return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
         return x
+
+    def _check_ids(self, x: Any, y: Any) -> None:
+        """Raises UserError if there are token ids in arrays for which the model has no row, or no label."""
+        for name, ids, size in (("x", x, "vocab_size"), ("y", y, "num_labels")):
+            of_other_loss = name == "y" and not (self.compiled and self.loss is self.own_loss)
+            if of_other_loss or not hasattr(self, size) or not isinstance(ids, (np.ndarray, tf.Tensor)):
+                continue
+            ids, bound = np.asarray(ids), getattr(self, size)
+            if ids.dtype.kind in "iu" and ids.size and not 0 <= ids.min() <= ids.max() < bound:
+                wrong = ids.min() if ids.min() < 0 else ids.max()
+                raise UserError(f"expected ids from 0 to {bound - 1} in `{name}`, as `{size}={bound}`; got {wrong}")
 
     def _build_all(self, element: tuple) -> None:
         """Makes the variables of model, optimizer and measures, given a batch, or arrays, or their spec.
@@ -413,6 +443,8 @@ class KerasVerbs(keras.Model):
         if rows is None:
             raise UserError("expected batches of a fixed number of rows, since their state is carried; got any number")
         share = replicas_of(self.distribute_strategy).rows_per_replica(rows)
+        if not hasattr(self, "_compiled"):
+            self._compiled = _Compiled({}, [])  # `predict` needs no `compile`
         carried = self._compiled.carried.get(kind)
         if carried is None or carried[0].shape[0] != share:
             with self.distribute_strategy.scope():
@@ -429,6 +461,7 @@ class KerasVerbs(keras.Model):
         self._begin_carried(kind)
 
     def _begin_carried(self, kind: str) -> None:
+        """Sets the state that is carried to that before the first step, in each replica."""
         if carried := self._compiled.carried.get(kind):
             initial = tf.nest.flatten(self.initial_state(carried[0].shape[0]))
 
