@@ -53,6 +53,7 @@ class RecurrentStack(keras.layers.Layer):
 
     def __init__(self, cells: Any, backward_cells: Any = None, dropout: float = 0.0, **kwargs: Any):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.cells = validate_cells(cells)
         self.backward_cells = [] if backward_cells is None else validate_cells(backward_cells)
         if self.backward_cells and len(self.backward_cells) != len(self.cells):

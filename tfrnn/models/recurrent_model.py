@@ -33,6 +33,7 @@ class RecurrentModel(KerasVerbs, abc.ABC):
 
     def __init__(self, cells: Any, dropout: float = 0.0, backward_cells: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
+        self.supports_masking = True
         cells, backward = split_directions(cells)
         self.rnn = RecurrentStack(cells, backward or backward_cells, dropout)
         self.dropout = keras.layers.Dropout(dropout) if dropout else None
