@@ -73,7 +73,7 @@ ID_LOSSES = {
 
 
 @pytest.mark.parametrize("name", ID_LOSSES)
-def test_the_objective_is_keras_s_for_each_reduction_weight_and_mask(name):
+def test_the_objective_is_that_of_keras_for_each_reduction_weight_and_mask(name):
     loss = ID_LOSSES[name]
     cases = [(None, None)] if name == "one number" else [(None, None), (WEIGHTS, None), (None, MASK)]
     for sample_weight, mask in cases:
@@ -89,9 +89,9 @@ VALUE_LOSSES = [
 ]
 
 
-@pytest.mark.parametrize("loss", VALUE_LOSSES, ids=str)
+@pytest.mark.parametrize("loss", VALUE_LOSSES)
 @pytest.mark.parametrize("last_axis", [[1], [2], []], ids=str)
-def test_a_loss_of_values_is_keras_s_by_name_class_instance_and_function(loss, last_axis):
+def test_a_loss_of_values_is_that_of_keras_by_name_class_instance_and_function(loss, last_axis):
     outputs, targets = LOGITS[..., : (last_axis or [1])[0]], random.uniform(size=[T, B, *last_axis]).astype("f")
     expected = keras_objective(loss, targets, outputs)
     assert_float32_sums_equal(objective(loss, targets, outputs), expected, num_terms=4 * T * B * V)
@@ -144,7 +144,6 @@ def test_only_the_mean_of_a_cross_entropy_has_a_perplexity(loss, expected):
         keras.losses.BinaryCrossentropy(),
         functools.partial(keras.losses.sparse_categorical_crossentropy, axis=-1),
     ],
-    ids=str,
 )
 def test_a_loss_of_probabilities_is_refused_for_logits(loss):
     with pytest.raises(UserError, match="from_logits=True"):
