@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable
 class UserError(ValueError):
     """A wrong setting, text or file. A command prints it as `tfrnn: error: ...` and exits with status 2."""
 
+    _keras_call_info_injected = True  # Keras raises such an error as it is; to others it adds a page about the call
+
 
 class MissingFileError(UserError, FileNotFoundError):
     """A text, corpus or run directory that does not exist."""

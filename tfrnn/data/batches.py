@@ -67,6 +67,11 @@ class Batches(abc.ABC):
         self.batch_size, self.num_steps = batch_size, num_steps
         self.failure: UserError | None = None
 
+    @property
+    def in_memory(self) -> dict[str, tf.Tensor]:
+        """What is in memory of the batches' parts, by their names, `inputs` and `targets`; {} if they are read."""
+        return {}
+
     @abc.abstractmethod
     def num_batches(self, epoch: int) -> int:
         """Returns the number of batches in an epoch, counted from 0; it may differ by one between epochs."""
@@ -178,6 +183,10 @@ class _Windows(_CutBatches):
         offset = tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
         return tf.cast(offset, tf.int64)
 
+    @property
+    def in_memory(self) -> dict[str, tf.Tensor]:
+        return {"inputs": self._ids} if isinstance(self._ids, tf.Tensor) else {}
+
     def _batches_per_read(self, num_rows: int) -> int:
         if isinstance(self._ids, tf.Tensor):
             return 1
@@ -274,6 +283,10 @@ class _LabelledBatches(_CutBatches):
         if len(lengths) < batch_size:
             raise UserError(f"expected at least `batch_size={batch_size}` sequences; got {len(lengths)}")
         self._lengths = tf.constant(lengths) if lengths.min() < self.num_steps else None
+
+    @property
+    def in_memory(self) -> dict[str, tf.Tensor]:
+        return {"inputs": self._inputs, "targets": self._targets}
 
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._inputs.shape[0] // self.batch_size, tf.int64)

@@ -96,8 +96,8 @@ def read_prefixes(
       after: an earlier reading with the same number of rows, whose texts these continue.
       unknown: what to do with unknown tokens: `error`, `unk` or `skip`.
     Raises:
-      UserError: there is no prefix; a prefix has no known token, or has an unknown one and `unknown` is `error`;
-        `after` has another number of rows.
+      UserError: the vocabulary has another size than the model's; there is no prefix; a prefix has no known token, or
+        has an unknown one and `unknown` is `error`; `after` has another number of rows.
     """
     prefixes = [prefixes] if isinstance(prefixes, (str, bytes)) else list(prefixes)
     if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
@@ -109,6 +109,11 @@ def read_prefixes(
             f"expected one text for each of the {len(after.sample)} rows of the earlier reading; got {rows}"
         )
     ensure_built(model)
+    if len(vocabulary) != (vocab_size := getattr(model, "vocab_size", len(vocabulary))):
+        raise UserError(
+            f"expected the vocabulary that the model was trained with, of {vocab_size} tokens (`vocab_size="
+            f"{vocab_size}`); got one of {len(vocabulary)}"
+        )
     before = _of_nothing(model, rows) if after is None else after
     logits, state = _read_rows(model, encoded, before.state)
     recent = [np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(before.recent, encoded, strict=True)]

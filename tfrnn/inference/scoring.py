@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.errors import UserError
-from tfrnn.layers.model_protocol import ensure_built
+from tfrnn.layers.model_protocol import check_ids, ensure_built
 from tfrnn.layers.state import State
 from tfrnn.runtime import execution
 
@@ -72,7 +72,7 @@ def score(model: Any, ids: np.ndarray) -> Score:
       model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       ids: the text's tokens, int32 [N].
     Raises:
-      UserError: `ids` is not a sequence of at least two tokens.
+      UserError: `ids` is not a sequence of at least two tokens, or has one that the model does not know.
     """
     vocab_size = getattr(model, "vocab_size", MAX_LOGITS_PER_CALL // MAX_CALL_LENGTH)  # a user's model need not tell
     call_length = max(MIN_CALL_LENGTH, min(MAX_CALL_LENGTH, MAX_LOGITS_PER_CALL // vocab_size))
@@ -85,6 +85,7 @@ def score_in_calls(model: Any, ids: np.ndarray, call_length: int) -> Score:
     if ids.ndim != 1 or len(ids) < 2:
         raise UserError(f"expected a text of at least two tokens, of which all but the first are predicted; got {ids}")
     ensure_built(model)
+    check_ids(ids, "ids", model)
     state = model.initial_state(1)
     score_window = _score.trace(model, *[tf.TensorSpec([None], tf.int32)] * 2, state)  # one trace for all lengths
     parts = []

@@ -13,7 +13,7 @@ def validate_cells(cells: Any) -> list:
 
     Raises UserError if there is no cell, or if one of them does not follow Keras's cell protocol.
     """
-    if isinstance(cells, keras.layers.StackedRNNCells):
+    if type(cells) is keras.layers.StackedRNNCells:  # a subclass may compute something else
         cells = cells.cells
     cells = list(cells) if isinstance(cells, (list, tuple)) else [cells]
     for cell in cells:

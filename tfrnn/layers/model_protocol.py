@@ -4,9 +4,40 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
+from tfrnn.errors import UserError
 from tfrnn.layers.cell_protocol import takes_argument
+
+
+def check_protocol(model: Any) -> None:
+    """Raises UserError if the model does not follow the protocol."""
+    if not callable(model) or not hasattr(model, "initial_state"):
+        raise UserError(
+            "expected a model with a method `initial_state(batch_size)`, whose call is `(inputs, state, training) -> "
+            f"(outputs, state)`, such as tfrnn.LanguageModel; got {type(model).__name__}"
+        )
+
+
+def check_ids(ids: Any, name: str, model: Any, setting: str = "vocab_size") -> None:
+    """Raises UserError if there are ids for which the model has no row, or no output.
+
+    Args:
+      ids: integers of any shape; of anything else nothing is checked.
+      name: what they are called in the message.
+      model: one whose attribute `setting` says how many ids it knows; nothing is checked if it has none.
+      setting: `vocab_size`, or `num_labels` for targets.
+    """
+    ids, bound = np.asarray(ids), getattr(model, setting, None)
+    if bound is None or ids.dtype.kind not in "iu" or not ids.size:
+        return
+    lowest, highest = int(ids.min()), int(ids.max())
+    if lowest < 0 or highest >= bound:
+        raise UserError(
+            f"expected ids from 0 to {bound - 1} in `{name}`, as `{setting}={bound}`; got "
+            f"{lowest if lowest < 0 else highest}"
+        )
 
 
 def with_weights_read(model: Any) -> Callable[..., tuple]:
@@ -21,6 +52,10 @@ def with_weights_read(model: Any) -> Callable[..., tuple]:
 
 
 def ensure_built(model: Any) -> None:
-    """Makes the weights of a model of token ids if it has none yet, by calling it on one token."""
+    """Makes the weights of a model of token ids if it has none yet, by calling it on one token.
+
+    Raises UserError if it does not follow the protocol.
+    """
+    check_protocol(model)
     if not getattr(model, "built", True):
         model(tf.zeros([1, 1], tf.int32), model.initial_state(1))

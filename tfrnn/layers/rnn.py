@@ -217,7 +217,7 @@ class RNN(keras.layers.RNN):
                 self is caller.forward_layer or self is caller.backward_layer
             ):
                 raise UserError(
-                    f"keras.layers.Bidirectional would reverse the batch of the time-major layer {self.name!r}, not its "
+                    f"keras.layers.Bidirectional would reverse the rows of the time-major layer {self.name!r}, not its "
                     "steps; use tfrnn.Bidirectional"
                 )
             frame = frame.f_back

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from tfrnn.errors import UserError
-from tfrnn.layers import fused
+from tfrnn.layers import fused, rnn
 from tfrnn.layers.cell_protocol import ensure_tuple, get_output_size, get_state_sizes, validate_cells
 from tfrnn.layers.state import State, nesting_depth
 from tfrnn.layers.unrolling import unroll
@@ -130,13 +130,18 @@ class RecurrentStack(keras.layers.Layer):
         weights: StackWeights | None = None,
         mask: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, State]:
-        if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3):
-            raise UserError(f"expected inputs [T, B, D], or token ids [T, B]; got shape {tuple(inputs.shape)}")
+        if len(inputs.shape) != (2 if inputs.dtype.is_integer else 3) or inputs.shape[0] == 0:
+            raise UserError(
+                "expected inputs [T, B, D], or token ids [T, B], of at least one step; got "
+                f"{inputs.dtype.name} of shape {tuple(inputs.shape)}"
+            )
         batch_size = inputs.shape[1] or tf.shape(inputs)[1]
         state = self.initial_state(batch_size) if state is None else self._validate_state(state, inputs.shape[1])
         sequence = inputs
         if sequence.dtype.is_integer and not all(fused.supports(cell, training) for cell in self.cells_by_layer[0]):
             sequence = tf.one_hot(sequence, self.input_size, dtype=self.compute_dtype)
+        if mask is not None:
+            mask = _validate_mask(mask, inputs)
         by_layer = weights.by_layer if weights else [(None,) * len(cells) for cells in self.cells_by_layer]
         new_state = []
         for layer, entries in enumerate(zip(self.cells_by_layer, state, by_layer, strict=True)):
@@ -210,22 +215,18 @@ def split_directions(layers: Any) -> tuple[list, list]:
       UserError: one of them is none of these, or was made with an argument that a stack could not follow; or only some
         of them read the sequence in both directions.
     """
-    if not isinstance(layers, (list, tuple)):
-        layers = [layers]
     forward: list = []
     backward: list = []
-    for layer in layers:
+    for layer in layers if isinstance(layers, (list, tuple)) else [layers]:
         if isinstance(layer, keras.layers.Bidirectional):
-            directions = layer.forward_layer, layer.backward_layer
-            if layer.merge_mode != "concat" or directions[0].go_backwards:
-                raise UserError(
-                    "expected a bidirectional layer with `merge_mode=concat`, whose first layer reads forward; got "
-                    f"`merge_mode={layer.merge_mode}`, `go_backwards={directions[0].go_backwards}`"
-                )
-            forward += _cells_of_layer(directions[0], go_backwards=False)
-            backward += _cells_of_layer(directions[1], go_backwards=True)
-        else:
+            _require(layer, merge_mode="concat", trainable=True, activity_regularizer=None)
+            forward += _cells_of_layer(layer.forward_layer, go_backwards=False)
+            backward += _cells_of_layer(layer.backward_layer, go_backwards=True)
+        elif isinstance(layer, keras.layers.RNN):
+            _require(layer, zero_output_for_mask=False)
             forward += _cells_of_layer(layer, go_backwards=False)
+        else:
+            forward += validate_cells(layer)
     if backward and len(backward) != len(forward):
         raise UserError(
             f"expected that all layers are bidirectional, or none; got {len(backward)} of {len(forward)} cells"
@@ -234,18 +235,27 @@ def split_directions(layers: Any) -> tuple[list, list]:
 
 
 def _cells_of_layer(layer: Any, go_backwards: bool) -> list:
-    """Returns the cells of an RNN layer, or those that are given. Raises UserError if more than them would be lost."""
-    if not isinstance(layer, keras.layers.RNN):
-        return validate_cells(layer)
-    expected = {"go_backwards": go_backwards, "stateful": False, "activity_regularizer": None}
-    for name, value in expected.items():
-        if getattr(layer, name) != value:
-            raise UserError(
-                f"a model takes the cells of a layer: expected one with `{name}={value}`; got "
-                f"`{name}={getattr(layer, name)}`"
-                + ("; a model's state is an argument of its call" if name == "stateful" else "")
-            )
+    """Returns the cells of an RNN layer. Raises UserError if more than them would be lost."""
+    if type(layer) not in RNN_LAYERS:
+        raise UserError(
+            f"a model takes the cells of a layer, not what a subclass of it computes: expected a cell, or one of "
+            f"{', '.join(layer_class.__name__ for layer_class in RNN_LAYERS[:4])}; got {layer!r}"
+        )
+    _require(layer, go_backwards=go_backwards, stateful=False, trainable=True, activity_regularizer=None)
     return validate_cells(layer.cell)
+
+
+RNN_LAYERS = tuple(getattr(m, name) for m in (keras.layers, rnn) for name in ("RNN", "SimpleRNN", "GRU", "LSTM"))
+
+
+def _require(layer: Any, **expected: Any) -> None:
+    """Raises UserError if an attribute of a layer has another value than the expected one."""
+    for name, value in expected.items():
+        if (received := getattr(layer, name)) != value:
+            raise UserError(
+                f"a model takes the cells of a layer: expected one with `{name}={value}`; got `{name}={received}`; "
+                "give the cell; the state of a model is an argument of its call, and a weight of the cell may be frozen"
+            )
 
 
 def deserialize_cells(config: dict[str, Any], custom_objects: Any = None) -> dict[str, Any]:
@@ -255,6 +265,16 @@ def deserialize_cells(config: dict[str, Any], custom_objects: Any = None) -> dic
         return [keras.saving.deserialize_keras_object(cell, custom_objects) for cell in config.get(name) or ()]
 
     return {"cells": cells("cells"), "backward_cells": cells("backward_cells") or None}
+
+
+def _validate_mask(mask: Any, inputs: tf.Tensor) -> tf.Tensor:
+    """Returns a mask as booleans [T, B]. Raises UserError if it does not fit the inputs."""
+    mask = tf.cast(mask, tf.bool)
+    if len(mask.shape) != 2 or not mask.shape.is_compatible_with(inputs.shape[:2]):
+        raise UserError(
+            f"expected a `mask` [T, B], as the inputs of shape {tuple(inputs.shape)}; got shape {tuple(mask.shape)}"
+        )
+    return mask
 
 
 def _run_layer(

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch, Batches, MaskedBatch
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import check_ids
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.losses import cross_entropy, mean_loss
@@ -395,7 +396,10 @@ class KerasVerbs(keras.Model):
         else:
             x = _as_array(x)
             element = (x, _as_array(y))
-            self._check_ids(*element)
+            if isinstance(x, (np.ndarray, tf.Tensor)):
+                check_ids(x, "x", self)
+            if isinstance(y, (np.ndarray, tf.Tensor)) and self.compiled and self.loss is self.own_loss:
+                check_ids(y, "y", self, "num_labels")
         if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
             self._build_all(element)
         if isinstance(element, (Batch, MaskedBatch)):
@@ -406,17 +410,6 @@ class KerasVerbs(keras.Model):
             self._prepare_carried(kind, element.reset.shape[0])
             return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
         return x
-
-    def _check_ids(self, x: Any, y: Any) -> None:
-        """Raises UserError if there are token ids in arrays for which the model has no row, or no label."""
-        for name, ids, size in (("x", x, "vocab_size"), ("y", y, "num_labels")):
-            of_other_loss = name == "y" and not (self.compiled and self.loss is self.own_loss)
-            if of_other_loss or not hasattr(self, size) or not isinstance(ids, (np.ndarray, tf.Tensor)):
-                continue
-            ids, bound = np.asarray(ids), getattr(self, size)
-            if ids.dtype.kind in "iu" and ids.size and not 0 <= ids.min() <= ids.max() < bound:
-                wrong = ids.min() if ids.min() < 0 else ids.max()
-                raise UserError(f"expected ids from 0 to {bound - 1} in `{name}`, as `{size}={bound}`; got {wrong}")
 
     def _build_all(self, element: tuple) -> None:
         """Makes the variables of model, optimizer and measures, given a batch, or arrays, or their spec.

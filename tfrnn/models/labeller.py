@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import check_ids
 from tfrnn.layers.stack import split_directions
 from tfrnn.models.recurrent_model import RecurrentModel
 
@@ -62,7 +63,7 @@ class SequenceLabeller(RecurrentModel):
     ):
         if bidirectional and not backward_cells:
             cells, backward_cells = split_directions(cells)
-            backward_cells = backward_cells or [type(cell).from_config(cell.get_config()) for cell in cells]
+            backward_cells = backward_cells or [_with_other_weights(cell) for cell in cells]
         super().__init__(cells, dropout, backward_cells, **kwargs)
         output_size = self.rnn.output_size
         if tie_weights and (embedding_dim, num_labels) != (output_size, vocab_size):
@@ -111,6 +112,8 @@ class SequenceLabeller(RecurrentModel):
             raise UserError(
                 f"expected token ids, integers [T, B]; got {inputs.dtype.name} of shape {tuple(inputs.shape)}"
             )
+        if tf.executing_eagerly():  # in a graph they are known only when it runs
+            check_ids(inputs, "inputs", self)
         inputs = tf.cast(inputs, tf.int32)
         if self.embedding:
             return self.embedding(inputs)  # [T, B, E]
@@ -130,6 +133,15 @@ class SequenceLabeller(RecurrentModel):
             "output_initializer": keras.initializers.serialize(self.output_initializer),
             "tie_weights": self.tie_weights,
         }
+
+
+def _with_other_weights(cell: Any) -> Any:
+    """Returns a copy of a cell with weights of its own: its initializers are copied without their seeds."""
+    copy = type(cell).from_config(cell.get_config())
+    for name, value in vars(copy).items():
+        if isinstance(value, keras.initializers.Initializer) and value.get_config().get("seed") is not None:
+            setattr(copy, name, type(value).from_config({**value.get_config(), "seed": None}))
+    return copy
 
 
 def summary(model: SequenceLabeller) -> list[str]:

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tfrnn.data.batches import Batches, as_batches
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
+from tfrnn.layers.model_protocol import check_ids, check_protocol
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
 from tfrnn.training import losses, optimizers
@@ -84,6 +85,7 @@ class Trainer:
         **renamed: Any,
     ):
         _refuse(renamed, loss_fn="`loss`, a function in Keras's order, (y_true, y_pred) -> the loss of each step")
+        check_protocol(model)
         if not clip_norm >= 0:
             raise UserError(f"`clip_norm` must be at least 0 (0: no bound); got {clip_norm}")
         self.model, self._clip_norm, self._chains = model, clip_norm, chains
@@ -206,6 +208,7 @@ class Trainer:
             scored = scoring.score(self.model, batches)
             return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
         batches = as_batches(batches)
+        self._check_ids(batches)
         sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
         assert sums is not None
         return self._measures(sums)
@@ -260,11 +263,21 @@ class Trainer:
         self._state.load(snapshot)
 
     def _check(self, batches: Batches, validation: Batches | None) -> None:
+        for data in (batches, validation) if validation else (batches,):
+            self._check_ids(data)
         self.replicas.rows_per_replica(batches.batch_size)
         threads.check_chains(self._chains, batches.batch_size, self.replicas.count)
         if validation:
             self.replicas.rows_per_replica(validation.batch_size, "validation_data.batch_size")
         threads.warn_of_default_threads(self.strategy)
+
+    def _check_ids(self, batches: Batches) -> None:
+        """Raises UserError if the batches have ids that the model does not know, as far as they are in memory."""
+        for name, ids in batches.in_memory.items():
+            if name == "inputs":
+                check_ids(ids, name, self.model)
+            elif self._loss.is_cross_entropy:
+                check_ids(ids, name, self.model, "num_labels")
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:
         # Each process reads only the rows of its replicas, so there is nothing to distribute; and a distributed
