@@ -504,12 +504,24 @@ def _as_tensor(values: Any, name: str, rank: int = 1) -> tf.Tensor:
         raise UserError(f"expected token ids of {rank} dimensions; got shape {values.shape}")
     if values.ndim not in (rank, rank + 1):
         raise UserError(f"expected numbers of {rank} or {rank + 1} dimensions; got shape {values.shape}")
-    if is_float and not np.isfinite(values).all():
-        place = np.argwhere(~np.isfinite(values))[0]
-        where = f"step {place[0]}" if rank == 1 else f"row {place[0]}, step {place[1]}"
-        what = "NaN" if np.isnan(values[tuple(place)]) else "an infinite number"
-        raise UserError(f"{name} has {what} at {where} (counted from 0); fill such gaps, or leave out what has them")
+    check_finite(values, name, rank)
     return _as_numbers_of_steps(values, rank)
+
+
+def check_finite(values: np.ndarray, name: str, rank: int) -> None:
+    """Raises UserError if numbers are NaN or infinite, and names the first; of other values nothing is checked.
+
+    Args:
+      values: an array whose first axes are steps, if `rank` is 1, or rows and steps, if it is 2.
+      name: what they are called in the message.
+      rank: see `values`.
+    """
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    place = np.argwhere(~np.isfinite(values))[0]
+    where = f"step {place[0]}" if rank == 1 else f"row {place[0]}, step {place[1]}"
+    what = "NaN" if np.isnan(values[tuple(place)]) else "an infinite number"
+    raise UserError(f"{name} has {what} at {where} (counted from 0); fill such gaps, or leave out what has them")
 
 
 def _as_numbers_of_steps(values: Any, rank: int) -> tf.Tensor:

@@ -1,7 +1,9 @@
 """Calls a model by the protocol that Trainer describes: `(inputs, state, training) -> (outputs, state)`."""
 
+import contextlib
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,26 @@ def check_ids(ids: Any, name: str, model: Any, setting: str = "vocab_size") -> N
             f"expected ids from 0 to {bound - 1} in `{name}`, as `{setting}={bound}`; got "
             f"{lowest if lowest < 0 else highest}"
         )
+
+
+# What TensorFlow says on a CPU of an id without a row, and of a target without a logit.
+_UNKNOWN_ID = re.compile(
+    r"(?:indices\S* = |a label value of )(-?\d+) (?:is not in|which is outside the valid range of) \[0, (\d+)\)"
+)
+
+
+@contextlib.contextmanager
+def unknown_ids_explained() -> Iterator[None]:
+    """Raises UserError for an id that the model does not know, instead of the error that TensorFlow makes of it.
+
+    For data of which the ids are known only when they are read. On a GPU, and with XLA, TensorFlow does not notice.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        if found := _UNKNOWN_ID.search(str(error)):
+            raise UserError(f"expected ids from 0 to {int(found[2]) - 1} in the data; got {found[1]}") from None
+        raise
 
 
 def with_weights_read(model: Any) -> Callable[..., tuple]:

@@ -16,9 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch, Batches, MaskedBatch
+from tfrnn.data.batches import Batch, Batches, MaskedBatch, check_finite
 from tfrnn.errors import UserError
-from tfrnn.layers.model_protocol import check_ids
+from tfrnn.layers.model_protocol import check_ids, unknown_ids_explained
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.losses import cross_entropy, mean_loss
@@ -227,24 +227,25 @@ class KerasVerbs(keras.Model):
             validation_data = (at_door, *map(_as_array, validation[1:]))
         x, y, sample_weight = self._at_the_door(x, "train", y), _as_array(y), _as_array(sample_weight)
         is_stream = isinstance(x, (tf.data.Dataset, types.GeneratorType))
-        return super().fit(
-            x,
-            y,
-            batch_size,
-            epochs,
-            verbose,
-            callbacks,
-            validation_split,
-            validation_data,
-            not is_stream if shuffle is None else shuffle,
-            None,
-            sample_weight,
-            initial_epoch,
-            steps_per_epoch,
-            validation_steps,
-            validation_batch_size,
-            validation_freq,
-        )
+        with unknown_ids_explained():
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                verbose,
+                callbacks,
+                validation_split,
+                validation_data,
+                not is_stream if shuffle is None else shuffle,
+                None,
+                sample_weight,
+                initial_epoch,
+                steps_per_epoch,
+                validation_steps,
+                validation_batch_size,
+                validation_freq,
+            )
 
     def evaluate(
         self,
@@ -285,7 +286,8 @@ class KerasVerbs(keras.Model):
             callback_list.on_test_end(measures)
             return measures if return_dict else list(measures.values())
         x, y, sample_weight = self._at_the_door(x, "test", y), _as_array(y), _as_array(sample_weight)
-        return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict)
+        with unknown_ids_explained():
+            return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict)
 
     def predict(
         self,
@@ -304,7 +306,8 @@ class KerasVerbs(keras.Model):
         """
         if isinstance(x, Batches):
             x = x.epoch(0)
-        return super().predict(self._at_the_door(x, "predict"), batch_size, verbose, steps, callbacks)
+        with unknown_ids_explained():
+            return super().predict(self._at_the_door(x, "predict"), batch_size, verbose, steps, callbacks)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Makes a training step on what Keras's loop read: clips the gradient of all weights, and updates them.
@@ -396,10 +399,7 @@ class KerasVerbs(keras.Model):
         else:
             x = _as_array(x)
             element = (x, _as_array(y))
-            if isinstance(x, (np.ndarray, tf.Tensor)):
-                check_ids(x, "x", self)
-            if isinstance(y, (np.ndarray, tf.Tensor)) and self.compiled and self.loss is self.own_loss:
-                check_ids(y, "y", self, "num_labels")
+            self._check_arrays(*element)
         if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
             self._build_all(element)
         if isinstance(element, (Batch, MaskedBatch)):
@@ -410,6 +410,21 @@ class KerasVerbs(keras.Model):
             self._prepare_carried(kind, element.reset.shape[0])
             return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
         return x
+
+    def _check_arrays(self, x: Any, y: Any) -> None:
+        """Raises UserError if arrays have no rows, numbers that are not finite, or ids that the model does not know."""
+        for name, rows in (("x", x), ("y", y)):
+            if not isinstance(rows, (np.ndarray, tf.Tensor)):
+                continue
+            rows = np.asarray(rows)
+            if not rows.size:
+                raise UserError(f"expected at least one row of one step as `{name}`; got shape {rows.shape}")
+            if rows.ndim > 1:
+                check_finite(rows, f"`{name}`", 2)
+            if name == "x":
+                check_ids(rows, name, self)
+            elif self.compiled and self.loss is self.own_loss:
+                check_ids(rows, name, self, "num_labels")
 
     def _build_all(self, element: tuple) -> None:
         """Makes the variables of model, optimizer and measures, given a batch, or arrays, or their spec.

@@ -15,7 +15,7 @@ import tensorflow as tf
 from tfrnn.data.batches import Batches, as_batches
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
-from tfrnn.layers.model_protocol import check_ids, check_protocol
+from tfrnn.layers.model_protocol import check_ids, check_protocol, unknown_ids_explained
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
 from tfrnn.training import losses, optimizers
@@ -376,7 +376,8 @@ class Trainer:
 def _read_errors_explained(batches: Batches) -> Iterator[None]:
     """Raises the error that occurred while the batches were read, instead of the one that TensorFlow made of it."""
     try:
-        yield
+        with unknown_ids_explained():
+            yield
     except tf.errors.OpError:
         if batches.failure:
             raise batches.failure from None
