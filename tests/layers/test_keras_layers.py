@@ -47,7 +47,10 @@ def pairs_of(axes, seed=0):
     """Returns combinations of the values of all axes such that every two values of two axes occur in one of them."""
     draw, names = random.Random(seed), list(axes)
     missing = {
-        ((one, a), (other, b)) for one, other in itertools.combinations(names, 2) for a in axes[one] for b in axes[other]
+        ((one, a), (other, b))
+        for one, other in itertools.combinations(names, 2)
+        for a in axes[one]
+        for b in axes[other]
     }
     chosen = []
     while missing:
@@ -115,9 +118,7 @@ def results(layer, inputs, state=None, mask=None, calls=1, training=False):
 
 
 def assert_same(ours, theirs, *arguments, **options):
-    assert_equal_up_to_rounding(
-        results(ours, *arguments, **options), results(theirs, *arguments, **options), ROUNDINGS
-    )
+    assert_equal_up_to_rounding(results(ours, *arguments, **options), results(theirs, *arguments, **options), ROUNDINGS)
 
 
 def assert_same_in_a_case(name, time_major, masked, given_state, **options):
@@ -140,13 +141,13 @@ def test_all_pairs_of_options_compute_what_keras_layers_compute(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", AXES["dtype"])
-@pytest.mark.parametrize("time_major", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("name", LAYERS)
-def test_all_options_together_compute_what_keras_layers_compute(name, time_major, dtype):
-    values = itertools.product([False, True], repeat=2 + len(OPTIONS))
-    for case in (dict(zip(("masked", "given_state", *OPTIONS), one, strict=True)) for one in values):
-        assert_same_in_a_case(name=name, time_major=time_major, dtype=dtype, **case)
+def test_all_options_together_compute_what_keras_layers_compute(name, masked):
+    """The product of all options in float32; half of it time-major, with every three of the options in both halves."""
+    for given_state, *values in itertools.product([False, True], repeat=1 + len(OPTIONS)):
+        options, time_major = dict(zip(OPTIONS, values, strict=True)), sum(values) % 2 == 1
+        assert_same_in_a_case(name, time_major, masked, given_state, dtype="float32", **options)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +356,8 @@ def with_same_weights(model):
 
 
 @pytest.mark.parametrize(
-    ("masking", "name"), combinations(["mask_zero", "Masking"], LAYERS, quick=[("mask_zero", "gru"), ("Masking", "lstm")])
+    ("masking", "name"),
+    combinations(["mask_zero", "Masking"], LAYERS, quick=[("mask_zero", "gru"), ("Masking", "lstm")]),
 )
 def test_masks_of_other_layers_reach_all_layers_downstream_as_in_keras(masking, name):
     ours, theirs = (functional_model(module, masking, name) for module in (tfrnn, keras.layers))
