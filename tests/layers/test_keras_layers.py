@@ -14,7 +14,6 @@ from rounding import assert_equal_up_to_rounding, assert_float32_sums_equal, ass
 
 import tfrnn
 from tfrnn.errors import UserError
-from tfrnn.layers import fused
 
 T, B, D, H = 4, 5, 4, 3
 ROUNDINGS = recurrence_roundings(T, max(D, H), H, B, num_layers=2)

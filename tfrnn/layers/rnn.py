@@ -217,8 +217,8 @@ class RNN(keras.layers.RNN):
                 self is caller.forward_layer or self is caller.backward_layer
             ):
                 raise UserError(
-                    f"keras.layers.Bidirectional would reverse the batch of the time-major layer {self.name!r}, not its "
-                    "steps; use tfrnn.Bidirectional"
+                    "keras.layers.Bidirectional would reverse the batch, not the steps, of the time-major layer "
+                    f"{self.name!r}; use tfrnn.Bidirectional"
                 )
             frame = frame.f_back
 
