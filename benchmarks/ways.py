@@ -21,6 +21,7 @@ from benchmarks.cases import Case, batches, tokens
 
 Work = Callable[[float], dict[str, float]]  # seconds -> measurements
 GENERATED = 10_000  # characters per sample and call
+EPOCHS_OF_LAYERS = 4  # passes through the batches in an epoch of fit, in which an epoch has a cost of its own
 
 
 def _repeated(once: Callable[[], int], measures: Callable[[], dict[str, float]] = dict) -> Work:
@@ -122,6 +123,37 @@ def train_keras_fit(case: Case) -> Work:
         timed = _timed(seconds, reset)
         losses = model.fit(data, epochs=10**6, verbose=0, callbacks=[timed]).history["loss"]
         return {"tokens_per_sec": targets.size * len(losses) / timed.passed, **_perplexity(losses[-1])}
+
+    work(0.0)
+    return work
+
+
+def train_layer(case: Case, package: str, time_major: bool = False) -> Work:
+    """One recurrent layer of Keras or tfrnn, by its name there, and a Dense layer, in Keras's fit on vectors."""
+    import keras
+    import tensorflow as tf
+
+    import tfrnn
+
+    ids, vocab_size = tokens(case)
+    inputs, targets = (a if time_major else a.transpose(0, 2, 1) for a in batches(case, ids))
+    layer = getattr({"keras": keras.layers, "tfrnn": tfrnn}[package], case.cell.upper())
+    options = {"time_major": True} if time_major else {}
+    model = keras.Sequential([
+        keras.Input(batch_shape=(*inputs.shape[1:], vocab_size)),
+        layer(case.units, return_sequences=True, **options),
+        keras.layers.Dense(vocab_size),
+    ])  # fmt: skip
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=1.0), loss, steps_per_execution=len(inputs))
+    vectors = np.eye(vocab_size, dtype=np.float32)[inputs]
+    data = tf.data.Dataset.from_tensor_slices((vectors, targets)).repeat(EPOCHS_OF_LAYERS).prefetch(2)
+
+    def work(seconds: float) -> dict[str, float]:
+        timed = _timed(seconds)
+        losses = model.fit(data, epochs=10**6, verbose=0, callbacks=[timed]).history["loss"]
+        done = EPOCHS_OF_LAYERS * targets.size * len(losses)
+        return {"tokens_per_sec": done / timed.passed, **_perplexity(losses[-1])}
 
     work(0.0)
     return work
@@ -300,6 +332,11 @@ WAYS: dict[str, dict[str, Callable[[Case], Work | None]]] = {
         "tfrnn": generate_tfrnn,
         "torch_1": lambda case: generate_torch(case, 1),
         "torch_2": lambda case: generate_torch(case, 2),
+    },
+    "layers": {
+        "time_major": lambda case: train_layer(case, "tfrnn", time_major=True),
+        "batch_major": lambda case: train_layer(case, "tfrnn"),
+        "keras": lambda case: train_layer(case, "keras"),
     },
     "train_500": {"torch_2": lambda case: train_torch(case, 2, epochs=500)},
 }

@@ -29,6 +29,19 @@ def test_speed_measures_every_implementation(tmp_path):
 
 
 @pytest.mark.slow
+def test_layers_are_measured_in_both_layouts_beside_those_of_keras(tmp_path):
+    file = tmp_path / "measured.json"
+    flags = ["--rounds=1", "--seconds=0.1", "--only=GRU", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.layers", *flags], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    assert "| GRU 256 |" in done.stdout, done.stdout + done.stderr
+    measured = json.loads(file.read_text())["GRU 256"]
+    assert set(measured) == {"time_major", "batch_major", "keras"}
+    assert all(one["tokens_per_sec"] > 0 for (one,) in measured.values())
+
+
+@pytest.mark.slow
 def test_scaling_prints_a_row_for_each_size(tmp_path):
     flags = ["--seconds=0.1", "--only=num_layers", f"--json={tmp_path / 'measured.json'}"]
     done = subprocess.run(

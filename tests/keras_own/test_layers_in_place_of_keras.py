@@ -40,7 +40,7 @@ def run_tests_of_keras(layers_in_place, folder):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FILES[0].exists(), reason="Keras has been installed without its tests since before 3.11")
+@pytest.mark.skipif(not FILES[0].exists(), reason="this Keras is installed without its tests, as those before 3.15 are")
 def test_all_of_them_pass_and_use_our_layers(tmp_path):
     expected, used = run_tests_of_keras([], tmp_path)
     assert used == {}  # with none of ours in place; what Keras itself skips here is skipped

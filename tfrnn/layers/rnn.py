@@ -217,8 +217,8 @@ class RNN(keras.layers.RNN):
                 self is caller.forward_layer or self is caller.backward_layer
             ):
                 raise UserError(
-                    f"keras.layers.Bidirectional would reverse the rows of the time-major layer {self.name!r}, not its "
-                    "steps; use tfrnn.Bidirectional"
+                    "keras.layers.Bidirectional would reverse the batch, not the steps, of the time-major layer "
+                    f"{self.name!r}; use tfrnn.Bidirectional"
                 )
             frame = frame.f_back
 
@@ -275,7 +275,9 @@ def _one_hot(ids: tf.Tensor, size: int, dtype: str) -> tf.Tensor:
 
 def _states_by_cell(cells: list, states: Any, batch_size: int | None) -> list[tuple]:
     """Returns the states of each cell as tuples. Raises UserError if they do not fit the cells."""
-    sizes, tensors = [get_state_sizes(cell) for cell in cells], keras.tree.flatten(states)
+    # Keras hands over the variables of a stateful layer, which the gradient would read after they have been assigned.
+    tensors = [tf.convert_to_tensor(state) for state in keras.tree.flatten(states)]
+    sizes = [get_state_sizes(cell) for cell in cells]
     expected = [(batch_size, size) for cell_sizes in sizes for size in cell_sizes]
     if len(tensors) != len(expected) or not all(
         tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, expected, strict=True)
