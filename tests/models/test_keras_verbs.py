@@ -142,14 +142,15 @@ def test_a_state_of_layers_is_carried_by_a_traced_generator():
     assert_same_training("generator", (tfrnn.GRUCell, keras.layers.LSTMCell), batches=SEQUENTIAL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "options"),
     [
         ("dataset", {"steps_per_execution": N}),
-        pytest.param("arrays", {"run_eagerly": True}, marks=pytest.mark.slow),
-        pytest.param("arrays", {"steps_per_execution": N}, marks=pytest.mark.slow),
-        pytest.param("dataset", {"run_eagerly": True}, marks=pytest.mark.slow),
-        pytest.param("arrays", {"jit_compile": True}, marks=pytest.mark.slow),
+        ("arrays", {"run_eagerly": True}),
+        ("arrays", {"steps_per_execution": N}),
+        ("dataset", {"run_eagerly": True}),
+        ("arrays", {"jit_compile": True}),
     ],
     ids=str,
 )
@@ -157,8 +158,8 @@ def test_how_a_step_is_executed_changes_nothing_but_rounding(data, options):
     assert_same_training(data, **options)
 
 
-def test_a_model_that_xla_compiles_carries_its_state():
-    assert_same_training("dataset", batches=SEQUENTIAL, jit_compile=True)
+def test_a_model_that_xla_compiles_carries_its_state_in_calls_of_several_steps():
+    assert_same_training("dataset", batches=SEQUENTIAL, jit_compile=True, steps_per_execution=N)
 
 
 def test_rows_are_trained_as_keras_trains_its_own_layers():
@@ -252,23 +253,26 @@ def test_losses_of_kerass_are_taken_by_both_loops():
     assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
 
 
-def test_a_scaled_loss_and_half_precision_train_as_float32():
-    """Rounded to 11 bits, the values of 11 sums in a row; bfloat16 has 8."""
-    expected, history = reference()
+def test_a_scaled_loss_trains_as_one_that_is_not():
     scaled = new_model()
-    scaled.compile(keras.optimizers.SGD(0.5, loss_scale_factor=1024.0), clip_norm=CLIP_NORM)
+    scaled.compile(keras.optimizers.SGD(0.5, loss_scale_factor=1024.0), clip_norm=CLIP_NORM, **EAGERLY)
     fit(scaled, "arrays")
-    assert_float32_sums_equal(scaled.get_weights(), expected, TERMS)
-    for policy, eps in (("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)):
-        keras.config.set_dtype_policy(policy)
-        try:
-            models = {"batches": compiled(), "arrays": compiled(**EAGERLY)}
-        finally:
-            keras.config.set_dtype_policy("float32")
-        for data, model in models.items():
-            wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-            assert wrapped == (policy == "mixed_float16")
-            np.testing.assert_allclose(fit(model, data)["loss"][0], history["loss"][0], rtol=16 * eps)
+    assert_float32_sums_equal(scaled.get_weights(), reference()[0], TERMS)
+
+
+@pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
+@pytest.mark.parametrize(("policy", "eps"), [("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)])
+def test_half_precision_trains_as_float32(policy, eps, data):
+    """Rounded to 11 bits, the values of 11 sums in a row; bfloat16 has 8."""
+    _, history = reference()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = compiled(run_eagerly=data == "arrays")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wrapped = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert wrapped == (policy == "mixed_float16")
+    np.testing.assert_allclose(fit(model, data)["loss"][0], history["loss"][0], rtol=16 * eps)
 
 
 def test_padding_counts_in_neither_loop():
@@ -372,10 +376,14 @@ def test_a_forecaster_fits_evaluates_and_predicts():
 # Saving, and going on
 
 
-@pytest.mark.parametrize("data", ["batches", "arrays"])
-def test_a_saved_and_loaded_model_goes_on_as_the_uninterrupted_one(data, tmp_path):
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [("batches", {}), ("arrays", EAGERLY), pytest.param("arrays", {"steps_per_execution": 2}, marks=pytest.mark.slow)],
+    ids=str,
+)
+def test_a_saved_and_loaded_model_goes_on_as_the_uninterrupted_one(data, options, tmp_path):
     """Saving leaves the model as it is, and so it is itself the uninterrupted one."""
-    model = compiled((tfrnn.GRUCell,), "adam", metrics=["accuracy"], steps_per_execution=2)
+    model = compiled((tfrnn.GRUCell,), "adam", metrics=["accuracy"], **options)
     fit(model, data)
     weights, optimizer = ([np.array(v) for v in of.variables] for of in (model, model.optimizer))
     model.save(tmp_path / "model.keras")
