@@ -116,13 +116,9 @@ def reference(cells=ONE_RNN, optimizer="sgd", batches=RANDOM):
 @pytest.mark.parametrize("cells", cells_together_and_slowly_one_by_one())
 @pytest.mark.parametrize("optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)])
 def test_the_same_batches_give_the_same_weights_and_measures_in_either_loop(cells, optimizer):
-    """A state is carried from batch to batch, but not between those of arrays."""
     of = {"cells": cells, "optimizer": optimizer, "metrics": ["accuracy"]}
-    carried = assert_same_training("dataset", **of, batches=SEQUENTIAL)
+    assert_same_training("dataset", **of, batches=SEQUENTIAL)
     assert_same_training("arrays", **of, **EAGERLY)
-    reset = compiled(**of, **EAGERLY)
-    fit(reset, "arrays", SEQUENTIAL)
-    assert np.abs(carried[1] - reset.get_weights()[1]).max() > TERMS * EPS
 
 
 @pytest.mark.slow
@@ -133,13 +129,21 @@ def test_the_same_batches_in_another_order_in_each_epoch_give_the_same(cells, op
     assert_same_training(data, cells, optimizer, metrics=["accuracy"])
 
 
-def test_a_state_of_layers_is_carried_by_a_generator():
-    assert_same_training("generator", (tfrnn.GRUCell, keras.layers.LSTMCell), batches=SEQUENTIAL, **EAGERLY)
-
-
-@pytest.mark.slow
-def test_a_state_of_layers_is_carried_by_a_traced_generator():
-    assert_same_training("generator", (tfrnn.GRUCell, keras.layers.LSTMCell), batches=SEQUENTIAL)
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        ("generator", EAGERLY),
+        pytest.param("generator", {}, marks=pytest.mark.slow),
+        pytest.param("dataset", {}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_a_state_is_carried_in_either_loop(data, options):
+    cells = (tfrnn.GRUCell, keras.layers.LSTMCell)
+    carried = assert_same_training(data, cells, batches=SEQUENTIAL, **options)
+    reset = compiled(cells, **options)
+    fit(reset, "arrays", SEQUENTIAL)  # rows that follow on none
+    assert np.abs(carried[1] - reset.get_weights()[1]).max() > TERMS * EPS
 
 
 @pytest.mark.slow
@@ -339,14 +343,15 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
 
 def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
     expected, _ = reference(batches=SEQUENTIAL)
+    model = compiled()
+    history = fit(model, "batches", SEQUENTIAL, validation_data=SEQUENTIAL)
+    got = model.evaluate(SEQUENTIAL, return_dict=True, verbose=0)
+    assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
     for validation in (SEQUENTIAL, SEQUENTIAL.epoch(0)):
         model = compiled(**EAGERLY)
         history = fit(model, "dataset", SEQUENTIAL, validation_data=validation)
         assert_float32_sums_equal(model.get_weights(), expected, TERMS)
-        got = model.evaluate(SEQUENTIAL, return_dict=True, verbose=0)
         assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
-    history = fit(compiled(), "batches", SEQUENTIAL, validation_data=SEQUENTIAL)
-    assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
 
 
 def test_a_forecaster_fits_evaluates_and_predicts():

@@ -30,8 +30,9 @@ def keras_model(cell):
 
 def trained_by_keras(cell, optimizer, metrics=(), loss=LOSS, validation=True):
     model, data = keras_model(cell), dataset(ONE_HOT)
-    model.compile(optimizer(), loss, metrics=list(metrics), run_eagerly=True)  # not traced, which takes most of the time
-    logs = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, validation_data=data if validation else None).history
+    model.compile(optimizer(), loss, metrics=list(metrics), run_eagerly=True)  # tracing takes most of the time
+    options = {"validation_data": data} if validation else {}
+    logs = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, **options).history
     return logs, model.get_weights()
 
 
@@ -72,26 +73,20 @@ def metrics():
 
 
 L2, L1 = keras.regularizers.L2(0.1), keras.regularizers.L1(0.02)
+REGULARIZERS = {"kernel_regularizer": L2, "recurrent_regularizer": L1, "bias_regularizer": L2}
+CONSTRAINTS = {"kernel_constraint": "max_norm", "bias_constraint": "max_norm"}
 
 
 def test_regularizers_constraints_and_metrics_are_those_of_all_rows_however_they_are_divided():
     """All in one training; the slow part has each of them in one of its own."""
-    cell = gru(
-        kernel_regularizer=L2,
-        recurrent_regularizer=L1,
-        bias_regularizer=L2,
-        kernel_constraint="max_norm",
-        bias_constraint="max_norm",
-    )
-    logs, _ = check(cell, sgd(), counts=(1, 2), metrics=metrics())
+    logs, _ = check(gru(**REGULARIZERS, **CONSTRAINTS), sgd(), counts=(2,), metrics=metrics())
     assert logs["loss"][0] > np.log(logs["perplexity"][0]) + 0.1  # which is of the cross entropy alone
     assert logs["val_loss"][0] > np.log(logs["val_perplexity"][0]) + 0.1
 
 
 @pytest.mark.slow
 def test_regularizers_are_added_once_however_the_rows_are_divided():
-    cell = gru(kernel_regularizer=L2, recurrent_regularizer=L1, bias_regularizer=L2)
-    logs, _ = check(cell, sgd(), counts=(1, 2))
+    logs, _ = check(gru(**REGULARIZERS), sgd(), counts=(1, 2))
     assert logs["loss"][0] > np.log(logs["perplexity"][0]) + 0.1  # which is of the cross entropy alone
     assert logs["val_loss"][0] > np.log(logs["val_perplexity"][0]) + 0.1
 
@@ -106,7 +101,8 @@ class AddingCell(keras.layers.SimpleRNNCell):
 
 
 def test_losses_that_depend_on_the_rows_are_those_of_the_whole_batch():
-    _, trainer = check(lambda: AddingCell(H), lambda: "sgd")
+    """With regularizers, constraints and metrics, as on several replicas above."""
+    _, trainer = check(lambda: AddingCell(H, **REGULARIZERS, **CONSTRAINTS), lambda: "sgd", metrics=metrics())
     assert "added_losses" not in trainer.snapshot()  # the epoch is finished
 
 

@@ -61,7 +61,10 @@ def alone(model, row):
     return tf.reduce_sum(losses), np.sum(np.argmax(outputs[:, 0], -1) == TARGETS[row])
 
 
-@pytest.mark.parametrize(("count", "chains"), [pytest.param(1, 1, marks=pytest.mark.slow), pytest.param(1, 2, marks=pytest.mark.slow), (2, 2)])
+@pytest.mark.parametrize(
+    ("count", "chains"),
+    [pytest.param(1, 1, marks=pytest.mark.slow), pytest.param(1, 2, marks=pytest.mark.slow), (2, 2)],
+)
 def test_padding_counts_in_nothing_however_the_rows_are_divided(count, chains):
     trainer = trainer_of(count, chains=chains)
     model = trainer_of().model
