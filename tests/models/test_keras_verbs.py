@@ -101,9 +101,13 @@ def rewind(model, weights):
             variable.assign(keras.ops.zeros_like(variable))
 
 
-@functools.cache
 def reference(cells=ONE_RNN, optimizer="sgd", batches=RANDOM):
-    """The weights and the history of the loop on `Batches`."""
+    """The weights and the history of the loop on `Batches`, which is run once for all tests."""
+    return run_on_batches(cells, optimizer, batches)
+
+
+@functools.cache
+def run_on_batches(cells, optimizer, batches):
     model, weights = traced(cells, optimizer)
     rewind(model, weights)
     history = fit(model, "batches", batches)
