@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from all_cells import combinations
 from replica_models import strategy_of
 from rounding import assert_float32_sums_equal, assert_identical
 
@@ -27,21 +28,27 @@ def keras_model(cell):
     return keras.Sequential([keras.Input([T, V]), rnn, keras.layers.Dense(V)])
 
 
-def trained_by_keras(cell, optimizer, metrics=(), loss=LOSS):
+def trained_by_keras(cell, optimizer, metrics=(), loss=LOSS, validation=True):
     model, data = keras_model(cell), dataset(ONE_HOT)
-    model.compile(optimizer(), loss, metrics=list(metrics))
-    logs = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, validation_data=data).history
+    model.compile(optimizer(), loss, metrics=list(metrics), run_eagerly=True)  # tracing takes most of the time
+    options = {"validation_data": data} if validation else {}
+    logs = model.fit(data, epochs=EPOCHS, shuffle=False, verbose=0, **options).history
     return logs, model.get_weights()
 
 
-def trained_by_us(cell, optimizer, count=1, metrics=(), loss=LOSS, chains=2):
+def trainer_of(cell, optimizer, count=1, metrics=(), loss=LOSS, chains=2):
     with strategy_of(count).scope():
         model = tfrnn.LanguageModel(cell(), V)
         model.build()
         trainer = tfrnn.Trainer(model, optimizer(), 0.0, strategy_of(count), loss, chains, metrics=metrics)
     model.set_weights(keras_model(cell).get_weights())
-    logs = trainer.fit(dataset(), EPOCHS, dataset()).history
-    return logs, model.get_weights(), trainer
+    return trainer
+
+
+def trained_by_us(cell, optimizer, count=1, validation=True, **kwargs):
+    trainer = trainer_of(cell, optimizer, count, **kwargs)
+    logs = trainer.fit(dataset(), EPOCHS, dataset() if validation else None).history
+    return logs, trainer.model.get_weights(), trainer
 
 
 def check(cell, optimizer, counts=(1,), **kwargs):
@@ -61,12 +68,25 @@ def sgd(**kwargs):
     return lambda: keras.optimizers.SGD(0.5, **kwargs)
 
 
+def metrics():
+    return ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(3, name="among_three")]
+
+
 L2, L1 = keras.regularizers.L2(0.1), keras.regularizers.L1(0.02)
+REGULARIZERS = {"kernel_regularizer": L2, "recurrent_regularizer": L1, "bias_regularizer": L2}
+CONSTRAINTS = {"kernel_constraint": "max_norm", "bias_constraint": "max_norm"}
 
 
+def test_regularizers_constraints_and_metrics_are_those_of_all_rows_however_they_are_divided():
+    """All in one training; the slow part has each of them in one of its own."""
+    logs, _ = check(gru(**REGULARIZERS, **CONSTRAINTS), sgd(), counts=(2,), metrics=metrics())
+    assert logs["loss"][0] > np.log(logs["perplexity"][0]) + 0.1  # which is of the cross entropy alone
+    assert logs["val_loss"][0] > np.log(logs["val_perplexity"][0]) + 0.1
+
+
+@pytest.mark.slow
 def test_regularizers_are_added_once_however_the_rows_are_divided():
-    cell = gru(kernel_regularizer=L2, recurrent_regularizer=L1, bias_regularizer=L2)
-    logs, _ = check(cell, sgd(), counts=(1, 2))
+    logs, _ = check(gru(**REGULARIZERS), sgd(), counts=(1, 2))
     assert logs["loss"][0] > np.log(logs["perplexity"][0]) + 0.1  # which is of the cross entropy alone
     assert logs["val_loss"][0] > np.log(logs["val_perplexity"][0]) + 0.1
 
@@ -81,7 +101,8 @@ class AddingCell(keras.layers.SimpleRNNCell):
 
 
 def test_losses_that_depend_on_the_rows_are_those_of_the_whole_batch():
-    _, trainer = check(lambda: AddingCell(H), sgd())
+    """With regularizers, constraints and metrics, as on several replicas above."""
+    _, trainer = check(lambda: AddingCell(H, **REGULARIZERS, **CONSTRAINTS), lambda: "sgd", metrics=metrics())
     assert "added_losses" not in trainer.snapshot()  # the epoch is finished
 
 
@@ -97,13 +118,19 @@ OPTIMIZERS = {
     "gradient_accumulation_steps": sgd(gradient_accumulation_steps=2),
     "Adam": lambda: keras.optimizers.Adam(0.01, epsilon=1e-3),
     "a name": lambda: "sgd",
+    "many": sgd(
+        loss_scale_factor=1024.0,
+        weight_decay=0.1,
+        global_clipnorm=0.1,
+        use_ema=True,
+        ema_momentum=0.9,
+        ema_overwrite_frequency=2,
+        gradient_accumulation_steps=2,
+    ),
 }
 
 
-SLOW = ("weight_decay", "clipnorm", "clipvalue", "use_ema", "Adam")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in OPTIMIZERS])
+@pytest.mark.parametrize("name", [n if n == "many" else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS])
 def test_optimizers_do_what_they_do_in_fit(name):
     check(gru(), OPTIMIZERS[name])
 
@@ -112,7 +139,7 @@ NOT_ON_REPLICAS = ("gradient_accumulation_steps", "ema_overwrite_frequency")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("a name", *NOT_ON_REPLICAS)])
+@pytest.mark.parametrize("name", [name for name in OPTIMIZERS if name not in ("a name", "many", *NOT_ON_REPLICAS)])
 def test_optimizers_do_it_on_replicas(name):
     (_, expected, _), (_, weights, _) = (trained_by_us(gru(), OPTIMIZERS[name], count) for count in (1, 2))
     assert_float32_sums_equal(weights, expected, NUM_TERMS)
@@ -121,48 +148,55 @@ def test_optimizers_do_it_on_replicas(name):
 @pytest.mark.parametrize("name", NOT_ON_REPLICAS)
 def test_what_keras_cannot_do_on_replicas_is_refused(name):
     with pytest.raises(UserError, match=f"without `{name}=2`"):
-        trained_by_us(gru(), OPTIMIZERS[name], count=2)
+        trainer_of(gru(), OPTIMIZERS[name], count=2)
 
 
 def thousandfold(y_true, y_pred):
     return 1000 * keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
-def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_falls():
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_falls(count):
     def optimizer():
         return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(5e-4, weight_decay=0.1), 2.0**127)
 
-    check(gru(), optimizer, loss=thousandfold)
-    trainer = trained_by_us(gru(), optimizer, count=2, loss=thousandfold)[-1]
+    if count == 1:
+        _, trainer = check(gru(), optimizer, loss=thousandfold, validation=False)
+    else:
+        trainer = trained_by_us(gru(), optimizer, count, loss=thousandfold, validation=False)[-1]
     assert 0 < trainer.optimizer.iterations.numpy() < len(trainer.gradient_norms)
 
 
-@pytest.mark.parametrize(
-    "constraint", ["max_norm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("non_neg", "unit_norm"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("constraint", ["max_norm", "non_neg", "unit_norm"])
 def test_constraints_hold_after_each_step(constraint):
     check(gru(kernel_constraint=constraint, bias_constraint=constraint), sgd(), counts=(1, 2))
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_all_steps_of_an_epoch():
-    metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(3, name="among_three")]
-    check(gru(), sgd(), counts=(1, 2), metrics=metrics)
+    check(gru(), sgd(), counts=(1, 2), metrics=metrics())
 
 
-@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size"])
-def test_reductions_are_keras_s_on_any_number_of_replicas(reduction):
+@pytest.mark.parametrize(
+    ("reduction", "count"),
+    combinations(["sum", "sum_over_batch_size"], [1, 2], quick=[("sum", 2), ("sum_over_batch_size", 1)]),
+)
+def test_reductions_are_keras_s_on_any_number_of_replicas(reduction, count):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction, ignore_class=2)
-    _, expected = trained_by_keras(gru(), lambda: keras.optimizers.SGD(0.02), loss=loss)
-    for count in (1, 2):  # the loss of an epoch is not that of Keras, which weights batches by their rows
-        _, weights, _ = trained_by_us(gru(), lambda: keras.optimizers.SGD(0.02), count, loss=loss)
-        assert_float32_sums_equal(weights, expected, NUM_TERMS)
+    case = {"cell": gru(), "optimizer": lambda: keras.optimizers.SGD(0.02), "loss": loss, "validation": False}
+    _, expected = trained_by_keras(**case)
+    # The loss of an epoch is not that of Keras, which weights batches by their rows.
+    _, weights, _ = trained_by_us(**case, count=count)
+    assert_float32_sums_equal(weights, expected, NUM_TERMS)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision_sums_many_losses_exactly_and_learns(policy):
     """The sum of these losses is beyond the largest float16, and in bfloat16 the loss would not change."""
-    ids = np.random.default_rng(0).integers(0, 3, 128 * 201)
-    batches, keras_policy = tfrnn.random_batches(ids, 128, 200, random_offset=False), keras.config.dtype_policy()
+    ids = np.random.default_rng(0).integers(0, 3, 8500 * T + 1)
+    batches, keras_policy = tfrnn.random_batches(ids, 8500, T, random_offset=False), keras.config.dtype_policy()
+    assert 8500 * T * np.log(20) > np.finfo("float16").max
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy(policy)
     try:
@@ -219,6 +253,6 @@ def test_wrong_arguments_are_refused_in_one_line(kwargs, message):
 
 
 def test_the_name_of_version_0_1_for_validation_data_is_refused():
-    _, _, trainer = trained_by_us(gru(), sgd())
+    trainer = trainer_of(gru(), sgd())
     with pytest.raises(UserError, match="`validation_data`; got `validation`"):
         trainer.fit(dataset(), 1, validation=dataset())
