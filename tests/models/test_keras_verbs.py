@@ -348,8 +348,10 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
 
 def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
     expected, _ = reference(batches=SEQUENTIAL)
-    model = compiled()
+    model, weights = traced(ONE_RNN, "sgd")
+    rewind(model, weights)
     history = fit(model, "batches", SEQUENTIAL, validation_data=SEQUENTIAL)
+    assert_float32_sums_equal(model.get_weights(), expected, TERMS)
     got = model.evaluate(SEQUENTIAL, return_dict=True, verbose=0)
     assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
     for validation in (SEQUENTIAL, SEQUENTIAL.epoch(0)):
