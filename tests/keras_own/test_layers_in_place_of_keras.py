@@ -1,4 +1,8 @@
-"""Keras's own tests of its recurrent layers, as they are installed with it, pass with tfrnn's layers in its place."""
+"""Keras's own tests of its recurrent layers, as they are installed with it, pass with tfrnn's layers in its place.
+
+Keras 3.10 to 3.14 are installed without them. To test with one of these, copy the tests of its tag in Keras's
+repository to the folder of FILES.
+"""
 
 import json
 import os

@@ -149,6 +149,12 @@ def test_all_options_together_compute_what_keras_layers_compute(name, masked):
         assert_same_in_a_case(name, time_major, masked, given_state, dtype="float32", **options)
 
 
+@pytest.mark.parametrize("name", ["gru", "lstm"])
+def test_the_gradient_of_a_stateful_layer_is_by_the_state_before_the_call_which_assigns_another(name):
+    ours, theirs = layer_pair(name, stateful=True, return_state=True)
+    assert_same(ours, theirs, normal(B, T, D), calls=2)
+
+
 @pytest.mark.parametrize(
     ("name", "time_major", "masked"),
     combinations(LAYERS, [False, True], [False, True], quick=[("lstm", True, True), ("rnn_of_a_cell", True, False)]),

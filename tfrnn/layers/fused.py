@@ -225,6 +225,8 @@ def run_all_steps(
       before it, zeros if there is none.
     """
     fused_cell, weights = FUSED_CELLS[type(cell)](cell), weights or read_weights(cell)
+    # The gradient would read variables, such as those of a stateful layer of Keras, after they have been assigned.
+    state = tuple(map(tf.convert_to_tensor, state))
 
     def run_block(sequences: list, state: tuple, weights: Weights = weights) -> tuple[tf.Tensor, tuple]:
         inputs, *mask = sequences

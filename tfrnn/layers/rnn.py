@@ -275,9 +275,7 @@ def _one_hot(ids: tf.Tensor, size: int, dtype: str) -> tf.Tensor:
 
 def _states_by_cell(cells: list, states: Any, batch_size: int | None) -> list[tuple]:
     """Returns the states of each cell as tuples. Raises UserError if they do not fit the cells."""
-    # Keras hands over the variables of a stateful layer, which the gradient would read after they have been assigned.
-    tensors = [tf.convert_to_tensor(state) for state in keras.tree.flatten(states)]
-    sizes = [get_state_sizes(cell) for cell in cells]
+    sizes, tensors = [get_state_sizes(cell) for cell in cells], keras.tree.flatten(states)
     expected = [(batch_size, size) for cell_sizes in sizes for size in cell_sizes]
     if len(tensors) != len(expected) or not all(
         tensor.shape.is_compatible_with(shape) for tensor, shape in zip(tensors, expected, strict=True)
