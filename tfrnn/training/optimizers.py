@@ -49,6 +49,11 @@ def get(optimizer: Any) -> keras.optimizers.Optimizer:
         raise UserError(
             f'expected as `optimizer` one of keras.optimizers, or its name, such as "adam"; got {optimizer!r}'
         )
+    if not hasattr(found, "learning_rate"):
+        raise UserError(
+            f"expected an `optimizer` with one `learning_rate`; got {type(found).__name__}; a model's `fit` on arrays or a "
+            "dataset takes it"
+        )
     return found
 
 

@@ -156,7 +156,7 @@ class Trainer:
         self._check(batches, validation)
         last_epoch, num_batches = self.epoch + epochs, batches.num_batches(self.epoch)
         callback_list = keras.callbacks.CallbackList(
-            callbacks, add_history=True, model=self.model, epochs=last_epoch, steps=num_batches
+            callbacks, add_history=True, model=self.model, epochs=last_epoch, steps=num_batches, verbose=1
         )
         self.model.stop_training = False
         iterator = self._iterator(batches, *self.position)

@@ -1,0 +1,190 @@
+"""The public names of Keras that training meets, each with a case of use, for the table of what each does here."""
+
+import inspect
+from typing import Any
+
+import keras
+from beside_keras import Case
+
+SGD = keras.optimizers.SGD
+_BASES = {
+    "Optimizer", "OptimizerMap", "LearningRateSchedule", "Loss", "Metric", "Callback", "CallbackList", "Regularizer",
+    "Constraint", "Initializer",
+}  # fmt: skip
+
+
+def names_of(module: Any) -> list[str]:
+    """Returns the classes of a public module, without base classes and second names of the same class."""
+    found: dict[Any, str] = {}
+    for name in sorted(dir(module), key=lambda name: (name[0].islower(), -len(name))):
+        value = getattr(module, name)
+        if inspect.isclass(value) and not name.startswith("_") and name not in _BASES:
+            found.setdefault(value, name)
+    return sorted(found.values())
+
+
+def _optimizer(name: str) -> Case:
+    if name == "LossScaleOptimizer":
+        return Case(compiled=lambda: {"optimizer": keras.optimizers.LossScaleOptimizer(SGD(0.5), initial_scale=8.0)})
+    if name == "MultiOptimizer":
+        return Case(compiled=lambda: {"optimizer": keras.optimizers.MultiOptimizer(lambda variable: SGD(0.5))})
+    return Case(compiled=lambda: {"optimizer": getattr(keras.optimizers, name)(learning_rate=0.01)})
+
+
+_SCHEDULES: dict[str, tuple] = {
+    "CosineDecay": (0.5, 4), "CosineDecayRestarts": (0.5, 2), "ExponentialDecay": (0.5, 2, 0.5),
+    "InverseTimeDecay": (0.5, 2, 0.5), "PiecewiseConstantDecay": ([1, 2], [0.5, 0.2, 0.1]), "PolynomialDecay": (0.5, 4),
+}  # fmt: skip
+
+
+def _schedule(name: str) -> Case:
+    schedule = getattr(keras.optimizers.schedules, name)
+    return Case(compiled=lambda: {"optimizer": SGD(schedule(*_SCHEDULES[name]))})
+
+
+_OF_IDS = {"SparseCategoricalCrossentropy"}
+
+
+def _loss(name: str) -> Case:
+    options = {"from_logits": True} if name in _OF_IDS else {}
+    make = getattr(keras.losses, name)
+    return Case(name in _OF_IDS, lambda: {"loss": make(**options), "optimizer": SGD(0.05)})
+
+
+_METRIC_ARGUMENTS: dict[str, dict] = {
+    "SparseCategoricalCrossentropy": {"from_logits": True},
+    "IoU": {"num_classes": 2, "target_class_ids": [0]}, "BinaryIoU": {}, "MeanIoU": {"num_classes": 2},
+    "OneHotIoU": {"num_classes": 2, "target_class_ids": [0]}, "OneHotMeanIoU": {"num_classes": 2},
+    "PrecisionAtRecall": {"recall": 0.5}, "RecallAtPrecision": {"precision": 0.5},
+    "SensitivityAtSpecificity": {"specificity": 0.5}, "SpecificityAtSensitivity": {"sensitivity": 0.5},
+    "MeanMetricWrapper": {"fn": keras.losses.mean_squared_error},
+}  # fmt: skip
+
+
+def _metric(name: str) -> Case:
+    tokens = name.startswith("Sparse")
+    make = getattr(keras.metrics, name)
+    arguments = {"name": "measure", **_METRIC_ARGUMENTS.get(name, {})}
+    return Case(tokens=tokens, compiled=lambda: {"metrics": [make(**arguments)]}, same_as_plain=True)
+
+
+_CALLBACKS: dict[str, Any] = {
+    "BackupAndRestore": lambda folder: keras.callbacks.BackupAndRestore(folder / "backup"),
+    "CSVLogger": lambda folder: keras.callbacks.CSVLogger(folder / "log.csv"),
+    "EarlyStopping": lambda folder: keras.callbacks.EarlyStopping("loss", min_delta=9.0, restore_best_weights=True),
+    "History": lambda folder: keras.callbacks.History(),
+    "LambdaCallback": lambda folder: keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: None),
+    "LearningRateScheduler": lambda folder: keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2),
+    "ModelCheckpoint": lambda folder: keras.callbacks.ModelCheckpoint(folder / "best.keras", "loss"),
+    "OrbaxCheckpoint": lambda folder: keras.callbacks.OrbaxCheckpoint(folder / "orbax"),
+    "ProgbarLogger": lambda folder: keras.callbacks.ProgbarLogger(),
+    "ReduceLROnPlateau": lambda folder: keras.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=9.0),
+    "RemoteMonitor": lambda folder: keras.callbacks.RemoteMonitor("http://localhost:9"),  # it only warns
+    "SwapEMAWeights": lambda folder: keras.callbacks.SwapEMAWeights(),
+    "TensorBoard": lambda folder: keras.callbacks.TensorBoard(folder / "logs"),
+    "TerminateOnNaN": lambda folder: keras.callbacks.TerminateOnNaN(),
+}
+
+
+def _callback(name: str) -> Case:
+    make = _CALLBACKS.get(name)
+    compiled = (lambda: {"optimizer": SGD(0.5, use_ema=True)}) if name == "SwapEMAWeights" else dict
+    return Case(compiled=compiled, callbacks=lambda folder: [make(folder)], same_as_plain=True)
+
+
+def _regularizer(name: str) -> Case:
+    return Case(cell=lambda: {"kernel_regularizer": getattr(keras.regularizers, name)()})
+
+
+def _constraint(name: str) -> Case:
+    arguments = {"MaxNorm": {"max_value": 0.5}}.get(name, {})
+    return Case(cell=lambda: {"kernel_constraint": getattr(keras.constraints, name)(**arguments)})
+
+
+_SQUARE = {"Identity", "IdentityInitializer"}  # for matrices with as many rows as columns
+
+
+def _initializer(name: str) -> Case:
+    weight = "recurrent_initializer" if name in _SQUARE else "kernel_initializer"
+    return Case(cell=lambda: {weight: getattr(keras.initializers, name)()}, same_as_plain=True)
+
+
+def _policy(name: str) -> Case:
+    return Case(tokens=True, policy=name, same_as_plain=name == "float32")
+
+
+_LAYER: dict[str, Case] = {
+    "model trainable=False": Case(model=lambda: {"trainable": False}),
+    "model name": Case(model=lambda: {"name": "a_name"}, same_as_plain=True),
+    "cell trainable=False": Case(cell=lambda: {"trainable": False}),
+    "cell dropout": Case(cell=lambda: {"dropout": 0.0}, same_as_plain=True),
+    "cell use_bias=False": Case(cell=lambda: {"use_bias": False}),
+    "cell activation": Case(cell=lambda: {"activation": "relu"}),
+    "cell bias_regularizer": Case(cell=lambda: {"bias_regularizer": "l2", "bias_initializer": "ones"}),
+    "cell recurrent_regularizer": Case(cell=lambda: {"recurrent_regularizer": "l1"}),
+}
+
+_POLICIES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+
+# For each module, its names, found in it, and what makes the case of a name.
+SECTIONS: dict[str, tuple[list[str], Any]] = {
+    "optimizers": (names_of(keras.optimizers), _optimizer),
+    "optimizers.schedules": (names_of(keras.optimizers.schedules), _schedule),
+    "losses": (names_of(keras.losses), _loss),
+    "metrics": (names_of(keras.metrics), _metric),
+    "callbacks": (names_of(keras.callbacks), _callback),
+    "regularizers": (names_of(keras.regularizers), _regularizer),
+    "constraints": (names_of(keras.constraints), _constraint),
+    "initializers": (names_of(keras.initializers), _initializer),
+    "dtype_policies": (list(_POLICIES), _policy),
+    "layers.Layer": (list(_LAYER), _LAYER.__getitem__),
+}
+
+# What a model with outputs of each step, [N, T, D], refuses, as Keras's model does: the words of the refusal.
+REFUSED = {
+    ("losses", "CTC"): "expected to be a tensor of shape",
+    ("metrics", "F1Score"): "expects 2D inputs|has its variables",
+    ("metrics", "FBetaScore"): "expects 2D inputs|has its variables",
+    ("metrics", "R2Score"): "expects 2D inputs|has its variables",
+}
+REFUSED_WITH_BATCHES = {("optimizers", "MultiOptimizer"): "one `learning_rate`"}
+# What Keras itself cannot compute of such outputs, or without another package or with these arguments.
+NOT_IN_KERAS = {
+    ("losses", "CategoricalGeneralizedCrossEntropy"), ("losses", "Circle"), ("metrics", "Mean"), ("metrics", "Sum"),
+    ("callbacks", "OrbaxCheckpoint"), ("initializers", "STFTInitializer"), ("dtype_policies", "bfloat16"),
+}  # fmt: skip
+
+
+def page() -> str:
+    """Returns the text of docs/keras.md."""
+    lines = [
+        "# Keras's names in tfrnn",
+        "",
+        "What the public names of Keras do in `compile` and `fit` of tfrnn's models, and in `Trainer`. With each of them a",
+        "model was trained, on arrays and on `Batches`, next to Keras's own `fit` of a model with the same layers and",
+        "weights. Both gave the same weights and measures, to rounding, or the name is refused with one line.",
+        "`python -m pytest -s -m slow tests/models/test_keras_surface.py` does it again and prints the table. Outputs are",
+        "those of each step, `[N, T, D]`, for which Keras refuses some losses and metrics, and cannot compute others.",
+        "",
+        "| in `keras.` | as in Keras | refused by both | not computed by Keras |",
+        "|---|---|---|---|",
+    ]  # fmt: skip
+    for section, (names, _) in SECTIONS.items():
+        refused = [name for name in names if (section, name) in REFUSED]
+        neither = [name for name in names if (section, name) in NOT_IN_KERAS]
+        same = [name for name in names if name not in (*refused, *neither)]
+        lines.append(f"| {section} | {', '.join(same)} | {', '.join(refused)} | {', '.join(neither)} |")
+    lines += [
+        "",
+        "Refused everywhere, with one line: `class_weight` (give `sample_weight`), losses of probabilities for a model",
+        "that returns logits, `reduction=None`, losses of one number together with weights, masks or several replicas.",
+        "Refused with `Batches`, whose rows and order are set where they are cut: `y`, `batch_size`, `shuffle`,",
+        "`sample_weight`, `validation_split`, `steps_per_epoch` and the like, `run_eagerly`; and MultiOptimizer, which has",
+        "no learning rate of its own.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(page(), end="")
