@@ -160,11 +160,11 @@ def page() -> str:
     lines = [
         "# Keras's names in tfrnn",
         "",
-        "What the public names of Keras do in `compile` and `fit` of tfrnn's models, and in `Trainer`. With each of them a",
-        "model was trained, on arrays and on `Batches`, next to Keras's own `fit` of a model with the same layers and",
+        "What the public names of Keras do in `compile` and `fit` of tfrnn's models, and in `Trainer`. With each of them",
+        "a model was trained, on arrays and on `Batches`, next to Keras's own `fit` of a model with the same layers and",
         "weights. Both gave the same weights and measures, to rounding, or the name is refused with one line.",
-        "`python -m pytest -s -m slow tests/models/test_keras_surface.py` does it again and prints the table. Outputs are",
-        "those of each step, `[N, T, D]`, for which Keras refuses some losses and metrics, and cannot compute others.",
+        "`python -m pytest -s -m slow tests/models/test_keras_surface.py` does it again and prints the table. Outputs",
+        "are those of each step, `[N, T, D]`, for which Keras refuses some losses and metrics, and cannot compute others.",
         "",
         "| in `keras.` | as in Keras | refused by both | not computed by Keras |",
         "|---|---|---|---|",
@@ -179,8 +179,8 @@ def page() -> str:
         "Refused everywhere, with one line: `class_weight` (give `sample_weight`), losses of probabilities for a model",
         "that returns logits, `reduction=None`, losses of one number together with weights, masks or several replicas.",
         "Refused with `Batches`, whose rows and order are set where they are cut: `y`, `batch_size`, `shuffle`,",
-        "`sample_weight`, `validation_split`, `steps_per_epoch` and the like, `run_eagerly`; and MultiOptimizer, which has",
-        "no learning rate of its own.",
+        "`sample_weight`, `validation_split`, `steps_per_epoch` and the like, `run_eagerly`; and MultiOptimizer, which",
+        "has no learning rate of its own.",
         "",
     ]
     return "\n".join(lines)

@@ -51,8 +51,8 @@ def get(optimizer: Any) -> keras.optimizers.Optimizer:
         )
     if not hasattr(found, "learning_rate"):
         raise UserError(
-            f"expected an `optimizer` with one `learning_rate`; got {type(found).__name__}; a model's `fit` on arrays or a "
-            "dataset takes it"
+            f"expected an `optimizer` with one `learning_rate`; got {type(found).__name__}; a model's `fit` on arrays "
+            "or a dataset takes it"
         )
     return found
 
