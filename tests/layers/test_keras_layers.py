@@ -421,6 +421,7 @@ def test_fit_of_a_sequential_model_is_that_of_keras_by_numbers():
     assert_float32_sums_equal(ours, theirs, num_terms=2 * T * B)
 
 
+@pytest.mark.slow
 def test_xla_compiles_a_step_only_if_it_is_asked_to_on_a_cpu():
     by_default, by_xla = sequential(tfrnn.SimpleRNN), sequential(tfrnn.SimpleRNN, jit_compile=True)
     assert not by_default.jit_compile  # "auto"

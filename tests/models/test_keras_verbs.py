@@ -166,6 +166,7 @@ def test_how_a_step_is_executed_changes_nothing_but_rounding(data, options):
     assert_same_training(data, **options)
 
 
+@pytest.mark.slow
 def test_a_model_that_xla_compiles_carries_its_state_in_calls_of_several_steps():
     assert_same_training("dataset", batches=SEQUENTIAL, jit_compile=True, steps_per_execution=N)
 
@@ -190,6 +191,7 @@ def test_rows_are_trained_as_keras_trains_its_own_layers():
         np.testing.assert_allclose(history[name], expected[name], rtol=TERMS * EPS, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "dataset"])
 def test_two_replicas_train_as_one(data):
     reference(batches=SEQUENTIAL)  # without a strategy
@@ -197,6 +199,7 @@ def test_two_replicas_train_as_one(data):
         assert_same_training(data, batches=SEQUENTIAL, metrics=["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer_in_scope", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_strategy_of_one_device_trains_as_none(optimizer_in_scope):
     expected, _ = reference(optimizer="adam", batches=SEQUENTIAL)
@@ -262,6 +265,7 @@ def test_losses_of_kerass_are_taken_by_both_loops():
     assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
 
 
+@pytest.mark.slow
 def test_a_scaled_loss_trains_as_one_that_is_not():
     scaled = new_model()
     scaled.compile(keras.optimizers.SGD(0.5, loss_scale_factor=1024.0), clip_norm=CLIP_NORM, **EAGERLY)
@@ -269,6 +273,7 @@ def test_a_scaled_loss_trains_as_one_that_is_not():
     assert_float32_sums_equal(scaled.get_weights(), reference()[0], TERMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
 @pytest.mark.parametrize(("policy", "eps"), [("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7)])
 def test_half_precision_trains_as_float32(policy, eps, data):
@@ -323,6 +328,7 @@ def test_outputs_are_batch_major_and_those_of_the_model():
     np.testing.assert_allclose(carried, np.reshape(long, [N * B, T, V]), rtol=0, atol=N * T * EPS * 10)
 
 
+@pytest.mark.slow
 def test_evaluation_measures_the_same_of_every_kind_of_data():
     class Rows(keras.utils.PyDataset):
         def __len__(self):
@@ -346,6 +352,7 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
     assert {name: history[f"val_{name}"][0] for name in after} == pytest.approx(after, rel=TERMS * EPS)
 
 
+@pytest.mark.slow
 def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
     expected, _ = reference(batches=SEQUENTIAL)
     model, weights = traced(ONE_RNN, "sgd")

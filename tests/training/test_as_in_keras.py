@@ -100,6 +100,7 @@ class AddingCell(keras.layers.SimpleRNNCell):
         return outputs, states
 
 
+@pytest.mark.slow
 def test_losses_that_depend_on_the_rows_are_those_of_the_whole_batch():
     """With regularizers, constraints and metrics, as on several replicas above."""
     _, trainer = check(lambda: AddingCell(H, **REGULARIZERS, **CONSTRAINTS), lambda: "sgd", metrics=metrics())
@@ -178,6 +179,7 @@ def test_metrics_are_those_of_all_steps_of_an_epoch():
     check(gru(), sgd(), counts=(1, 2), metrics=metrics())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reduction", "count"),
     combinations(["sum", "sum_over_batch_size"], [1, 2], quick=[("sum", 2), ("sum_over_batch_size", 1)]),

@@ -72,7 +72,15 @@ ID_LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", ID_LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        if name in ("sum_over_batch_size, plain", "mean_with_sample_weight, ignore_class", "function")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in ID_LOSSES
+    ],
+)
 def test_the_objective_is_that_of_keras_for_each_reduction_weight_and_mask(name):
     loss = ID_LOSSES[name]
     cases = [(None, None)] if name == "one number" else [(None, None), (WEIGHTS, None), (None, MASK)]
