@@ -179,7 +179,6 @@ def supports(cell: Any, training: bool) -> bool:
         and cell.built
         and cell.compute_dtype == cell.variable_dtype
         and cell.activity_regularizer is None
-        and cell.activity_regularizer is None
         and cell.activation is keras.activations.tanh
         and getattr(cell, "recurrent_activation", keras.activations.sigmoid) is keras.activations.sigmoid
         and not (training and any(getattr(cell, name, None) for name in ("dropout", "recurrent_dropout")))
