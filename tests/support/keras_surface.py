@@ -93,11 +93,12 @@ def _callback(name: str) -> Case:
 
 
 def _regularizer(name: str) -> Case:
-    return Case(cell=lambda: {"kernel_regularizer": getattr(keras.regularizers, name)()})
+    arguments = {"L1L2": {"l1": 0.01, "l2": 0.01}}.get(name, {})
+    return Case(cell=lambda: {"kernel_regularizer": getattr(keras.regularizers, name)(**arguments)})
 
 
 def _constraint(name: str) -> Case:
-    arguments = {"MaxNorm": {"max_value": 0.5}}.get(name, {})
+    arguments = {"MaxNorm": {"max_value": 0.5}, "MinMaxNorm": {"max_value": 0.5}}.get(name, {})
     return Case(cell=lambda: {"kernel_constraint": getattr(keras.constraints, name)(**arguments)})
 
 
