@@ -184,6 +184,12 @@ def page() -> str:
         "`sample_weight`, `validation_split`, `steps_per_epoch` and the like, `run_eagerly`; and MultiOptimizer, which",
         "has no learning rate of its own.",
         "",
+        "Known to differ, and not yet mended: in `fit` on `Batches`, BackupAndRestore restores the weights but begins",
+        "at the first epoch, and callbacks hear nothing of the validation (`on_test_begin` and the like), so that",
+        "SwapEMAWeights does not swap before it. An `activity_regularizer` of a time-major layer, or of a layer within",
+        "a model, is divided by the number of steps, where Keras divides by the number of rows. `evaluate` lists its",
+        "measures in another order on `Batches` than on arrays: ask for `return_dict=True`.",
+        "",
     ]
     return "\n".join(lines)
 
