@@ -1,0 +1,104 @@
+"""Compiles a step of a reader's own model where TensorFlow can, and runs it as it is where it cannot."""
+
+import contextlib
+import contextvars
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+_points: contextvars.ContextVar[list] = contextvars.ContextVar("points")
+
+
+def draw_later(draw: Callable[[Any], None], value: Any) -> None:
+    """Called while a step is being compiled: each time the compiled step has run, draw(its value) follows."""
+    if not tf.is_tensor(value):
+        raise TypeError(f"it plots {value!r}, which Python computes")
+    _points.get().append((draw, value))
+
+
+@contextlib.contextmanager
+def tensors_can_be_iterated() -> Iterator[None]:
+    """Lets Python loop over symbolic tensors, as it does over others: `for X in inputs` is unrolled when compiled.
+
+    TensorFlow forbids it, though it knows the number of steps.
+    """
+    iterate, length = tf.Tensor.__iter__, tf.Tensor.__len__
+    tf.Tensor.__iter__ = lambda t: iter(tf.unstack(t)) if tf.is_symbolic_tensor(t) else iterate(t)
+    tf.Tensor.__len__ = lambda t: t.shape[0] if tf.is_symbolic_tensor(t) else length(t)
+    try:
+        yield
+    finally:
+        tf.Tensor.__iter__, tf.Tensor.__len__ = iterate, length
+
+
+class CompiledStep:
+    """Calls `step(batch)`: as it is for the first batch, which makes the weights, and compiled from then on.
+
+    The step stays as it is if TensorFlow cannot compile it, and if it changes numbers, texts or lists that the holders
+    have as attributes: compiled, it would change them only once. A warning says so.
+
+    Args:
+      step: called with a batch, a structure of tensors or arrays. It returns a tensor or None.
+      name: what the step is, for the warning.
+      *holders: the objects whose attributes are watched.
+    """
+
+    def __init__(self, step: Callable[[Any], Any], name: str, *holders: Any):
+        self._step, self._name, self._holders = step, name, holders
+        self._is_first, self._can_be_compiled = True, True
+        self._compiled: dict[tuple, tuple] = {}  # for the shapes of a batch: the function, and who draws its points
+
+    def __call__(self, batch: Any) -> Any:
+        leaves = tf.nest.flatten(batch)
+        if self._is_first:
+            self._is_first, before = False, self._attributes()
+            result = self._step(batch)
+            if changed := [name for name, value in self._attributes().items() if before.get(name, value) != value]:
+                self._do_not_compile(f"it changes {', '.join(changed)}")
+            return result
+        compiles = self._can_be_compiled and not tf.config.functions_run_eagerly()
+        if not compiles or not all(isinstance(leaf, (tf.Tensor, np.ndarray)) for leaf in leaves):
+            return self._step(batch)
+        shapes = tuple((leaf.dtype, *leaf.shape) for leaf in leaves)
+        if shapes not in self._compiled:
+            try:
+                self._compiled[shapes] = self._compile(batch)
+            except Exception as error:  # of any kind: the step itself is not at fault, as it ran for the first batch
+                self._do_not_compile(" ".join(str(error).split())[:200])
+                return self._step(batch)
+        function, draws = self._compiled[shapes]
+        result, values = function(*leaves)
+        for draw, value in zip(draws, values, strict=True):
+            draw(value)
+        return result
+
+    def _compile(self, batch: Any) -> tuple[Callable, list[Callable]]:
+        points: list = []
+
+        def step(*leaves: tf.Tensor) -> tuple:
+            token = _points.set(points)
+            try:
+                return self._step(tf.nest.pack_sequence_as(batch, leaves)), [value for _, value in points]
+            finally:
+                _points.reset(token)
+
+        specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(batch)]
+        with tensors_can_be_iterated():
+            function = tf.function(step, autograph=False).get_concrete_function(*specs)
+        return function, [draw for draw, _ in points]
+
+    def _attributes(self) -> dict[str, Any]:
+        """Returns the numbers and texts among the holders' attributes, and the lengths of lists and dicts."""
+        return {
+            name: len(value) if isinstance(value, (list, dict)) else value
+            for holder in self._holders
+            for name, value in vars(holder).items()
+            if isinstance(value, (bool, int, float, str, list, dict)) and not name.startswith("_") and name != "built"
+        }
+
+    def _do_not_compile(self, reason: str) -> None:
+        self._can_be_compiled = False
+        warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=4)
