@@ -20,18 +20,20 @@ def draw_later(draw: Callable[[Any], None], value: Any) -> None:
 
 
 @contextlib.contextmanager
-def tensors_can_be_iterated() -> Iterator[None]:
-    """Lets Python loop over symbolic tensors, as it does over others: `for X in inputs` is unrolled when compiled.
+def as_when_not_compiled() -> Iterator[None]:
+    """Lets symbolic tensors of known shape do what others do, and TensorFlow forbids them.
 
-    TensorFlow forbids it, though it knows the number of steps.
+    Python can loop over them, so that `for X in inputs` is unrolled, and reverse them; tf.reshape takes one number as
+    a shape.
     """
-    iterate, length = tf.Tensor.__iter__, tf.Tensor.__len__
+    iterate, length, reshape = tf.Tensor.__iter__, tf.Tensor.__len__, tf.reshape
     tf.Tensor.__iter__ = lambda t: iter(tf.unstack(t)) if tf.is_symbolic_tensor(t) else iterate(t)
     tf.Tensor.__len__ = lambda t: t.shape[0] if tf.is_symbolic_tensor(t) else length(t)
+    tf.reshape = lambda tensor, shape, name=None: reshape(tensor, [shape] if isinstance(shape, int) else shape, name)
     try:
         yield
     finally:
-        tf.Tensor.__iter__, tf.Tensor.__len__ = iterate, length
+        tf.Tensor.__iter__, tf.Tensor.__len__, tf.reshape = iterate, length, reshape
 
 
 class CompiledStep:
@@ -56,7 +58,7 @@ class CompiledStep:
         if self._is_first:
             self._is_first, before = False, self._attributes()
             result = self._step(batch)
-            if changed := [name for name, value in self._attributes().items() if before.get(name, value) != value]:
+            if changed := [name for name, value in self._attributes().items() if before.get(name) != value]:
                 self._do_not_compile(f"it changes {', '.join(changed)}")
             return result
         compiles = self._can_be_compiled and not tf.config.functions_run_eagerly()
@@ -86,7 +88,7 @@ class CompiledStep:
                 _points.reset(token)
 
         specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(batch)]
-        with tensors_can_be_iterated():
+        with as_when_not_compiled():
             function = tf.function(step, autograph=False).get_concrete_function(*specs)
         return function, [draw for draw, _ in points]
 

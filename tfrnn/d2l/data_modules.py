@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.d2l.modules import DataModule
+from tfrnn.d2l.translation import preprocess_nmt, read_data_nmt
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import UNKNOWN
 
@@ -92,3 +93,59 @@ class TimeMachine(DataModule):
     def get_dataloader(self, train: bool) -> tf.data.Dataset:
         rows = slice(0, self.num_train) if train else slice(self.num_train, self.num_train + self.num_val)
         return self.get_tensorloader([self.X, self.Y], train, rows)
+
+
+class MTFraEng(DataModule):
+    """Pairs of English and French sentences (section 10.5): batches of source, decoder's input, valid lengths, labels.
+
+    Source, decoder's input and labels are ids, int32 [B, T]; the valid lengths of the source are int32 [B].
+
+    Args:
+      batch_size: B.
+      num_steps: T. Longer sentences are cut, shorter ones padded.
+      num_train: the number of pairs to train on, from the beginning.
+      num_val: the number of pairs for validation; as in the book there is one more.
+    Attributes:
+      src_vocab, tgt_vocab: the Vocab of each language.
+      arrays: all rows of the four tensors of a batch.
+    """
+
+    def __init__(self, batch_size: int, num_steps: int = 9, num_train: int = 512, num_val: int = 128):
+        super().__init__()
+        self.save_hyperparameters()
+        self.arrays, self.src_vocab, self.tgt_vocab = self._build_arrays(self._download())
+
+    def _download(self) -> str:
+        return read_data_nmt()
+
+    def _preprocess(self, text: str) -> str:
+        return preprocess_nmt(text)
+
+    def _tokenize(self, text: str, max_examples: int | None = None) -> tuple[list[list[str]], list[list[str]]]:
+        """Returns the words of each pair, with `<eos>` at the end; of max_examples + 1 lines, if it is given."""
+        lines = text.split("\n")[: max_examples + 1 if max_examples else None]
+        pairs = [sides for sides in (line.split("\t") for line in lines) if len(sides) == 2]
+        source, target = ([[t for t in f"{pair[i]} <eos>".split(" ") if t] for pair in pairs] for i in (0, 1))
+        return source, target
+
+    def _build_arrays(self, raw_text: str, src_vocab: Any = None, tgt_vocab: Any = None) -> tuple:
+        """Returns the four tensors of a batch with all pairs as rows, and the vocabularies, new ones by default."""
+        num_pairs = self.num_train + self.num_val
+        lines = raw_text.split("\n", num_pairs + 1)[: num_pairs + 1]  # the rest of the file is long
+        sides = self._tokenize(self._preprocess("\n".join(lines)), num_pairs)
+        source, target = (
+            [(words + ["<pad>"] * self.num_steps)[: self.num_steps] for words in sentences] for sentences in sides
+        )
+        target = [["<bos>", *words] for words in target]
+        src_vocab, tgt_vocab = src_vocab or Vocab(source, min_freq=2), tgt_vocab or Vocab(target, min_freq=2)
+        src, tgt = tf.constant(src_vocab[source]), tf.constant(tgt_vocab[target])
+        valid_len = tf.reduce_sum(tf.cast(src != src_vocab["<pad>"], tf.int32), 1)
+        return (src, tgt[:, :-1], valid_len, tgt[:, 1:]), src_vocab, tgt_vocab
+
+    def get_dataloader(self, train: bool) -> tf.data.Dataset:
+        return self.get_tensorloader(self.arrays, train, slice(self.num_train) if train else slice(self.num_train, None))
+
+    def build(self, src_sentences: Sequence[str], tgt_sentences: Sequence[str]) -> tuple:
+        """Returns sentences as the four tensors of a batch, with the vocabularies of the data."""
+        raw_text = "\n".join(map("\t".join, zip(src_sentences, tgt_sentences, strict=True)))
+        return self._build_arrays(raw_text, self.src_vocab, self.tgt_vocab)[0]

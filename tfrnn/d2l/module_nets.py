@@ -189,7 +189,7 @@ class RNN(Module):
         self.rnn = tfrnn.SimpleRNN(num_hiddens, return_sequences=True, return_state=True, time_major=True)
 
     def forward(self, inputs: Any, H: Any = None) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: N803 (the book's name)
-        if not getattr(self.rnn, "time_major", True):
+        if isinstance(self.rnn, keras.layers.RNN) and not getattr(self.rnn, "time_major", False):
             warnings.warn(
                 f"{type(self).__name__} gives a sequence [T, B, D] to a layer that reads it as [B, T, D], as section "
                 "10.2 prints it: it mixes the rows of a batch; add time_major=True to the layer",
@@ -237,7 +237,7 @@ class GRU(RNN):
 
     def forward(self, X: Any, state: Any = None) -> tuple[tf.Tensor, list[tf.Tensor]]:  # type: ignore[override]  # noqa: N803
         outputs, *new_state = self.rnn(X, state)
-        return outputs, new_state
+        return outputs, tf.nest.flatten(new_state)
 
 
 class Encoder(VariableFinder):

@@ -131,10 +131,8 @@ class DataModule(HyperParameters):
           train: whether the rows are shuffled, in another order in each epoch.
           indices: the rows to take.
         """
-        rows = tuple(tf.convert_to_tensor(tensor[indices]) for tensor in tensors)
-        numbers = tf.data.Dataset.range(rows[0].shape[0])
-        numbers = numbers.shuffle(rows[0].shape[0]) if train else numbers
-        return numbers.batch(self.batch_size).map(lambda i: tuple(tf.gather(tensor, i) for tensor in rows))
+        rows = tf.data.Dataset.from_tensor_slices(tuple(tensor[indices] for tensor in tensors))
+        return (rows.shuffle(max(1, len(rows))) if train else rows).batch(self.batch_size)
 
 
 class Trainer(HyperParameters):
@@ -210,7 +208,8 @@ class Trainer(HyperParameters):
         with tf.GradientTape() as tape:
             loss = self.model.training_step(batch)
         variables = self.model.trainable_variables
-        gradients = tape.gradient(loss, variables)
+        # Keras's optimizers take a row that occurs twice in a sparse gradient for two rows.
+        gradients = [grad if grad is None else tf.convert_to_tensor(grad) for grad in tape.gradient(loss, variables)]
         if self.gradient_clip_val > 0:
             clip = type(self).clip_gradients
             if clip.__module__ != __name__ and not tf.executing_eagerly():

@@ -2,7 +2,7 @@
 
 from matplotlib import pyplot as plt
 
-from tfrnn.d2l.data_modules import TimeMachine, Vocab
+from tfrnn.d2l.data_modules import MTFraEng, TimeMachine, Vocab
 from tfrnn.d2l.hyperparameters import HyperParameters, add_to_class
 from tfrnn.d2l.module_nets import (
     GRU,
@@ -24,3 +24,4 @@ from tfrnn.d2l.modules import DataModule, Module, Trainer
 from tfrnn.d2l.plotting import plot
 from tfrnn.d2l.progress_board import ProgressBoard
 from tfrnn.d2l.training import try_gpu
+from tfrnn.d2l.translation import bleu, show_list_len_pair_hist
