@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 (the names are the book's)
 """Module, DataModule and Trainer of edition 1.0: what is trained is what the reader's own loop would train."""
 
 import warnings
@@ -222,13 +223,12 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_a_loss_that_is_not_finite_ends_the_training():
+    X = np.ones([20, 2], "float32")
+    data = d2l.DataModule()
+    data.batch_size = 2
+    data.get_dataloader = lambda train: data.get_tensorloader([X, X[:, :1]], train)
     with pytest.raises(DivergedError, match=r"is inf in epoch 1; try a smaller `lr`"):
-        model = d2l.LinearRegression(lr=1e38)
-        X = np.ones([20, 2], "float32")
-        data = d2l.DataModule()
-        data.batch_size = 2
-        data.get_dataloader = lambda train: data.get_tensorloader([X, X[:, :1]], train)
-        d2l.Trainer(max_epochs=9).fit(model, data)
+        d2l.Trainer(max_epochs=9).fit(d2l.LinearRegression(lr=1e38), data)
 
 
 def test_what_cannot_be_trained_is_refused():

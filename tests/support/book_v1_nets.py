@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 (the names are the book's)
 """Classes like those that readers of edition 1.0 copy from its pages, on the names of tfrnn.d2l.v1."""
 
 import keras
@@ -50,7 +51,7 @@ class BiRNNScratch(d2l.Module):
         f_H, b_H = Hs if Hs is not None else (None, None)
         f_outputs, f_H = self.f_rnn(inputs, f_H)
         b_outputs, b_H = self.b_rnn(reversed(inputs), b_H)
-        return [tf.concat((f, b), -1) for f, b in zip(f_outputs, reversed(b_outputs))], (f_H, b_H)
+        return [tf.concat((f, b), -1) for f, b in zip(f_outputs, reversed(b_outputs), strict=True)], (f_H, b_H)
 
 
 class StackedRNNScratch(d2l.Module):

@@ -103,4 +103,4 @@ class CompiledStep:
 
     def _do_not_compile(self, reason: str) -> None:
         self._can_be_compiled = False
-        warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=4)
+        warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=5)  # the line that calls `fit`

@@ -143,7 +143,9 @@ class MTFraEng(DataModule):
         return (src, tgt[:, :-1], valid_len, tgt[:, 1:]), src_vocab, tgt_vocab
 
     def get_dataloader(self, train: bool) -> tf.data.Dataset:
-        return self.get_tensorloader(self.arrays, train, slice(self.num_train) if train else slice(self.num_train, None))
+        return self.get_tensorloader(
+            self.arrays, train, slice(self.num_train) if train else slice(self.num_train, None)
+        )
 
     def build(self, src_sentences: Sequence[str], tgt_sentences: Sequence[str]) -> tuple:
         """Returns sentences as the four tensors of a batch, with the vocabularies of the data."""

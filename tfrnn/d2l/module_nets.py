@@ -1,3 +1,4 @@
+# ruff: noqa: N803, N806 (the names are the book's)
 """The models of edition 1.0, chapters 9 and 10, as Modules.
 
 Sequences inside of them are time-major: a net `rnn(inputs [T, B, D], state)` returns its outputs, T of [B, H], and its
@@ -56,7 +57,7 @@ class LinearRegression(Module):
 class Classifier(Module):
     """A model whose outputs are logits [..., V] for labels [...] (section 4.3)."""
 
-    def loss(self, Y_hat: Any, Y: Any, averaged: bool = True) -> tf.Tensor:  # noqa: N803 (the book's names)
+    def loss(self, Y_hat: Any, Y: Any, averaged: bool = True) -> tf.Tensor:
         """Returns the mean cross entropy, or, if not averaged, that of each label in one row.
 
         The book's own function averages in both cases.
@@ -65,7 +66,7 @@ class Classifier(Module):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int32), logits)
         return tf.reduce_mean(losses) if averaged else losses
 
-    def accuracy(self, Y_hat: Any, Y: Any, averaged: bool = True) -> tf.Tensor:  # noqa: N803
+    def accuracy(self, Y_hat: Any, Y: Any, averaged: bool = True) -> tf.Tensor:
         """Returns the share of labels that have the largest logit, or, if not averaged, 1 or 0 for each label."""
         labels = tf.reshape(Y, [-1])
         best = tf.argmax(tf.reshape(Y_hat, [-1, Y_hat.shape[-1]]), axis=1)
@@ -78,11 +79,11 @@ class Classifier(Module):
         self.plot("loss", self.loss(outputs, batch[-1]), train=False)
         self.plot("acc", self.accuracy(outputs, batch[-1]), train=False)
 
-    def layer_summary(self, X_shape: Sequence[int]) -> None:  # noqa: N803
+    def layer_summary(self, X_shape: Sequence[int]) -> None:
         """Prints the shapes of the outputs of the layers of `net` for inputs of this shape."""
-        X = tf.random.normal(X_shape)  # noqa: N806
+        X = tf.random.normal(X_shape)
         for layer in self.net.layers:
-            X = layer(X)  # noqa: N806
+            X = layer(X)
             print(type(layer).__name__, "output shape:\t", X.shape)
 
 
@@ -107,10 +108,10 @@ class RNNScratch(Module):
         """Returns the outputs and the state; the state is a tensor [B, H], or a tuple of one."""
         size = [-1, self.num_hiddens]
         inputs = tf.convert_to_tensor(inputs)
-        H = tf.zeros([inputs.shape[1], self.num_hiddens]) if state is None else tf.reshape(state, size)  # noqa: N806
+        H = tf.zeros([inputs.shape[1], self.num_hiddens]) if state is None else tf.reshape(state, size)
         outputs = []
-        for X in tf.unstack(tf.tensordot(inputs, self.W_xh, 1) + self.b_h):  # noqa: N806
-            H = tf.tanh(X + tf.matmul(H, self.W_hh))  # noqa: N806
+        for X in tf.unstack(tf.tensordot(inputs, self.W_xh, 1) + self.b_h):
+            H = tf.tanh(X + tf.matmul(H, self.W_hh))
             outputs.append(H)
         return outputs, H
 
@@ -136,7 +137,7 @@ class RNNLMScratch(Classifier):
         self.W_hq = tf.Variable(tf.random.normal([self.rnn.num_hiddens, self.vocab_size]) * self.rnn.sigma)
         self.b_q = tf.Variable(tf.zeros([self.vocab_size]))
 
-    def one_hot(self, X: Any) -> tf.Tensor:  # noqa: N803 (the book's name)
+    def one_hot(self, X: Any) -> tf.Tensor:
         """Returns ids X [B, T] as one-hot vectors [T, B, V]."""
         return tf.one_hot(tf.transpose(X), self.vocab_size)
 
@@ -145,7 +146,7 @@ class RNNLMScratch(Classifier):
         logits = tf.tensordot(tf.convert_to_tensor(rnn_outputs), self.W_hq, 1) + self.b_q
         return tf.transpose(logits, [1, 0, 2])
 
-    def forward(self, X: Any, state: Any = None) -> tf.Tensor:  # noqa: N803
+    def forward(self, X: Any, state: Any = None) -> tf.Tensor:
         rnn_outputs, _ = self.rnn(self.one_hot(X), state)
         return self.output_layer(rnn_outputs)
 
@@ -188,14 +189,14 @@ class RNN(Module):
         self.save_hyperparameters()
         self.rnn = tfrnn.SimpleRNN(num_hiddens, return_sequences=True, return_state=True, time_major=True)
 
-    def forward(self, inputs: Any, H: Any = None) -> tuple[tf.Tensor, tf.Tensor]:  # noqa: N803 (the book's name)
+    def forward(self, inputs: Any, H: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         if isinstance(self.rnn, keras.layers.RNN) and not getattr(self.rnn, "time_major", False):
             warnings.warn(
                 f"{type(self).__name__} gives a sequence [T, B, D] to a layer that reads it as [B, T, D], as section "
                 "10.2 prints it: it mixes the rows of a batch; add time_major=True to the layer",
                 stacklevel=2,
             )
-        outputs, H = self.rnn(inputs, H)  # noqa: N806
+        outputs, H = self.rnn(inputs, H)
         return outputs, H
 
 
@@ -213,7 +214,7 @@ class RNNLM(RNNLMScratch):
     def init_params(self) -> None:
         self.linear = keras.layers.Dense(self.vocab_size)
 
-    def output_layer(self, hiddens: Any) -> tf.Tensor:  # type: ignore[override]  # (the book's name)
+    def output_layer(self, hiddens: Any) -> tf.Tensor:  # type: ignore[override]
         """Returns the logits [B, T, V] for outputs [T, B, H]."""
         return tf.transpose(self.linear(tf.convert_to_tensor(hiddens)), [1, 0, 2])
 
@@ -235,7 +236,7 @@ class GRU(RNN):
         cells = [keras.layers.GRUCell(num_hiddens, dropout=dropout) for _ in range(num_layers)]
         self.rnn = tfrnn.RNN(cells, return_sequences=True, return_state=True, time_major=True)
 
-    def forward(self, X: Any, state: Any = None) -> tuple[tf.Tensor, list[tf.Tensor]]:  # type: ignore[override]  # noqa: N803
+    def forward(self, X: Any, state: Any = None) -> tuple[tf.Tensor, list[tf.Tensor]]:  # type: ignore[override]
         outputs, *new_state = self.rnn(X, state)
         return outputs, tf.nest.flatten(new_state)
 
@@ -243,7 +244,7 @@ class GRU(RNN):
 class Encoder(VariableFinder):
     """The base of encoders (section 10.6): `encoder(X, *args)`."""
 
-    def call(self, X: Any, *args: Any) -> Any:  # noqa: N803 (the book's name)
+    def call(self, X: Any, *args: Any) -> Any:
         raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
 
 
@@ -254,7 +255,7 @@ class Decoder(VariableFinder):
         """Returns the state before the first step, given all that the encoder returned."""
         raise NotImplementedError(f"expected {type(self).__name__} to have a method `init_state`")
 
-    def call(self, X: Any, state: Any) -> Any:  # noqa: N803
+    def call(self, X: Any, state: Any) -> Any:
         raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
 
 
@@ -268,7 +269,7 @@ class EncoderDecoder(Classifier):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
-    def call(self, enc_X: Any, dec_X: Any, *args: Any, training: bool | None = None) -> Any:  # type: ignore[override]  # noqa: N803
+    def call(self, enc_X: Any, dec_X: Any, *args: Any, training: bool | None = None) -> Any:  # type: ignore[override]
         enc_all_outputs = self.encoder(enc_X, *args, training=training)
         dec_state = self.decoder.init_state(enc_all_outputs, *args)
         return self.decoder(dec_X, dec_state, training=training)[0]
@@ -310,7 +311,7 @@ class Seq2SeqEncoder(Encoder):
         self.embedding = keras.layers.Embedding(vocab_size, embed_size)
         self.rnn = GRU(num_hiddens, num_layers, dropout)
 
-    def call(self, X: Any, *args: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:  # noqa: N803 (the book's name)
+    def call(self, X: Any, *args: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         outputs, state = self.rnn(self.embedding(tf.transpose(X)))
         return outputs, state
 
@@ -330,7 +331,7 @@ class Seq2Seq(EncoderDecoder):
         super().__init__(encoder, decoder)
         self.save_hyperparameters()
 
-    def loss(self, Y_hat: Any, Y: Any) -> tf.Tensor:  # type: ignore[override]  # noqa: N803 (the book's names)
+    def loss(self, Y_hat: Any, Y: Any) -> tf.Tensor:  # type: ignore[override]
         """Returns the mean cross entropy over the labels that are not padding."""
         losses = super().loss(Y_hat, Y, averaged=False)
         mask = tf.cast(tf.reshape(Y, [-1]) != self.tgt_pad, losses.dtype)

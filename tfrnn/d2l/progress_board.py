@@ -35,6 +35,10 @@ class ProgressBoard(HyperParameters):
       data: the points of each curve, by its label.
     """
 
+    xlabel: str | None
+    xlim: Any
+    fig: Any
+
     def __init__(
         self,
         xlabel: str | None = None,
