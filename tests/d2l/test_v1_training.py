@@ -1,6 +1,8 @@
 # ruff: noqa: N803, N806 (the names are the book's)
 """Module, DataModule and Trainer of edition 1.0: what is trained is what the reader's own loop would train."""
 
+import sys
+import types
 import warnings
 
 import keras
@@ -10,6 +12,7 @@ import tensorflow as tf
 from book_v1_nets import BiRNNScratch, GRUScratch, ReadersTrainer, Seq2SeqDecoder, StackedRNNScratch
 from matplotlib import pyplot
 
+from tfrnn.d2l import progress_board
 from tfrnn.d2l import v1 as d2l
 from tfrnn.errors import DivergedError, UserError
 
@@ -343,3 +346,36 @@ def test_the_board_draws_means_of_points():
     unseen = d2l.ProgressBoard(display=False)
     unseen.draw(1, 2, "a")
     assert (unseen.fig, unseen.data) == (None, {"a": [(1, 2)]})
+
+
+def test_a_notebook_redraws_the_board_in_place_but_not_at_each_point(monkeypatch):
+    calls = []
+    shown = types.SimpleNamespace(display=calls.append, clear_output=lambda wait: calls.append(wait))
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    monkeypatch.setattr(progress_board, "in_notebook", lambda: True)
+    monkeypatch.setattr(progress_board, "MIN_SECONDS_BETWEEN_DRAWINGS", 0.0)
+    monkeypatch.setattr(progress_board, "MAX_SHARE_OF_TIME", 1e9)
+    board = d2l.ProgressBoard()
+    for x in range(3):
+        board.draw(x, x, "a")
+    assert calls == [board.fig, True] * 3
+    monkeypatch.setattr(progress_board, "MIN_SECONDS_BETWEEN_DRAWINGS", 1e9)
+    for x in range(3, 9):
+        board.draw(x, x, "a")
+    assert len(calls) == 8
+    assert len(board.fig.axes[0].lines[0].get_xdata()) == 9  # what pyplot shows at the end of the cell
+
+
+class Listed(Simple):
+    """It takes ids as a list."""
+
+    def __call__(self, *X):
+        return super().__call__(tf.constant([X]))
+
+
+def test_batches_that_are_no_tensors_are_not_compiled():
+    data = Windows()
+    data.train_dataloader = lambda: [(1, 2, tf.constant([1, 2]))] * 2
+    data.val_dataloader = lambda: None
+    with pytest.warns(UserWarning, match="Listed.training_step runs without being compiled.*a batch has 1"):
+        d2l.Trainer(1).fit(Listed(), data)

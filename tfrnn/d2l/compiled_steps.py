@@ -54,27 +54,36 @@ class CompiledStep:
         self._compiled: dict[tuple, tuple] = {}  # for the shapes of a batch: the function, and who draws its points
 
     def __call__(self, batch: Any) -> Any:
-        leaves = tf.nest.flatten(batch)
         if self._is_first:
-            self._is_first, before = False, self._attributes()
-            result = self._step(batch)
-            if changed := [name for name, value in self._attributes().items() if before.get(name) != value]:
-                self._do_not_compile(f"it changes {', '.join(changed)}")
-            return result
-        compiles = self._can_be_compiled and not tf.config.functions_run_eagerly()
-        if not compiles or not all(isinstance(leaf, (tf.Tensor, np.ndarray)) for leaf in leaves):
+            return self._run_first(batch)
+        if not self._can_be_compiled or tf.config.functions_run_eagerly():
             return self._step(batch)
-        shapes = tuple((leaf.dtype, *leaf.shape) for leaf in leaves)
-        if shapes not in self._compiled:
-            try:
-                self._compiled[shapes] = self._compile(batch)
-            except Exception as error:  # of any kind: the step itself is not at fault, as it ran for the first batch
-                self._do_not_compile(" ".join(str(error).split())[:200])
-                return self._step(batch)
-        function, draws = self._compiled[shapes]
-        result, values = function(*leaves)
+        compiled = self._compiled_for(batch)
+        if compiled is None:
+            return self._step(batch)
+        function, draws = compiled
+        result, values = function(*tf.nest.flatten(batch))
         for draw, value in zip(draws, values, strict=True):
             draw(value)
+        return result
+
+    def _compiled_for(self, batch: Any) -> tuple | None:
+        try:
+            shapes = tuple((leaf.dtype, *leaf.shape) for leaf in tf.nest.flatten(batch))
+            if shapes not in self._compiled:
+                self._compiled[shapes] = self._compile(batch)
+            return self._compiled[shapes]
+        except Exception as error:  # of any kind: the step itself is not at fault, as it ran for the first batch
+            self._do_not_compile(" ".join(str(error).split())[:200])
+            return None
+
+    def _run_first(self, batch: Any) -> Any:
+        self._is_first, before = False, self._attributes()
+        result = self._step(batch)
+        if changed := [name for name, value in self._attributes().items() if before.get(name) != value]:
+            self._do_not_compile(f"it changes {', '.join(changed)}")
+        elif others := [leaf for leaf in tf.nest.flatten(batch) if not isinstance(leaf, (tf.Tensor, np.ndarray))]:
+            self._do_not_compile(f"a batch has {others[0]!r}, which is no tensor")
         return result
 
     def _compile(self, batch: Any) -> tuple[Callable, list[Callable]]:
@@ -103,4 +112,6 @@ class CompiledStep:
 
     def _do_not_compile(self, reason: str) -> None:
         self._can_be_compiled = False
-        warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=5)  # the line that calls `fit`
+        warnings.warn(
+            f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=6
+        )  # the line that calls `fit`
