@@ -12,6 +12,7 @@ Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
 from tfrnn.d2l.data_modules import MTFraEng, TimeMachine, Vocab
+from tfrnn.d2l.files_by_url import DATA_URL, download, extract
 from tfrnn.d2l.hyperparameters import HyperParameters, add_to_class
 from tfrnn.d2l.module_nets import (
     GRU,
@@ -47,6 +48,9 @@ __all__ = [  # noqa: RUF022
     "LinearRegression",
     "Classifier",
     "try_gpu",
+    "DATA_URL",
+    "download",
+    "extract",
     "TimeMachine",
     "Vocab",
     "RNNScratch",
