@@ -372,6 +372,9 @@ def test_variables_of_ones_own_are_found_wherever_they_are(tmp_path):
     other(tf.ones([1, 1]))
     other.load_weights(tmp_path / "a.weights.h5")
     assert [np.array(v).tolist() for v in other.variables] == [np.array(v).tolist() for v in net.variables]
+    other.fourth = tf.Variable(0.0)
+    with pytest.raises(ValueError, match=r"expected 6 tf\.Variables, got 5 in the file"):
+        other.load_weights(tmp_path / "a.weights.h5")
 
 
 def test_save_hyperparameters():
