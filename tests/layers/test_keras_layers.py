@@ -239,6 +239,26 @@ def test_dropout_is_drawn_in_training_only(name):
     assert np.any(ours(inputs, training=True) != ours(inputs))
 
 
+@pytest.mark.parametrize("wrapped", ["layer", "directions", "wrapper"])
+@pytest.mark.parametrize("name", ["gru", "lstm", "rnn_of_cells"])  # Keras's SimpleRNN does not use its own
+def test_an_activity_regularizer_of_a_time_major_layer_is_that_of_the_rows(name, wrapped):
+    def pair(module, **time_major):
+        kind, arguments, options = LAYERS[name]
+        regularizer = {"activity_regularizer": keras.regularizers.L2(0.1)}
+        inner = regularizer if wrapped != "wrapper" else {}
+        layer = getattr(module, kind)(
+            *arguments(), **options, **inner, **time_major, return_sequences=True, return_state=True
+        )
+        return layer if wrapped == "layer" else module.Bidirectional(layer, **({} if inner else regularizer))
+
+    inputs, theirs, ours = normal(B, T, D), pair(keras.layers), pair(tfrnn, time_major=True)
+    with_weights(theirs, inputs.shape)(inputs)
+    ours = type(ours).from_config(ours.get_config())  # a copy has the regularizer too
+    with_weights(ours, (T, B, D))(swap(inputs))
+    assert len(theirs.losses) > 0
+    assert_float32_sums_equal(ours.losses, theirs.losses, T * B * H * ROUNDINGS)
+
+
 class StateOfAnotherShape(keras.layers.Layer):
     """A cell whose state is a tensor [B, *shape], and whose outputs are one number for each row and H of them."""
 

@@ -178,6 +178,20 @@ def test_dropout_inside_keras_cells_is_drawn_anew_in_each_call():
     np.testing.assert_array_equal(layer(x, state)[0], layer(x, state)[0])
 
 
+@pytest.mark.parametrize("cell", [keras.layers.SimpleRNNCell, keras.layers.GRUCell, keras.layers.LSTMCell])
+def test_dropout_inside_keras_cells_draws_what_it_draws_in_kerass_layer(cell):
+    x, dropout = normal(T, B, D), {"dropout": 0.5, "recurrent_dropout": 0.5, "seed": 4}
+    of_stack, of_layer = cell(H, **dropout), cell(H, **dropout)
+    stack, layer = RecurrentStack(of_stack), keras.layers.RNN(of_layer, return_sequences=True)
+    stack.build((None, None, D))
+    layer.build((None, None, D))
+    layer.set_weights(stack.get_weights())
+    of_layer.seed_generator.state.assign(of_stack.seed_generator.state)  # building may draw
+    outputs, _ = stack(x, training=True)
+    expected = layer(tf.transpose(x, [1, 0, 2]), training=True)
+    assert_equal_up_to_rounding(outputs, tf.transpose(expected, [1, 0, 2]), ROUNDINGS)
+
+
 def test_a_cell_that_the_fused_implementation_does_not_support_runs_step_by_step():
     layer = with_random_weights(RecurrentStack([keras.layers.GRUCell(H, activation="relu") for _ in range(2)]), D)
     x, state = tf.constant(normal(T, B, D)), random_state(layer, B)

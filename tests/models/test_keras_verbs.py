@@ -329,6 +329,16 @@ def test_outputs_are_batch_major_and_those_of_the_model():
 
 
 @pytest.mark.slow
+def test_evaluation_lists_its_measures_in_one_order():
+    metrics = {"metrics": ["accuracy"], "weighted_metrics": ["sparse_top_k_categorical_accuracy"]}
+    model, on_batches = compiled(**metrics, **EAGERLY), compiled(**metrics)
+    expected = model.evaluate(*arrays(RANDOM), verbose=0)
+    on_batches.build()
+    on_batches.set_weights(model.get_weights())
+    assert_float32_sums_equal(on_batches.evaluate(RANDOM, verbose=0), expected, TERMS)
+    assert len(set(expected)) == 5
+
+
 def test_evaluation_measures_the_same_of_every_kind_of_data():
     class Rows(keras.utils.PyDataset):
         def __len__(self):
@@ -340,7 +350,7 @@ def test_evaluation_measures_the_same_of_every_kind_of_data():
     model, (x, y) = compiled(metrics=["accuracy"], **EAGERLY), arrays(RANDOM)
     pairs = tf.data.Dataset.from_tensor_slices((x, y)).batch(B)
     expected = model.evaluate(RANDOM, return_dict=True, verbose=0)
-    assert list(expected) == ["loss", "perplexity", "bits_per_char", "accuracy"]
+    assert list(expected) == ["loss", "accuracy", "perplexity", "bits_per_char"]
     assert model.evaluate(RANDOM, verbose=0) == list(expected.values())
     for data in ((x, y), (pairs,), (Rows(),), (RANDOM.epoch(0),)):
         got = model.evaluate(*data, batch_size=B if len(data) == 2 else None, return_dict=True, verbose=0)
@@ -434,7 +444,59 @@ def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
     assert model.fit(RANDOM, verbose=0).history["loss"][0] < first.history["loss"][0]  # epoch 0 with other weights
 
 
+# One step, and a Trainer on a compiled model
+
+
+def test_a_step_on_a_batch_is_that_of_fit():
+    x, y = (part[:B] for part in arrays(RANDOM))
+    model, fitted = compiled(**EAGERLY), compiled(**EAGERLY)
+    measures = model.train_on_batch(x, y, return_dict=True)  # of a model that is not built yet
+    history = fitted.fit(x, y, batch_size=B, verbose=0).history
+    np.testing.assert_equal(model.get_weights(), fitted.get_weights())
+    assert measures == {name: values[0] for name, values in history.items()}
+    assert model.test_on_batch(x, y) == fitted.evaluate(x, y, verbose=0)
+    model.train_on_batch(x, y[..., None], np.ones([B, 1]))
+    fitted.train_on_batch(x, y, np.ones([B, T]))
+    np.testing.assert_equal(model.get_weights(), fitted.get_weights())
+
+
+def test_a_trainer_leaves_what_its_model_was_compiled_with():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1)
+    model = compiled(loss=loss, metrics=["accuracy"], **EAGERLY)
+    x, y = arrays(RANDOM)
+    expected = model.evaluate(x, y, verbose=0, return_dict=True)
+    trainer = tfrnn.Trainer(model, "adam", clip_norm=2.0)
+    assert model.optimizer is trainer.optimizer
+    assert model.evaluate(x, y, verbose=0, return_dict=True) == expected
+    assert model.get_compile_config()["clip_norm"] == CLIP_NORM
+
+
 # Callbacks
+
+
+def test_callbacks_hear_of_validation_and_evaluation_in_either_loop():
+    class Heard(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.calls, self.names = [], set()
+
+        def hear(self, call, logs):
+            self.calls += [call] if call not in self.calls else []
+            self.names |= set(logs or {})
+
+        on_test_begin = lambda self, logs=None: self.hear("begin", logs)  # noqa: E731
+        on_test_batch_begin = lambda self, batch, logs=None: self.hear("batch begins", logs)  # noqa: E731
+        on_test_batch_end = lambda self, batch, logs=None: self.hear("batch ends", logs)  # noqa: E731
+        on_test_end = lambda self, logs=None: self.hear("end", logs)  # noqa: E731
+
+    in_keras = compiled(metrics=["accuracy"], **EAGERLY)
+    for model, data in (traced(ONE_RNN, "sgd")[0], RANDOM), (in_keras, dataset(RANDOM)):
+        fitting, evaluating = Heard(), Heard()
+        model.fit(data, validation_data=data, verbose=0, callbacks=[fitting])
+        model.evaluate(data, verbose=0, callbacks=[evaluating])
+        for heard in (fitting, evaluating):
+            assert heard.calls == ["begin", "batch begins", "batch ends", "end"]
+            assert heard.names == {"loss", "accuracy", "perplexity", "bits_per_char"}
 
 
 @pytest.mark.parametrize("data", ["batches", "dataset"])
@@ -490,7 +552,7 @@ def test_what_fit_cannot_do_is_said_in_one_line():
     in_a_line(lambda: model.fit(x), r"targets `y`; got None; for a language model they are `x\[:, 1:\]`")
     in_a_line(lambda: model.fit(x, y[:, 1:]), r"target for each step .* 3\) has; got `y` of shape .* 2\)")
     in_a_line(lambda: model.fit(x.astype("float32"), y), "token ids as `x`, whole numbers .*; got float32")
-    in_a_line(lambda: model.fit(x[0], y[0]), r"got shape .*; for one row use `x\[None\]`")
+    in_a_line(lambda: model.fit(x[0], y[0]), r"got int32 of shape .*; for one row use `x\[None\]`")
     in_a_line(lambda: model.fit(x, y, sample_weight=np.ones([len(x), 2])), "`sample_weight` of a row or of a step")
     in_a_line(lambda: model.fit([[1, 2], [1]], [[2, 3], [2]]), "rows of one length, .* `tfrnn.labelled_batches` takes")
     in_a_line(lambda: model.fit(tf.ragged.constant([[1, 2], [1]]), y), "rows of one length")

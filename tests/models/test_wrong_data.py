@@ -20,7 +20,7 @@ def model(cell=keras.layers.GRUCell, **options):
 
 def compiled(net=None, **options):
     net = net or model()
-    net.compile("adam", **options)
+    net.compile(**{"optimizer": "adam", **options})
     return net
 
 
@@ -46,6 +46,28 @@ def with_a_nan():
     return values
 
 
+class Unused(tfrnn.LanguageModel):
+    """Has a weight on which the loss does not depend."""
+
+    def build(self, *_):
+        super().build()
+        self.unused = self.add_weight(shape=(2,), name="unused")
+
+
+def regularized(where):
+    net = model(embedding_dim=2)
+    getattr(net, where).activity_regularizer = keras.regularizers.L2(0.1)
+    return net
+
+
+def in_a_dataset(x, y):
+    return tf.data.Dataset.from_tensors((x, y))
+
+
+NAN, SERIES = with_a_nan(), np.ones([4, 5, 2], "f")
+NOT_FINITE = r"expected finite numbers in `\w+`; got NaN; fill such gaps"
+EAGERLY = {"run_eagerly": True}
+
 QUICK = {
     "ids_in_batches": (lambda: trainer().fit(tfrnn.sequential_batches(IDS + 5, 4, 5), 1), f"{BEYOND} 10"),
     "ids_in_batches_of_evaluate": (lambda: trainer().evaluate(tfrnn.random_batches(IDS + 5, 4, 5)), f"{BEYOND} 10"),
@@ -65,6 +87,55 @@ QUICK = {
     ),
     "nan_in_a_series": (lambda: tfrnn.sequential_batches(with_a_nan()[1], 1, 2), "NaN at step 2"),
     "nan_in_arrays": (lambda: compiled(forecaster()).fit(with_a_nan(), with_a_nan()), "`x` has NaN at row 1, step 2"),
+    "nan_in_weights": (
+        lambda: compiled().fit(ROWS, ROWS, sample_weight=NAN[..., 0]), "`sample_weight` has NaN at row 1, step 2",
+    ),
+    "nan_in_a_dataset": (lambda: compiled(forecaster(), **EAGERLY).fit(in_a_dataset(NAN, NAN)), NOT_FINITE),
+    "nan_in_a_generator": (lambda: compiled(forecaster(), **EAGERLY).fit(iter([(SERIES, NAN)])), NOT_FINITE),
+    "nan_in_evaluate": (lambda: compiled(forecaster(), **EAGERLY).evaluate(in_a_dataset(NAN, NAN)), NOT_FINITE),
+    "nan_in_a_trainers_dataset": (
+        lambda: tfrnn.Trainer(forecaster(), "adam").fit(in_a_dataset(NAN, NAN), 1), NOT_FINITE,
+    ),
+    "float_ids": (
+        lambda: compiled().fit(ROWS * 0.5, ROWS), r"token ids as `x`, .* \[N, T\]; got float64 of shape \(4, 5\)",
+    ),
+    "a_series_without_axis": (
+        lambda: compiled(forecaster()).fit(ROWS * 0.5, ROWS), r"a series as `x`, \[N, T, 2\]; got .* \(4, 5\)",
+    ),
+    "a_series_of_other_values": (
+        lambda: compiled(forecaster()).fit(np.ones([4, 5, 3]), ROWS), r"\[N, T, 2\]; got .* shape \(4, 5, 3\)",
+    ),
+    "an_unbatched_dataset": (
+        lambda: compiled().fit(tf.data.Dataset.from_tensor_slices((ROWS, ROWS))), "got int32 .*; `batch` a dataset of",
+    ),
+    "no_data": (lambda: compiled().fit(), "expected data `x`.*got None"),
+    "data_in_a_tuple": (lambda: compiled().fit((ROWS, ROWS)), "as arguments of their own; got a tuple of 2 arrays"),
+    "fewer_targets": (lambda: compiled().fit(ROWS, ROWS[1:]), r"of shape \(4, 5\) has; got `y` of shape \(3, 5\)"),
+    "weights_of_classes": (
+        lambda: compiled().train_on_batch(ROWS, ROWS, class_weight={0: 2.0}), "`class_weight=None`; give `sample_w",
+    ),
+    "a_batch_on_batch": (
+        lambda: compiled().train_on_batch(next(iter(tfrnn.random_batches(IDS, 4, 5).epoch(0)))), "got a Batch of sev",
+    ),
+    "compiled_optimizer": (lambda: compiled(optimizer="adamm"), "keras.optimizers.*got 'adamm'"),
+    "compiled_metric": (lambda: compiled(metrics=["accurate"]), "keras.metrics.*got 'accurate'"),
+    "trainers_metric": (lambda: tfrnn.Trainer(model(), "adam", metrics="accuracy"), "as a list; got 'accuracy'"),
+    "activities_of_the_embedding": (
+        lambda: compiled(regularized("embedding"), **EAGERLY).fit(ROWS, ROWS), "`activity_regularizer`.*'embedding",
+    ),
+    "activities_of_the_outputs": (
+        lambda: tfrnn.Trainer(regularized("dense"), "adam").fit((ROWS, ROWS), 1), "`activity_regularizer`.*'dense",
+    ),
+    "cells_of_another_precision": (
+        lambda: tfrnn.LanguageModel(tfrnn.GRUCell(H, dtype="float64"), V), "weights in float32.*got float64",
+    ),
+    "cells_of_two_policies": (
+        lambda: tfrnn.LanguageModel([tfrnn.GRUCell(H), tfrnn.GRUCell(H, dtype="mixed_bfloat16")], V), "one dtype pol",
+    ),
+    "decay_of_an_unused_weight": (
+        lambda: compiled(Unused(tfrnn.GRUCell(H), V), optimizer=keras.optimizers.AdamW(), **EAGERLY).fit(ROWS, ROWS),
+        "`weight_decay=0.004`; got none on .*unused",
+    ),
     "values_per_step": (lambda: forecaster()(np.ones([5, 4, 3], "f")), r"\[T, B, 2\]; got shape \(5, 4, 3\)"),
     "no_step": (lambda: model()(ROWS[:0]), "at least one step"),
     "no_row": (lambda: compiled().fit(ROWS[:0], ROWS[:0]), "at least one row"),

@@ -3,6 +3,7 @@
 Letters: N rows, T steps, V vocab_size, D values per step, H units.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import warnings
@@ -38,6 +39,10 @@ class Case:
       cell: () -> arguments of the SimpleRNN layer, and of our cell.
       model: () -> arguments of both models.
       callbacks: (a folder) -> callbacks for `fit`.
+      fit: () -> other arguments of `fit`.
+      validated: whether the training data are also given as validation data.
+      interrupted: whether a first training stops before its last epoch, and a second one with a new model follows.
+      doors: those of DOORS at which the case has a meaning.
       policy: the global dtype policy; None: float32.
       same_as_plain: whether the result may be that of the case without arguments.
     """
@@ -47,6 +52,10 @@ class Case:
     cell: Callable[[], dict[str, Any]] = dict
     model: Callable[[], dict[str, Any]] = dict
     callbacks: Callable[[pathlib.Path], list] | None = None
+    fit: Callable[[], dict[str, Any]] = dict
+    validated: bool = False
+    interrupted: bool = False
+    doors: tuple[str, ...] = DOORS
     policy: Any = None
     same_as_plain: bool = False
 
@@ -54,6 +63,10 @@ class Case:
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets, batch-major."""
         return (IDS, NEXT_IDS) if self.tokens else (SERIES, LABELS)
+
+    def make_callbacks(self, folder: pathlib.Path) -> list:
+        """Returns the callbacks of one training, whose files are in the folder."""
+        return self.callbacks(folder) if self.callbacks else []
 
     def compile_arguments(self) -> dict[str, Any]:
         """Returns the arguments of Keras's `compile`."""
@@ -92,12 +105,11 @@ def our_model(case: Case, weights: list[np.ndarray]) -> keras.Model:
 def train_by_keras(case: Case, folder: pathlib.Path, eagerly: bool) -> Result:
     """Trains the functional model by Keras."""
 
-    def train() -> Result:
+    def train(*interruption: keras.callbacks.Callback) -> Result:
         model = keras_model(case)
-        model.compile(**case.compile_arguments(), run_eagerly=eagerly)
-        callbacks = case.callbacks(folder) if case.callbacks else None
-        x, y = case.data
-        history = model.fit(x, y, N, EPOCHS, verbose=0, callbacks=callbacks, shuffle=False).history
+        model.compile(**{"run_eagerly": eagerly, **case.compile_arguments()})
+        arguments = {"callbacks": [*case.make_callbacks(folder), *interruption], **fit_arguments(case)}
+        history = model.fit(*case.data, **arguments).history
         return Result(model.get_weights(), history)
 
     return _result(train, case)
@@ -106,26 +118,45 @@ def train_by_keras(case: Case, folder: pathlib.Path, eagerly: bool) -> Result:
 def train_by_us(case: Case, door: str, folder: pathlib.Path, eagerly: bool) -> Result:
     """Trains the model of this package by one of DOORS. All rows are one batch, since `Batches` shuffle them."""
 
-    def train() -> Result:
+    def train(*interruption: keras.callbacks.Callback) -> Result:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what Keras warns of was seen in its own training
             model = our_model(case, keras_model(case).get_weights())
             compiled = case.compile_arguments()
-        callbacks = case.callbacks(folder) if case.callbacks else None
+        callbacks = [*case.make_callbacks(folder), *interruption]
         x, y = case.data
         batches = tfrnn.labelled_batches(x, y, N)
+        validation = {"validation_data": batches} if case.validated else {}
         if door == "Trainer":
-            history = tfrnn.Trainer(model, **compiled, clip_norm=0).fit(batches, EPOCHS, None, callbacks)
+            history = tfrnn.Trainer(model, **compiled, clip_norm=0).fit(
+                batches, EPOCHS, callbacks=callbacks, **validation
+            )
         elif door == "fit(batches)":
             model.compile(**compiled, clip_norm=0)
-            history = model.fit(batches, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+            history = model.fit(
+                batches, **{"epochs": EPOCHS, "verbose": 0, "callbacks": callbacks, **validation, **case.fit()}
+            )
         else:
-            model.compile(**compiled, clip_norm=0, run_eagerly=eagerly)
-            history = model.fit(x, y, N, epochs=EPOCHS, verbose=0, callbacks=callbacks, shuffle=False)
+            model.compile(**{"clip_norm": 0, "run_eagerly": eagerly, **compiled})
+            history = model.fit(x, y, callbacks=callbacks, **fit_arguments(case))
         weights = model.get_weights()
         return Result([weights[3], *weights[:3], *weights[4:]] if case.tokens else weights, history.history)
 
     return _result(train, case)
+
+
+def fit_arguments(case: Case) -> dict[str, Any]:
+    """Returns the arguments of Keras's `fit` on arrays, but for the data and the callbacks."""
+    validation = {"validation_data": case.data} if case.validated else {}
+    return {"batch_size": N, "epochs": EPOCHS, "verbose": 0, "shuffle": False, **validation, **case.fit()}
+
+
+class Interruption(keras.callbacks.Callback):
+    """Interrupts the first training that it sees, before its last epoch."""
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        if epoch == EPOCHS - 1:
+            raise KeyboardInterrupt
 
 
 def verdict(case: Case, reference: Result, ours: Result) -> str:
@@ -204,6 +235,9 @@ def _result(train: Callable[[], Result], case: Case) -> Result:
     try:
         if case.policy is not None:
             keras.config.set_dtype_policy(case.policy)
+        if case.interrupted:
+            with contextlib.suppress(KeyboardInterrupt):
+                train(Interruption())
         return train()
     except Exception as error:
         return Result(error=error)

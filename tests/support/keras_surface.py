@@ -1,10 +1,12 @@
 """The public names of Keras that training meets, each with a case of use, for the table of what each does here."""
 
+import dataclasses
 import inspect
 from typing import Any
 
 import keras
-from beside_keras import Case
+import numpy as np
+from beside_keras import DOORS, Case, N, T, V
 
 SGD = keras.optimizers.SGD
 _BASES = {
@@ -19,6 +21,15 @@ def names_of(module: Any) -> list[str]:
     for name in sorted(dir(module), key=lambda name: (name[0].islower(), -len(name))):
         value = getattr(module, name)
         if inspect.isclass(value) and not name.startswith("_") and name not in _BASES:
+            found.setdefault(value, name)
+    return sorted(found.values())
+
+
+def functions_of(module: Any) -> list[str]:
+    """Returns the functions of a public module by which `compile` takes a loss or a metric, once each."""
+    found: dict[Any, str] = {}
+    for name in sorted(dir(module), key=lambda name: -len(name)):
+        if inspect.isfunction(value := getattr(module, name)) and name not in ("get", "serialize", "deserialize"):
             found.setdefault(value, name)
     return sorted(found.values())
 
@@ -42,7 +53,7 @@ def _schedule(name: str) -> Case:
     return Case(compiled=lambda: {"optimizer": SGD(schedule(*_SCHEDULES[name]))})
 
 
-_OF_IDS = {"SparseCategoricalCrossentropy"}
+_OF_IDS = {"SparseCategoricalCrossentropy", "sparse_categorical_crossentropy"}
 
 
 def _loss(name: str) -> Case:
@@ -89,7 +100,13 @@ _CALLBACKS: dict[str, Any] = {
 def _callback(name: str) -> Case:
     make = _CALLBACKS.get(name)
     compiled = (lambda: {"optimizer": SGD(0.5, use_ema=True)}) if name == "SwapEMAWeights" else dict
-    return Case(compiled=compiled, callbacks=lambda folder: [make(folder)], same_as_plain=True)
+    return Case(
+        compiled=compiled,
+        callbacks=lambda folder: [make(folder)],
+        validated=True,
+        interrupted=name == "BackupAndRestore",
+        same_as_plain=True,
+    )
 
 
 def _regularizer(name: str) -> Case:
@@ -111,14 +128,36 @@ def _initializer(name: str) -> Case:
 
 
 def _policy(name: str) -> Case:
-    return Case(tokens=True, policy=name, same_as_plain=name == "float32")
+    # Keras computes no orthogonal matrix in bfloat16.
+    initializer = {"recurrent_initializer": "glorot_uniform"} if name == "bfloat16" else {}
+    return Case(tokens=True, cell=lambda: initializer, policy=name, same_as_plain=name == "float32")
+
+
+def _loss_function(name: str) -> Case:
+    return Case(name in _OF_IDS, lambda: {"loss": _by_name(keras.losses, name), "optimizer": SGD(0.05)})
+
+
+def _metric_function(name: str) -> Case:
+    return Case(name.startswith("sparse"), lambda: {"metrics": [_by_name(keras.metrics, name)]}, same_as_plain=True)
+
+
+def _by_name(module: Any, name: str) -> Any:
+    """Returns the name of a function, if Keras finds it by that, otherwise the function."""
+    try:
+        module.get(name)
+    except ValueError:
+        return getattr(module, name)
+    return name
 
 
 _LAYER: dict[str, Case] = {
     "model trainable=False": Case(model=lambda: {"trainable": False}),
     "model name": Case(model=lambda: {"name": "a_name"}, same_as_plain=True),
     "cell trainable=False": Case(cell=lambda: {"trainable": False}),
-    "cell dropout": Case(cell=lambda: {"dropout": 0.0}, same_as_plain=True),
+    "cell activity_regularizer": Case(cell=lambda: {"activity_regularizer": "l2"}),
+    "cell dtype": Case(cell=lambda: {"dtype": "float64"}),
+    "model activity_regularizer": Case(model=lambda: {"activity_regularizer": "l2"}),
+    "model dtype": Case(model=lambda: {"dtype": "float64"}),
     "cell use_bias=False": Case(cell=lambda: {"use_bias": False}),
     "cell activation": Case(cell=lambda: {"activation": "relu"}),
     "cell bias_regularizer": Case(cell=lambda: {"bias_regularizer": "l2", "bias_initializer": "ones"}),
@@ -127,6 +166,27 @@ _LAYER: dict[str, Case] = {
 
 _POLICIES = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 
+_COMPILE: dict[str, Case] = {
+    "auto_scale_loss": Case(compiled=lambda: {"auto_scale_loss": False}, same_as_plain=True),
+    "jit_compile": Case(compiled=lambda: {"jit_compile": True, "run_eagerly": False}, same_as_plain=True),
+    "loss_weights": Case(compiled=lambda: {"loss_weights": 3.0}),
+    "run_eagerly": Case(compiled=lambda: {"run_eagerly": True}, same_as_plain=True),
+    "steps_per_execution": Case(compiled=lambda: {"steps_per_execution": 2}, same_as_plain=True),
+    "weighted_metrics": Case(compiled=lambda: {"weighted_metrics": ["mae"]}, same_as_plain=True),
+}
+_FIT: dict[str, Case] = {
+    "batch_size": Case(fit=lambda: {"batch_size": 3}),
+    "class_weight": Case(tokens=True, fit=lambda: {"class_weight": dict.fromkeys(range(V), 2.0)}),
+    "initial_epoch": Case(fit=lambda: {"initial_epoch": 1}),
+    "sample_weight": Case(fit=lambda: {"sample_weight": np.arange(N * T, dtype="float32").reshape(N, T)}),
+    "shuffle": Case(fit=lambda: {"shuffle": True}, same_as_plain=True),  # all rows are one batch
+    "steps_per_epoch": Case(fit=lambda: {"batch_size": 2, "steps_per_epoch": 1}),
+    "validation_batch_size": Case(validated=True, fit=lambda: {"validation_batch_size": 3}, same_as_plain=True),
+    "validation_data": Case(validated=True, same_as_plain=True),
+    "validation_freq": Case(validated=True, fit=lambda: {"validation_freq": 2}, same_as_plain=True),
+    "validation_split": Case(fit=lambda: {"validation_split": 0.25}),
+    "validation_steps": Case(validated=True, fit=lambda: {"validation_steps": 1}, same_as_plain=True),
+}
 # For each module, its names, found in it, and what makes the case of a name.
 SECTIONS: dict[str, tuple[list[str], Any]] = {
     "optimizers": (names_of(keras.optimizers), _optimizer),
@@ -139,6 +199,10 @@ SECTIONS: dict[str, tuple[list[str], Any]] = {
     "initializers": (names_of(keras.initializers), _initializer),
     "dtype_policies": (list(_POLICIES), _policy),
     "layers.Layer": (list(_LAYER), _LAYER.__getitem__),
+    "losses, functions": (functions_of(keras.losses), _loss_function),
+    "metrics, functions": (functions_of(keras.metrics), _metric_function),
+    "Model.compile": (list(_COMPILE), lambda name: dataclasses.replace(_COMPILE[name], doors=DOORS[:2])),
+    "Model.fit": (list(_FIT), lambda name: dataclasses.replace(_FIT[name], doors=DOORS[:2])),
 }
 
 # What a model with outputs of each step, [N, T, D], refuses, as Keras's model does: the words of the refusal.
@@ -147,12 +211,32 @@ REFUSED = {
     ("metrics", "F1Score"): "expects 2D inputs|has its variables",
     ("metrics", "FBetaScore"): "expects 2D inputs|has its variables",
     ("metrics", "R2Score"): "expects 2D inputs|has its variables",
+    ("losses, functions", "ctc"): "expected to be a tensor of shape",
 }
-REFUSED_WITH_BATCHES = {("optimizers", "MultiOptimizer"): "one `learning_rate`"}
+# What Keras takes, and would here be computed otherwise.
+REFUSED_HERE = {
+    ("layers.Layer", "cell activity_regularizer"): "divides by the rows of one step",
+    ("layers.Layer", "model activity_regularizer"): "would divide by the steps",
+    ("layers.Layer", "cell dtype"): "the same `dtype`",
+    ("layers.Layer", "model dtype"): "the same `dtype`",
+    ("losses, functions", "sparse_categorical_crossentropy"): "takes logits",
+    ("Model.fit", "class_weight"): "give `sample_weight`",
+}
+# What would have no meaning with `Batches`, whose rows and order are set where they are cut.
+REFUSED_WITH_BATCHES = {
+    ("optimizers", "MultiOptimizer"): "one `learning_rate`",
+    **{("Model.compile", name): f"no `{name}` with `Batches`" for name in ("loss_weights", "run_eagerly")},
+    **{
+        ("Model.fit", name): f"no `{'batch_size' if name == 'steps_per_epoch' else name}` with `Batches`"
+        for name in _FIT
+        if name not in ("class_weight", "initial_epoch", "validation_data")
+    },
+}
 # What Keras itself cannot compute of such outputs, or without another package or with these arguments.
 NOT_IN_KERAS = {
     ("losses", "CategoricalGeneralizedCrossEntropy"), ("losses", "Circle"), ("metrics", "Mean"), ("metrics", "Sum"),
-    ("callbacks", "OrbaxCheckpoint"), ("initializers", "STFTInitializer"), ("dtype_policies", "bfloat16"),
+    ("callbacks", "OrbaxCheckpoint"), ("initializers", "STFTInitializer"),
+    ("losses, functions", "categorical_generalized_cross_entropy"), ("losses, functions", "circle"),
 }  # fmt: skip
 
 
@@ -168,27 +252,28 @@ def page() -> str:
         "Outputs are those of each step, `[N, T, D]`, for which Keras refuses some losses and metrics, and cannot",
         "compute others.",
         "",
-        "| in `keras.` | as in Keras | refused by both | not computed by Keras |",
-        "|---|---|---|---|",
+        "| in `keras.` | as in Keras | refused by both | refused here | not computed by Keras |",
+        "|---|---|---|---|---|",
     ]  # fmt: skip
     for section, (names, _) in SECTIONS.items():
         refused = [name for name in names if (section, name) in REFUSED]
+        here = [name for name in names if (section, name) in REFUSED_HERE]
         neither = [name for name in names if (section, name) in NOT_IN_KERAS]
-        same = [name for name in names if name not in (*refused, *neither)]
-        lines.append(f"| {section} | {', '.join(same)} | {', '.join(refused)} | {', '.join(neither)} |")
+        same = [name for name in names if name not in (*refused, *here, *neither)]
+        lines.append(
+            f"| {section} | {', '.join(same)} | {', '.join(refused)} | {', '.join(here)} | {', '.join(neither)} |"
+        )
     lines += [
         "",
-        "Refused everywhere, with one line: `class_weight` (give `sample_weight`), losses of probabilities for a model",
-        "that returns logits, `reduction=None`, losses of one number together with weights, masks or several replicas.",
-        "Refused with `Batches`, whose rows and order are set where they are cut: `y`, `batch_size`, `shuffle`,",
-        "`sample_weight`, `validation_split`, `steps_per_epoch` and the like, `run_eagerly`; and MultiOptimizer, which",
-        "has no learning rate of its own.",
+        "Refused everywhere, with one line: losses of probabilities for a model that returns logits, `reduction=None`,",
+        "losses of one number together with weights, masks or several replicas; and an `activity_regularizer` of a",
+        "layer within a model, which Keras would divide by the steps. Refused with `Batches`, whose rows and order are",
+        "set where they are cut: `loss_weights`, `run_eagerly`, and of `fit` all but `epochs`, `initial_epoch`,",
+        "`callbacks`, `verbose` and `validation_data`; and MultiOptimizer, which has no learning rate of its own.",
         "",
-        "Known to differ, and not yet mended: in `fit` on `Batches`, BackupAndRestore restores the weights but begins",
-        "at the first epoch, and callbacks hear nothing of the validation (`on_test_begin` and the like), so that",
-        "SwapEMAWeights does not swap before it. An `activity_regularizer` of a time-major layer, or of a layer within",
-        "a model, is divided by the number of steps, where Keras divides by the number of rows. `evaluate` lists its",
-        "measures in another order on `Batches` than on arrays: ask for `return_dict=True`.",
+        "Dropout in a cell draws as in Keras's layer, but Keras also draws in calls that do not train. An optimizer",
+        "with weight decay is refused if the loss does not depend on a trainable weight, which Keras would leave as it",
+        "is.",
         "",
     ]
     return "\n".join(lines)

@@ -57,6 +57,12 @@ def load_data_time_machine(
     return data_iter, data_iter.vocab
 
 
+def load_array(data_arrays: Sequence, batch_size: int, is_train: bool = True) -> tf.data.Dataset:
+    """Returns batches of the rows of several arrays (section 3.3), in a new random order each time if is_train."""
+    dataset = tf.data.Dataset.from_tensor_slices(data_arrays)
+    return (dataset.shuffle(buffer_size=1000) if is_train else dataset).batch(batch_size)
+
+
 def data_iter_random(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
     """Yields X and Y, int32 [B, T], of windows in random order, without dropping leading tokens."""
     return pairs(random_batches(corpus_indices, batch_size, num_steps, random.getrandbits(31), random_offset=False))

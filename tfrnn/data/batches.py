@@ -332,7 +332,8 @@ class _DatasetBatches(Batches):
 
         @tf.autograph.experimental.do_not_convert
         def these_rows(batch: Batch | MaskedBatch) -> Batch | MaskedBatch:
-            parts = [tf.ensure_shape(part, shape) for part, shape in zip(batch, self._shapes, strict=True)]
+            named = zip(batch._fields, batch, self._shapes, strict=True)
+            parts = [finite(tf.ensure_shape(part, shape), f"`{name}`") for name, part, shape in named]
             these = slice(rows.start, rows.stop)
             return type(batch)(*(part[these] if len(part.shape) == 1 else part[:, these] for part in parts))
 
@@ -522,6 +523,11 @@ def check_finite(values: np.ndarray, name: str, rank: int) -> None:
     where = f"step {place[0]}" if rank == 1 else f"row {place[0]}, step {place[1]}"
     what = "NaN" if np.isnan(values[tuple(place)]) else "an infinite number"
     raise UserError(f"{name} has {what} at {where} (counted from 0); fill such gaps, or leave out what has them")
+
+
+def finite(values: tf.Tensor, name: str) -> tf.Tensor:
+    """Returns values of which TensorFlow says, when they are computed, by this name that one is NaN or infinite."""
+    return tf.debugging.check_numerics(values, name) if values.dtype.is_floating else values
 
 
 def _as_numbers_of_steps(values: Any, rank: int) -> tf.Tensor:

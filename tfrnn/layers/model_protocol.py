@@ -42,23 +42,28 @@ def check_ids(ids: Any, name: str, model: Any, setting: str = "vocab_size") -> N
         )
 
 
-# What TensorFlow says on a CPU of an id without a row, and of a target without a logit.
+# What TensorFlow says on a CPU of an id without a row, and of a target without a logit; and of what `finite` checks.
 _UNKNOWN_ID = re.compile(
     r"(?:indices\S* = |a label value of )(-?\d+) (?:is not in|which is outside the valid range of) \[0, (\d+)\)"
 )
+_NOT_FINITE = re.compile(r"(`\w+`) : Tensor had (NaN|-?Inf)")
 
 
 @contextlib.contextmanager
-def unknown_ids_explained() -> Iterator[None]:
-    """Raises UserError for an id that the model does not know, instead of the error that TensorFlow makes of it.
+def data_errors_explained() -> Iterator[None]:
+    """Raises UserError for an id that the model does not know and for NaN, instead of the error of TensorFlow's.
 
-    For data of which the ids are known only when they are read. On a GPU, and with XLA, TensorFlow does not notice.
+    For data that are known only when they are read. On a GPU, and with XLA, TensorFlow does not notice.
     """
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
         if found := _UNKNOWN_ID.search(str(error)):
             raise UserError(f"expected ids from 0 to {int(found[2]) - 1} in the data; got {found[1]}") from None
+        if found := _NOT_FINITE.search(str(error)):
+            raise UserError(
+                f"expected finite numbers in {found[1]}; got {found[2]}; fill such gaps, or leave out what has them"
+            ) from None
         raise
 
 

@@ -48,6 +48,29 @@ def with_keras_arguments(layer: type) -> type:
     return layer
 
 
+def take_activity_regularizer(layer: keras.layers.Layer) -> keras.layers.Layer | None:
+    """Returns a layer with the activity regularizer of a time-major one, which loses it; None if it has none.
+
+    The time-major layer calls it on its batch-major results, since Keras divides by the first axis of what a layer
+    returns.
+    """
+    if (regularizer := layer.activity_regularizer) is None:
+        return None
+    layer.activity_regularizer = None
+    return keras.layers.Identity(activity_regularizer=regularizer, dtype=layer.dtype_policy)
+
+
+def activity_regularizer_of(layer: Any) -> Any:
+    """Returns the activity regularizer of a layer, which a time-major one may have given to the layer inside."""
+    return (getattr(layer, "regularized", None) or layer).activity_regularizer
+
+
+def serialized_activity_regularizer(layer: Any) -> dict[str, Any]:
+    """Returns the argument `activity_regularizer` of a layer, serialized; {} if it has none."""
+    regularizer = activity_regularizer_of(layer)
+    return {"activity_regularizer": keras.regularizers.serialize(regularizer)} if regularizer else {}
+
+
 @keras.saving.register_keras_serializable("tfrnn")
 @with_keras_arguments
 class RNN(keras.layers.RNN):
@@ -95,6 +118,7 @@ class RNN(keras.layers.RNN):
         super().__init__(*args, **kwargs)
         validate_cells(self.cell)
         self.time_major = time_major
+        self.regularized = take_activity_regularizer(self) if time_major else None
         self._input_size: Any = None  # D, once it is built
         self.input_spec = None  # `_validate_sequences` takes its place: token ids have one axis less than vectors
         # Keras forbids XLA where the layer's arguments and the machine have cuDNN; it does not show this otherwise.
@@ -135,6 +159,7 @@ class RNN(keras.layers.RNN):
         if len(sequences.shape) == 2:
             sequences = _one_hot(sequences, self._input_size, self.compute_dtype)
         results = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
+        results = self.regularized(results) if self.regularized else results
         return self._swap_in_results(results, swap_time_and_batch)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: Any = False) -> tuple:
@@ -177,7 +202,7 @@ class RNN(keras.layers.RNN):
         return self._swap_in_results(shape, swap_in_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "time_major": self.time_major}
+        return {**super().get_config(), **serialized_activity_regularizer(self), "time_major": self.time_major}
 
     def _swap_in_results(self, results: Any, swap: Callable) -> Any:
         """Returns the results of a call, or their shapes, with the batch-major outputs in the layout of the layer."""

@@ -47,15 +47,20 @@ class RecurrentStack(keras.layers.Layer):
       cells: a cell, or a list of cells, one per layer.
       backward_cells: None, or as many cells, which read the sequence from its end.
       dropout: the fraction of the inputs of each layer but the first that is dropped in training.
+      **kwargs: those of keras.layers.Layer. The default dtype policy is that of the cells.
     Raises:
-      ValueError: if there is no cell, one of them is not a cell, or the numbers of cells differ.
+      ValueError: if there is no cell, one of them is not a cell, or the numbers or the dtype policies of cells differ.
     """
 
     def __init__(self, cells: Any, backward_cells: Any = None, dropout: float = 0.0, **kwargs: Any):
-        super().__init__(**kwargs)
+        cells = validate_cells(cells)
+        backward_cells = [] if backward_cells is None else validate_cells(backward_cells)
+        policies = [cell.dtype_policy for cell in (*cells, *backward_cells) if isinstance(cell, keras.layers.Layer)]
+        super().__init__(**{"dtype": policies[0] if policies else None, **kwargs})
+        if len({(policy.compute_dtype, policy.variable_dtype) for policy in policies}) > 1:
+            raise UserError(f"expected cells of one dtype policy; got {sorted({policy.name for policy in policies})}")
         self.supports_masking = True
-        self.cells = validate_cells(cells)
-        self.backward_cells = [] if backward_cells is None else validate_cells(backward_cells)
+        self.cells, self.backward_cells = cells, backward_cells
         if self.backward_cells and len(self.backward_cells) != len(self.cells):
             raise UserError(
                 "expected the same number of backward and forward cells; got "
@@ -70,7 +75,8 @@ class RecurrentStack(keras.layers.Layer):
                     f"{cell!r}; regularize the weights, or add a loss in a `call` of your own"
                 )
         self.dropout = dropout
-        self.dropouts = [keras.layers.Dropout(dropout) for _ in self.cells[1:]] if dropout else []
+        dropouts = [keras.layers.Dropout(dropout, dtype=self.dtype_policy) for _ in self.cells[1:]]
+        self.dropouts = dropouts if dropout else []
 
     @property
     def cells_by_layer(self) -> list[tuple]:
@@ -219,7 +225,7 @@ def split_directions(layers: Any) -> tuple[list, list]:
     backward: list = []
     for layer in layers if isinstance(layers, (list, tuple)) else [layers]:
         if isinstance(layer, keras.layers.Bidirectional):
-            _require(layer, merge_mode="concat", trainable=True, activity_regularizer=None)
+            _require(layer, merge_mode="concat", trainable=True)
             forward += _cells_of_layer(layer.forward_layer, go_backwards=False)
             backward += _cells_of_layer(layer.backward_layer, go_backwards=True)
         elif isinstance(layer, keras.layers.RNN):
@@ -241,7 +247,7 @@ def _cells_of_layer(layer: Any, go_backwards: bool) -> list:
             f"a model takes the cells of a layer, not what a subclass of it computes: expected a cell, or one of "
             f"{', '.join(layer_class.__name__ for layer_class in RNN_LAYERS[:4])}; got {layer!r}"
         )
-    _require(layer, go_backwards=go_backwards, stateful=False, trainable=True, activity_regularizer=None)
+    _require(layer, go_backwards=go_backwards, stateful=False, trainable=True)
     return validate_cells(layer.cell)
 
 
@@ -249,9 +255,11 @@ RNN_LAYERS = tuple(getattr(m, name) for m in (keras.layers, rnn) for name in ("R
 
 
 def _require(layer: Any, **expected: Any) -> None:
-    """Raises UserError if an attribute of a layer has another value than the expected one."""
-    for name, value in expected.items():
-        if (received := getattr(layer, name)) != value:
+    """Raises UserError if attributes of a layer have other values, or if it has an activity regularizer."""
+    received_by_name = {name: getattr(layer, name) for name in expected}
+    received_by_name["activity_regularizer"] = rnn.activity_regularizer_of(layer)
+    for name, received in received_by_name.items():
+        if received != (value := expected.get(name)):
             raise UserError(
                 f"a model takes the cells of a layer: expected one with `{name}={value}`; got `{name}={received}`; "
                 "give the cell; the state of a model is an argument of its call, and a weight of the cell may be frozen"

@@ -35,6 +35,7 @@ def unroll(
     if fused.supports(cell, training):
         return fused.run_all_steps(cell, inputs, state, weights, mask)
     options = {"training": training} if takes_argument(cell, "training") else {}
+    _forget_dropout_masks(cell)  # of a call of the cell alone
     if training and hasattr(cell, "get_dropout_mask"):  # Keras's cells keep one mask for all steps of a call
         cell.get_dropout_mask(inputs[0])
         cell.get_recurrent_dropout_mask(state[0])
@@ -60,10 +61,15 @@ def unroll(
             run_block, run_blocks, [inputs, mask], (no_output, *state)
         )
         result = outputs, tuple(new_state)
-    if training and hasattr(cell, "reset_dropout_mask"):
+    _forget_dropout_masks(cell)
+    return result
+
+
+def _forget_dropout_masks(cell: Any) -> None:
+    """Lets a cell of Keras's draw new masks when they are needed next; its SimpleRNNCell draws them in any call."""
+    if hasattr(cell, "reset_dropout_mask"):
         cell.reset_dropout_mask()
         cell.reset_recurrent_dropout_mask()
-    return result
 
 
 def _where(mask: tf.Tensor, tensors: tuple, others: tuple) -> tuple:

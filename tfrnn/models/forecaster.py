@@ -45,8 +45,8 @@ class Forecaster(RecurrentModel):
                 "a forecaster needs layers that only read forward; got a bidirectional one, whose backward direction "
                 "would read the values to be predicted"
             )
-        self.num_values = num_values
-        self.dense = keras.layers.Dense(num_values)
+        self.num_values, self.step_shape = num_values, (num_values,)
+        self.dense = keras.layers.Dense(num_values, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights; their shapes do not depend on `input_shape`."""

@@ -7,42 +7,29 @@ Letters: T num_steps, B batch_size, V vocab_size, N the number of rows of an arr
 """
 
 import dataclasses
-import types
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.data.batches import Batch, Batches, MaskedBatch, check_finite
+from tfrnn.data.batches import Batch, Batches, MaskedBatch
 from tfrnn.errors import UserError
-from tfrnn.layers.model_protocol import check_ids, unknown_ids_explained
+from tfrnn.layers.model_protocol import data_errors_explained
+from tfrnn.layers.rnn import swap_time_and_batch
+from tfrnn.models import keras_data
+from tfrnn.models.keras_data import MaskedRows, Rows
 from tfrnn.runtime.execution import jit_by_default
+from tfrnn.training import losses, optimizers
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
-from tfrnn.training.losses import cross_entropy, mean_loss
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import clip
+from tfrnn.training.step import check_clip_norm, clip, dense_gradients
 from tfrnn.training.trainer import Trainer
 
-
-class _Rows(NamedTuple):
-    """A `Batch` with the rows first, since Keras divides the first axis of its data among replicas."""
-
-    inputs: Any  # [B, T] or [B, T, D]
-    targets: Any
-    reset: Any  # int32 [B]; Keras takes the mean of its data over replicas, and booleans have none
-
-
-class _MaskedRows(NamedTuple):
-    """A `MaskedBatch` with the rows first."""
-
-    inputs: Any
-    targets: Any
-    reset: Any
-    mask: Any  # int32 [B, T]
+_OF_TARGETS = ("accuracy", "acc", "crossentropy", "ce")  # names of which Keras makes metrics when it sees targets
 
 
 class _Masked(keras.layers.Layer):
@@ -82,10 +69,12 @@ class KerasVerbs(keras.Model):
     Attributes:
       own_loss: the loss that `compile` takes by default.
       returns_logits: whether the outputs are logits, so that a loss of probabilities is refused.
+      step_shape: the shape of a step of the inputs: (D,), or () for token ids; None: the model checks its inputs.
     """
 
-    own_loss: Any = staticmethod(cross_entropy)
+    own_loss: Any = staticmethod(losses.cross_entropy)
     returns_logits = True
+    step_shape: tuple[int, ...] | None = None
 
     def compile(
         self,
@@ -111,11 +100,13 @@ class KerasVerbs(keras.Model):
           clip_norm: the bound on the global norm of the gradients; 0 for none.
         """
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        if not clip_norm >= 0:
-            raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
+        check_clip_norm(clip_norm)
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
             if not isinstance(given, (list, tuple, type(None))):
                 raise UserError(f"expected `{name}` as a list, since the model has one output; got {given!r}")
+            for metric in given or ():
+                if metric not in _OF_TARGETS:
+                    losses.check_metric(metric)
         strategy = self.distribute_strategy
         if jit_compile in (None, "auto"):
             jit_compile = not run_eagerly and jit_by_default(strategy)
@@ -124,12 +115,12 @@ class KerasVerbs(keras.Model):
             if isinstance(optimizer, keras.optimizers.Optimizer) and strategy_of(optimizer) is not strategy:
                 raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
         loss = self.own_loss if loss is None else loss
-        is_cross_entropy = mean_loss(loss, self.returns_logits).is_cross_entropy
+        is_cross_entropy = losses.mean_loss(loss, self.returns_logits).is_cross_entropy
         names = {getattr(metric, "name", metric) for metric in keras.tree.flatten([metrics, weighted_metrics])}
         measures = [metric for metric in (Perplexity(), BitsPerChar()) if is_cross_entropy and metric.name not in names]
         with strategy.scope():
             super().compile(
-                optimizer,
+                None if optimizer is None else optimizers.get(optimizer),
                 loss,
                 loss_weights,
                 metrics,
@@ -140,6 +131,10 @@ class KerasVerbs(keras.Model):
                 auto_scale_loss,
             )
         self._compiled = _Compiled(arguments, measures)
+
+    def replace_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
+        """Calls `compile` with another optimizer, and otherwise with what it was given before."""
+        self.compile(**{**(self._compiled.arguments if self.compiled else {}), "optimizer": optimizer})
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns what `compile` was given, serialized; empty if it was not called."""
@@ -178,7 +173,8 @@ class KerasVerbs(keras.Model):
         Args:
           y: the targets of arrays: [N, T] for tokens, [N, T, D] for series.
           epochs: the number of the last epoch; `initial_epoch` epochs count as done.
-          validation_data: what `x` may be, or (x, y) or (x, y, sample_weight) of arrays.
+          validation_data: what `x` may be, or (x, y) or (x, y, sample_weight) of arrays. Beside `Batches`: `Batches`, a
+            tf.data.Dataset, or (x, y) of arrays; see `as_batches`.
           shuffle: whether Keras shuffles the rows of arrays in each epoch; by default it does.
           class_weight: must be None; `sample_weight` [N, T] weighs each target.
           sample_weight: [N] or [N, T], for arrays.
@@ -192,8 +188,7 @@ class KerasVerbs(keras.Model):
           DivergedError: on `Batches`, a loss or a gradient norm was not finite.
         """
         self._require_compiled("fit")
-        if class_weight is not None:
-            raise UserError("expected `class_weight=None`; give `sample_weight` [N, T] with the weight of each target")
+        _refuse_class_weight(class_weight)
         if isinstance(x, Batches):
             self._refuse_with_batches(
                 y=(y, None),
@@ -214,7 +209,7 @@ class KerasVerbs(keras.Model):
                         f"expected a dataset for a model with a `{name}` of its own, such as `batches.epoch(0)`; got "
                         "`Batches`, on which it would not be called"
                     )
-            self._build_all(x.from_position(0, 0).element_spec)
+            self._build_all(*x.from_position(0, 0).element_spec[:2])
             trainer = self._trainer()
             trainer.begin_at(initial_epoch)
             return trainer.fit(
@@ -222,12 +217,10 @@ class KerasVerbs(keras.Model):
             )
         if validation_data is not None:
             is_arrays = type(validation_data) in (list, tuple)  # not a Batch, which is refused as data
-            validation = validation_data if is_arrays else (validation_data,)
-            at_door = self._at_the_door(validation[0], "test", *validation[1:2])
-            validation_data = (at_door, *map(_as_array, validation[1:]))
-        x, y, sample_weight = self._at_the_door(x, "train", y), _as_array(y), _as_array(sample_weight)
-        is_stream = isinstance(x, (tf.data.Dataset, types.GeneratorType))
-        with unknown_ids_explained():
+            validation_data = self._at_the_door("test", *(validation_data if is_arrays else (validation_data,)))
+        is_stream = isinstance(x, (tf.data.Dataset, Iterator))
+        x, y, sample_weight = self._at_the_door("train", x, y, sample_weight)
+        with data_errors_explained():
             return super().fit(
                 x,
                 y,
@@ -269,6 +262,8 @@ class KerasVerbs(keras.Model):
           others: as in Keras.
         """
         self._require_compiled("evaluate")
+        if kwargs.keys() - {"_use_cached_eval_dataset"}:
+            raise TypeError(f"evaluate() got unexpected arguments {sorted(kwargs)}")
         if kwargs:  # Keras's `fit` validates by this call, on data that passed the door there
             self._begin_carried("test")
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs)
@@ -279,14 +274,11 @@ class KerasVerbs(keras.Model):
             callback_list = keras.callbacks.CallbackList(
                 callbacks, False, verbose != 0, self, verbose=verbose, epochs=1, steps=x.num_batches(0)
             )
-            callback_list.on_test_begin()
-            self._build_all(x.from_position(0, 0).element_spec)
-            measures = self._trainer().evaluate(x)
-            callback_list.on_test_batch_end(x.num_batches(0) - 1, measures)
-            callback_list.on_test_end(measures)
+            self._build_all(*x.from_position(0, 0).element_spec[:2])
+            measures = self._trainer().evaluate(x, callback_list)
             return measures if return_dict else list(measures.values())
-        x, y, sample_weight = self._at_the_door(x, "test", y), _as_array(y), _as_array(sample_weight)
-        with unknown_ids_explained():
+        x, y, sample_weight = self._at_the_door("test", x, y, sample_weight)
+        with data_errors_explained():
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict)
 
     def predict(
@@ -304,10 +296,26 @@ class KerasVerbs(keras.Model):
             before it.
           others: as in Keras.
         """
-        if isinstance(x, Batches):
-            x = x.epoch(0)
-        with unknown_ids_explained():
-            return super().predict(self._at_the_door(x, "predict"), batch_size, verbose, steps, callbacks)
+        (x,) = self._at_the_door("predict", x)
+        with data_errors_explained():
+            return super().predict(x, batch_size, verbose, steps, callbacks)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """Makes one training step on arrays, as Keras's `train_on_batch` does; the arguments are those of `fit`."""
+        self._require_compiled("train_on_batch")
+        _refuse_class_weight(class_weight)
+        x, y, sample_weight = self._at_the_door("train", x, y, sample_weight)
+        with data_errors_explained():
+            return super().train_on_batch(x, y, sample_weight, None, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Returns the measures on arrays, as Keras's `test_on_batch` does; the arguments are those of `evaluate`."""
+        self._require_compiled("test_on_batch")
+        x, y, sample_weight = self._at_the_door("test", x, y, sample_weight)
+        with data_errors_explained():
+            return super().test_on_batch(x, y, sample_weight, return_dict)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Makes a training step on what Keras's loop read: clips the gradient of all weights, and updates them.
@@ -319,10 +327,8 @@ class KerasVerbs(keras.Model):
             x, y, y_pred, weights, steps = self._forward(data, "train")
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
-        # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
-        pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
-        gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
         if variables:
+            gradients = dense_gradients(tape, scaled, variables, self.optimizer)
             self.optimizer.apply(self._clip(gradients), variables)
         else:
             warnings.warn("no weight of the model is trainable, so that none changes", stacklevel=2)
@@ -367,12 +373,12 @@ class KerasVerbs(keras.Model):
             )
         return compiled.trainer
 
-    def _at_the_door(self, x: Any, kind: str, y: Any = None) -> Any:
-        """Returns data as Keras's loop reads it, batch-major; makes what is needed before the first step.
+    def _at_the_door(self, kind: str, x: Any, *others: Any) -> tuple:
+        """Returns data as Keras's loop reads them, batch-major; makes what is needed before the first step.
 
         Args:
-          kind: of the steps that will read it: train, test or predict.
-          y: the targets, if they are not in `x`.
+          kind: of the steps that will read them: train, test or predict.
+          x, others: what a verb was given: data; then targets, weights, if they are not in `x`.
         """
         strategy = self.distribute_strategy
         if len(replicas_of(strategy).local_replicas) < strategy.num_replicas_in_sync:
@@ -381,61 +387,40 @@ class KerasVerbs(keras.Model):
             raise UserError(
                 "expected `Batches` with `jit_compile=True` and several replicas; Keras's loop hangs with it"
             )
-        if isinstance(x, Batches):
-            x = x.epoch(0)
-        if isinstance(x, types.GeneratorType):
+        if isinstance(x, Iterator):
             with strategy.scope():
                 if tf.distribute.has_strategy():  # Keras would read some batches ahead, and forget them
                     raise UserError(
                         "expected a tf.data.Dataset with a distribution strategy; got a generator; "
                         "`tf.data.Dataset.from_generator` makes one of it"
                     )
-            element = next(x, None)
-            x = _chain(element, x)
-        elif isinstance(x, tf.data.Dataset):
-            element = x.element_spec
-        elif isinstance(x, keras.utils.PyDataset):
-            element = x[0]
-        else:
-            x = _as_array(x)
-            element = (x, _as_array(y))
-            self._check_arrays(*element)
-        if kind != "predict" and isinstance(element, tuple) and len(element) > 1:
-            self._build_all(element)
+        x, others, element = keras_data.readable(x, others)
         if isinstance(element, (Batch, MaskedBatch)):
             if isinstance(element, MaskedBatch) and strategy.num_replicas_in_sync > 1:
                 raise UserError("expected `Batches` if rows of several lengths are divided among replicas")
             if isinstance(x, keras.utils.PyDataset):
                 raise UserError("expected (x, y) or (x, y, sample_weight) of a PyDataset; got a Batch")
+            if kind != "predict":
+                self._build_all(*element[:2])
             self._prepare_carried(kind, element.reset.shape[0])
-            return x.map(_to_rows) if isinstance(x, tf.data.Dataset) else (_to_rows(batch) for batch in x)
-        return x
+            to_rows = keras_data.to_rows
+            return (x.map(to_rows) if isinstance(x, tf.data.Dataset) else (to_rows(batch) for batch in x), *others)
+        if element is not None:  # else a generator without batches
+            inputs, targets, _ = keras_data.check_shapes(element, self.step_shape, needs_targets=kind != "predict")
+            keras_data.check_values(x, others, self, labels_are_ids=self.compiled and self.loss is self.own_loss)
+            if kind != "predict":
+                self._build_all(inputs, targets)
+        return x, *others
 
-    def _check_arrays(self, x: Any, y: Any) -> None:
-        """Raises UserError if arrays have no rows, numbers that are not finite, or ids that the model does not know."""
-        for name, rows in (("x", x), ("y", y)):
-            if not isinstance(rows, (np.ndarray, tf.Tensor)):
-                continue
-            rows = np.asarray(rows)
-            if not rows.size:
-                raise UserError(f"expected at least one row of one step as `{name}`; got shape {rows.shape}")
-            if rows.ndim > 1:
-                check_finite(rows, f"`{name}`", 2)
-            if name == "x":
-                check_ids(rows, name, self)
-            elif self.compiled and self.loss is self.own_loss:
-                check_ids(rows, name, self, "num_labels")
-
-    def _build_all(self, element: tuple) -> None:
-        """Makes the variables of model, optimizer and measures, given a batch, or arrays, or their spec.
+    def _build_all(self, *data: Any) -> None:
+        """Makes the variables of model, optimizer and measures, given inputs and targets, or their specs.
 
         Under a strategy Keras would do it by calls on a batch, which know no state; and callbacks ask for the metrics
         before the first step.
         """
-        parts = element[:2]
-        if self._compiled.is_built or not all(hasattr(part, "shape") and hasattr(part, "dtype") for part in parts):
-            return  # made already; or no tensors, which the step will refuse
-        inputs, targets = (tf.zeros([2, 2, *part.shape[2:]], part.dtype) for part in parts)
+        if self._compiled.is_built:
+            return
+        inputs, targets = (tf.zeros([2, 2, *part.shape[2:]], part.dtype) for part in data)
         with self.distribute_strategy.scope(), acting_under(self.distribute_strategy, self.optimizer):
             if not self.built:
                 self.build()
@@ -483,24 +468,25 @@ class KerasVerbs(keras.Model):
         """Runs the model on batch-major data; returns inputs, targets, outputs, weights, and the number of steps."""
         training = kind == "train"
         mask = None
-        if isinstance(data, (_Rows, _MaskedRows)):
-            x, y, weights = data.inputs, data.targets, None
+        if isinstance(data, (Rows, MaskedRows)):
+            x, y, weights = keras_data.as_finite_tensors(data.inputs, data.targets, None)
             carried = self._compiled.carried[kind]
             initial, reset = self.initial_state(carried[0].shape[0]), tf.cast(data.reset, tf.bool)
             before = tf.nest.pack_sequence_as(initial, [tf.identity(variable) for variable in carried])
             state = tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, before)
-            if isinstance(data, _MaskedRows):
+            if isinstance(data, MaskedRows):
                 mask = tf.cast(data.mask, tf.bool)
-            masks = {} if mask is None else {"mask": _swap(mask)}
-            outputs, state = self(_swap(x), state, training=training, **masks)
+            masks = {} if mask is None else {"mask": swap_time_and_batch(mask)}
+            outputs, state = self(swap_time_and_batch(x), state, training=training, **masks)
             for variable, value in zip(carried, tf.nest.flatten(state), strict=True):
                 variable.assign(value)
         else:
-            x, y, weights = _checked(*keras.utils.unpack_x_y_sample_weight(data), needs_targets=kind != "predict")
-            outputs, _ = self(_swap(x), training=training)
+            checked = keras_data.check_shapes(data, self.step_shape, needs_targets=kind != "predict")
+            x, y, weights = keras_data.as_finite_tensors(*checked)
+            outputs, _ = self(swap_time_and_batch(x), training=training)
         if weights is not None:
             weights = tf.broadcast_to(weights if len(weights.shape) == 2 else weights[:, None], tf.shape(x)[:2])
-        outputs = _swap(outputs)
+        outputs = swap_time_and_batch(outputs)
         if mask is not None:
             outputs = _Masked()((outputs, mask))
         steps = tf.size(x[..., 0] if len(x.shape) > 2 else x) if mask is None else tf.math.count_nonzero(mask)
@@ -548,71 +534,6 @@ def _known(logs: Any) -> dict[str, Any]:
     return {name: value for name, value in (logs or {}).items() if value is not None}
 
 
-def _as_array(rows: Any) -> Any:
-    """Returns rows that are given as lists as an array; anything else as it is."""
-    is_list = isinstance(rows, (list, tuple))
-    if isinstance(rows, (Batch, MaskedBatch, dict)) or (is_list and any(isinstance(r, (tuple, dict)) for r in rows)):
-        raise UserError(
-            "expected an array of rows, `Batches`, a tf.data.Dataset or a generator of batches; got a "
-            f"{type(rows).__name__} of several"
-        )
-    if isinstance(rows, tf.RaggedTensor) or (is_list and len({np.shape(row) for row in rows}) > 1):
-        raise UserError(
-            "expected rows of one length, an array [N, T]; got rows of several lengths, which "
-            "`tfrnn.labelled_batches` takes"
-        )
-    return np.asarray(rows) if is_list else rows
-
-
-def _checked(*data: Any, needs_targets: bool) -> tuple:
-    """Returns (x, y, sample_weight) of what Keras's loop read, as tensors; raises UserError if they are no rows."""
-    for name, rows in zip(("x", "y", "sample_weight"), data, strict=True):
-        if rows is not None and not hasattr(rows, "shape"):
-            raise UserError(f"expected one array or tensor as `{name}`; got a {type(rows).__name__} of several")
-        if isinstance(rows, (tf.RaggedTensor, tf.SparseTensor)):
-            raise UserError(f"expected rows of one length as `{name}`; got a {type(rows).__name__}")
-    x, y, weights = (rows if rows is None else tf.convert_to_tensor(rows) for rows in data)
-    assert x is not None
-    if len(x.shape) < 2:
-        shape = tuple(x.shape)
-        raise UserError(f"expected rows as `x`, [N, T] or [N, T, D]; got shape {shape}; for one row use `x[None]`")
-    if len(x.shape) == 2 and not x.dtype.is_integer:
-        raise UserError(
-            f"expected token ids as `x`, whole numbers [N, T], or a series [N, T, D]; got {x.dtype.name} of shape "
-            f"{tuple(x.shape)}"
-        )
-    if y is None:
-        if not needs_targets:
-            return x, y, weights
-        raise UserError(
-            "expected targets `y`; got None; for a language model they are `x[:, 1:]`, and the inputs `x[:, :-1]`"
-        )
-    if not y.shape[:2].is_compatible_with(x.shape[:2]):
-        raise UserError(
-            f"expected a target for each step of each row, as many as `x` of shape {tuple(x.shape)} has; got `y` of "
-            f"shape {tuple(y.shape)}"
-        )
-    if weights is not None and (
-        len(weights.shape) not in (1, 2) or not weights.shape.is_compatible_with(x.shape[: len(weights.shape)])
-    ):
-        raise UserError(
-            f"expected `sample_weight` of a row or of a step, [N] or [N, T]; got shape {tuple(weights.shape)} with `x` "
-            f"of shape {tuple(x.shape)}"
-        )
-    return x, y, weights
-
-
-def _to_rows(batch: Batch | MaskedBatch) -> _Rows | _MaskedRows:
-    rows = _swap(batch.inputs), _swap(batch.targets), tf.cast(batch.reset, tf.int32)
-    return _MaskedRows(*rows, tf.cast(_swap(batch.mask), tf.int32)) if isinstance(batch, MaskedBatch) else _Rows(*rows)
-
-
-def _swap(values: Any) -> tf.Tensor:
-    """Exchanges the first two axes: [B, T, ...] and [T, B, ...]."""
-    return tf.transpose(values, [1, 0, *range(2, len(values.shape))])
-
-
-def _chain(first: Any, others: Iterable) -> Iterator:
-    if first is not None:
-        yield first
-    yield from others
+def _refuse_class_weight(class_weight: Any) -> None:
+    if class_weight is not None:
+        raise UserError("expected `class_weight=None`; give `sample_weight` [N, T] with the weight of each target")

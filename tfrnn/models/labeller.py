@@ -47,6 +47,7 @@ class SequenceLabeller(RecurrentModel):
     """
 
     returns_logits = True
+    step_shape = ()
 
     def __init__(
         self,
@@ -77,8 +78,11 @@ class SequenceLabeller(RecurrentModel):
         self.embedding_dim = embedding_dim
         self.output_initializer = keras.initializers.get(output_initializer)
         self.tie_weights = tie_weights
-        self.embedding: Any = keras.layers.Embedding(vocab_size, embedding_dim) if embedding_dim else None
-        self.dense = None if tie_weights else keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer)
+        dtype = self.dtype_policy
+        self.embedding: Any = keras.layers.Embedding(vocab_size, embedding_dim, dtype=dtype) if embedding_dim else None
+        self.dense = None
+        if not tie_weights:
+            self.dense = keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer, dtype=dtype)
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights; their shapes do not depend on `input_shape`."""

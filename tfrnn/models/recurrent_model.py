@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrnn.errors import UserError
 from tfrnn.layers.stack import RecurrentStack, StackWeights, deserialize_cells, split_directions
 from tfrnn.layers.state import State
 from tfrnn.models.keras_verbs import KerasVerbs
@@ -36,7 +37,12 @@ class RecurrentModel(KerasVerbs, abc.ABC):
         self.supports_masking = True
         cells, backward = split_directions(cells)
         self.rnn = RecurrentStack(cells, backward or backward_cells, dropout)
-        self.dropout = keras.layers.Dropout(dropout) if dropout else None
+        if self.rnn.variable_dtype != self.variable_dtype:
+            raise UserError(
+                f"expected cells with weights in {self.variable_dtype}, the dtype of the model; got "
+                f"{self.rnn.variable_dtype}; give cells and model the same `dtype`"
+            )
+        self.dropout = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def initial_state(self, batch_size: int) -> State:
         """Returns the state before the first step for `batch_size` rows: zeros, or what the cells define."""
@@ -59,6 +65,21 @@ class RecurrentModel(KerasVerbs, abc.ABC):
         if self.dropout:
             outputs = self.dropout(outputs, training=training)
         return self._apply_head(outputs), state
+
+    @property
+    def losses(self) -> list[tf.Tensor]:
+        """What the model adds to the loss: regularizers of weights, and what `add_loss` was given.
+
+        Raises UserError if a layer has an `activity_regularizer`, which Keras divides by the first axis of the layer's
+        outputs: within the model, the steps.
+        """
+        for layer in (self, *self.layers):
+            if layer.activity_regularizer is not None:
+                raise UserError(
+                    "expected layers without `activity_regularizer`, which Keras would divide by the steps in place of "
+                    f"the rows; got one of {layer.name!r}; call `add_loss` in a `call` of your own"
+                )
+        return super().losses
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: a mask is used up by the recurrent layers."""

@@ -31,8 +31,8 @@ class Perplexity(_OfCrossEntropy):
     >>> round(float(metric.result()), 3)
     8.0
 
-    `update_state` takes token ids [B, T] or one-hot vectors [B, T, V]; predictions [B, T, V]; and weights of the mean,
-    [B] or [B, T].
+    `update_state` takes token ids [B, T] or [B, T, 1], or one-hot vectors [B, T, V]; predictions [B, T, V]; and weights
+    of the mean, [B] or [B, T].
 
     Args:
       from_logits: whether the predictions are logits, as those of this package's models are; if not, probabilities.
@@ -71,6 +71,6 @@ def _cross_entropies(targets: Any, predictions: Any, from_logits: bool) -> Any:
     targets, predictions = keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(predictions)
     if keras.backend.standardize_dtype(predictions.dtype) in ("float16", "bfloat16"):
         predictions = keras.ops.cast(predictions, "float32")
-    if len(targets.shape) == len(predictions.shape):
+    if len(targets.shape) == len(predictions.shape) and targets.shape[-1] != 1:
         return keras.losses.categorical_crossentropy(targets, predictions, from_logits)
     return keras.losses.sparse_categorical_crossentropy(targets, predictions, from_logits)

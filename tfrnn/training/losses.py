@@ -21,9 +21,11 @@ def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Returns the softmax cross entropy of each step in nats, float [T, B]; a loss in Keras's form.
 
     Args:
-      targets: token ids [T, B], of any dtype, as Keras turns them into floats.
+      targets: token ids [T, B], or [T, B, 1], of any dtype, as Keras turns them into floats.
       logits: float [T, B, V].
     """
+    if len(targets.shape) == len(logits.shape) and targets.shape[-1] == 1:
+        targets = targets[..., 0]
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(targets, tf.int32), logits)
 
 
@@ -34,6 +36,10 @@ def squared_error(targets: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
       targets: float [T, B, D].
       predictions: float [T, B, D].
     """
+    if len(targets.shape) != len(predictions.shape):
+        raise UserError(
+            f"expected targets of the shape of the predictions, [..., D]; got {targets.shape} and {predictions.shape}"
+        )
     return tf.reduce_mean(tf.square(predictions - tf.cast(targets, predictions.dtype)), -1)
 
 
@@ -134,32 +140,38 @@ def mean_loss(loss: Any, returns_logits: bool = False) -> MeanLoss:
 
 
 def metric(given: Any, loss: MeanLoss) -> keras.metrics.Metric:
-    """Returns one of Keras's metrics, which may be given by its name.
+    """Returns one of Keras's metrics.
 
     Args:
-      given: a metric, or a name of keras.metrics; "accuracy" is that of the token with the largest logit.
+      given: a metric, its class, a function (y_true, y_pred) -> the values of which the mean is taken, or the name of
+        one of keras.metrics; "accuracy" is that of the token with the largest logit.
       loss: the loss beside it, which says of what the accuracy is.
     Raises:
-      UserError: it is neither.
+      UserError: it is none of these.
     """
-    found = given
-    if isinstance(given, str) and given in ("accuracy", "acc"):
+    if given in ("accuracy", "acc"):
         if not loss.is_cross_entropy:
             raise UserError(f'expected a metric whose targets are clear from its name; got "{given}"')
-        found = keras.metrics.SparseCategoricalAccuracy(name=given)
-    elif isinstance(given, str):
-        try:
-            found = keras.metrics.get(given)
-        except ValueError:
-            found = None
-        if callable(found) and not isinstance(found, keras.metrics.Metric):
-            found = keras.metrics.MeanMetricWrapper(found, name=given)
+        return keras.metrics.SparseCategoricalAccuracy(name=given)
+    found = check_metric(given)
     if not isinstance(found, keras.metrics.Metric):
-        raise UserError(f"expected in `metrics` one of keras.metrics, or its name; got {given!r}")
+        name = given if isinstance(given, str) else getattr(given, "__name__", "metric")
+        return keras.metrics.MeanMetricWrapper(found, name=name)
     if not found.variables:
         raise UserError(
             f"expected in `metrics` one that has its variables; got {given!r}; call its `update_state` once"
         )
+    return found
+
+
+def check_metric(given: Any) -> Any:
+    """Returns the metric, or the function of one, that Keras makes of what it is given. Raises UserError if none."""
+    try:
+        found = keras.metrics.get(given)
+    except ValueError:
+        found = None
+    if not callable(found):
+        raise UserError(f"expected in `metrics` one of keras.metrics, or its name; got {given!r}")
     return found
 
 

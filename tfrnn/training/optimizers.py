@@ -49,6 +49,16 @@ def get(optimizer: Any) -> keras.optimizers.Optimizer:
         raise UserError(
             f'expected as `optimizer` one of keras.optimizers, or its name, such as "adam"; got {optimizer!r}'
         )
+    return found
+
+
+def get_with_rate(optimizer: Any) -> keras.optimizers.Optimizer:
+    """Returns an optimizer as `get` does.
+
+    Raises:
+      UserError: it is none, or has more than one learning rate.
+    """
+    found = get(optimizer)
     if not hasattr(found, "learning_rate"):
         raise UserError(
             f"expected an `optimizer` with one `learning_rate`; got {type(found).__name__}; a model's `fit` on arrays "

@@ -150,9 +150,7 @@ class TrainStep:
             break
         assert forward is not None  # as there was one chain at last
         after = [scope.get_current_value(variable) for variable in changeable]
-        # Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
-        pairs = zip(tape.gradient(scaled, variables), variables, strict=True)
-        gradients = [tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in pairs]
+        gradients = dense_gradients(tape, scaled, variables, self.optimizer)
         changed = [None if new is old else new for new, old in zip(after, before, strict=True)]
         return Computed(forward, gradients, changed)
 
@@ -216,6 +214,34 @@ class EvalStep:
                 break
         assert forward is not None  # as there was one chain at last
         return forward.state, sums.add(forward)
+
+
+def dense_gradients(
+    tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any], optimizer: keras.optimizers.Optimizer
+) -> list[tf.Tensor]:
+    """Returns the gradient of each variable, zeros where the loss does not depend on it.
+
+    Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
+
+    Raises UserError if the optimizer would decay a variable on which the loss does not depend: Keras's leave it.
+    """
+    gradients = tape.gradient(loss, variables)
+    decays = getattr(getattr(optimizer, "inner_optimizer", optimizer), "weight_decay", None)
+    unused = [variable.path for variable, gradient in zip(variables, gradients, strict=True) if gradient is None]
+    if decays and unused:
+        raise UserError(
+            f"expected a loss that depends on each trainable weight, since the optimizer has `weight_decay={decays}`; "
+            f"got none on {', '.join(unused)}; set `trainable = False` on its layer"
+        )
+    return [
+        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(gradients, variables, strict=True)
+    ]
+
+
+def check_clip_norm(clip_norm: float) -> None:
+    """Raises UserError if it is no bound on the norm of a gradient."""
+    if not clip_norm >= 0:
+        raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
 
 
 def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:

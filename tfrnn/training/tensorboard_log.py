@@ -44,6 +44,9 @@ class TensorBoardLog(keras.callbacks.TensorBoard):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         """Writes nothing. (Keras's would convert the values of `logs` to tensors, of which some may be None.)"""
 
+    def on_test_end(self, logs: Any = None) -> None:
+        """Writes nothing: the measures of each epoch have those of its validation."""
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._epochs = epoch + 1
         with self._may_fail():

@@ -15,14 +15,14 @@ import tensorflow as tf
 from tfrnn.data.batches import Batches, as_batches
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import scoring
-from tfrnn.layers.model_protocol import check_ids, check_protocol, unknown_ids_explained
+from tfrnn.layers.model_protocol import check_ids, check_protocol, data_errors_explained
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
 from tfrnn.training import losses, optimizers
 from tfrnn.training.loops import Timer, compile_eval_loop, compile_train_loop
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import EvalStep, Sums, TrainStep, variables_of
+from tfrnn.training.step import EvalStep, Sums, TrainStep, check_clip_norm, variables_of
 from tfrnn.training.training_state import TrainingState
 from tfrnn.training.workers import workers_of
 
@@ -86,8 +86,9 @@ class Trainer:
     ):
         _refuse(renamed, loss_fn="`loss`, a function in Keras's order, (y_true, y_pred) -> the loss of each step")
         check_protocol(model)
-        if not clip_norm >= 0:
-            raise UserError(f"`clip_norm` must be at least 0 (0: no bound); got {clip_norm}")
+        check_clip_norm(clip_norm)
+        if not isinstance(metrics, (list, tuple)):
+            raise UserError(f"expected `metrics` as a list; got {metrics!r}")
         self.model, self._clip_norm, self._chains = model, clip_norm, chains
         own_loss = getattr(model, "own_loss", losses.cross_entropy)
         self._loss = losses.mean_loss(own_loss if loss is None else loss, getattr(model, "returns_logits", False))
@@ -95,7 +96,7 @@ class Trainer:
         self.replicas = replicas_of(self.strategy)
         self.workers = workers_of(self.replicas)
         with self.strategy.scope():
-            optimizer = optimizers.get(optimizer)
+            optimizer = optimizers.get_with_rate(optimizer)
             self._metrics = tuple(losses.metric(metric, self._loss) for metric in metrics)
         if self.replicas.count > 1 and strategy_of(optimizer) is not self.strategy:
             # Its number of steps is one variable, to which every replica would add.
@@ -108,7 +109,7 @@ class Trainer:
         with self.strategy.scope(), acting_under(self.strategy, optimizer):
             if not model.built:
                 model.build()
-            self.optimizer = _compiled(model, optimizer)
+            self.optimizer = _optimizer_of(model, optimizer)
         with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
             self.optimizer.build(model.trainable_variables)
         self._state = TrainingState(model, self.optimizer, self._metrics)
@@ -158,19 +159,20 @@ class Trainer:
         callback_list = keras.callbacks.CallbackList(
             callbacks, add_history=True, model=self.model, epochs=last_epoch, steps=num_batches, verbose=1
         )
-        self.model.stop_training = False
+        self.model.stop_training, self.model._initial_epoch = False, None
+        self._state.begin(batches.batch_size, num_batches)
+        callback_list.on_train_begin()
+        self._go_where_callbacks_restored(batches)
         iterator = self._iterator(batches, *self.position)
         # The epochs of the validation batches are those of training, so that a resumed run reads the same ones.
         validation_iterator = self._iterator(validation, self.epoch, 0) if validation else None
-        self._state.begin(batches.batch_size, num_batches)
-        callback_list.on_train_begin()
         try:
             while self.epoch < last_epoch and not self._any_worker_stops():
                 start = time.perf_counter()
                 callback_list.on_epoch_begin(self.epoch)
                 logs = self._train_to_end_of_epoch(iterator, batches, callback_list)
                 if logs is not None and validation:
-                    logs = self._validate(validation, validation_iterator, logs)
+                    logs = self._validate(validation, validation_iterator, callback_list, logs)
                 if logs is None:
                     break  # stopped within the epoch; the next `fit` resumes there
                 self._state.finish_epoch(logs.get("val_loss", math.inf))
@@ -186,6 +188,16 @@ class Trainer:
         callback_list.on_train_end()
         return self.model.history
 
+    def _go_where_callbacks_restored(self, batches: Batches) -> None:
+        """Goes to the beginning of the epoch of which Keras's BackupAndRestore restored weights and optimizer.
+
+        It says so by an attribute of the model, which only Keras's `fit` knows.
+        """
+        epoch, self.model._initial_epoch = self.model._initial_epoch, None
+        if epoch is not None:
+            self.begin_at(epoch)
+            self._state.begin(batches.batch_size, batches.num_batches(epoch))
+
     def _finalize_weights(self) -> None:
         """Sets the weights to their moving average if the optimizer keeps one, as Keras's fit does at its end."""
         with self.strategy.scope(), acting_under(self.strategy, self.optimizer):
@@ -196,22 +208,27 @@ class Trainer:
         self._state = TrainingState(self.model, self.optimizer, self._metrics)
         self._state.epoch = epoch
 
-    def evaluate(self, batches: Any) -> dict[str, float]:
-        """Returns loss (nats per token), perplexity and bits_per_char.
+    def evaluate(
+        self, batches: Any, callbacks: list[keras.callbacks.Callback] | keras.callbacks.CallbackList | None = None
+    ) -> dict[str, float]:
+        """Returns loss (nats per token), the metrics, perplexity and bits_per_char.
 
         Args:
           batches: what `fit` takes, of which epoch 0 is read, with the state carried or reset as each batch says; or
             the ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the
             state carried from beginning to end.
+          callbacks: Keras callbacks, for batches. Their "batch" methods are called once per call of many steps.
         """
         if not isinstance(batches, (Batches, tf.data.Dataset, tuple)):
             scored = scoring.score(self.model, batches)
             return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
         batches = as_batches(batches)
         self._check_ids(batches)
-        sums = self._evaluate(batches, self._iterator(batches, 0, 0), 0)
-        assert sums is not None
-        return self._measures(sums)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
+        measures = self._evaluate(batches, self._iterator(batches, 0, 0), 0, callbacks)
+        assert measures is not None
+        return measures
 
     @property
     def epoch(self) -> int:
@@ -327,29 +344,36 @@ class Trainer:
             logs["gradient_norm"] = statistics.fmean(norms)
         return logs
 
-    def _validate(self, batches: Batches, iterator: Any, logs: dict) -> dict | None:
+    def _validate(self, batches: Batches, iterator: Any, callback_list: Any, logs: dict) -> dict | None:
         """Returns the measures of an epoch with those of the validation batches, or None if it was stopped in them."""
-        sums = self._evaluate(batches, iterator, self.epoch, may_stop=True)
-        if sums is None:
+        measures = self._evaluate(batches, iterator, self.epoch, callback_list, may_stop=True)
+        if measures is None:
             return None
-        return {**logs, **{f"val_{name}": value for name, value in self._measures(sums).items()}}
+        return {**logs, **{f"val_{name}": value for name, value in measures.items()}}
 
-    def _evaluate(self, batches: Batches, iterator: Iterator, epoch: int, may_stop: bool = False) -> Sums | None:
-        """Returns the sums over the batches of an epoch, or None if it `may_stop` before the last and was stopped."""
+    def _evaluate(
+        self, batches: Batches, iterator: Iterator, epoch: int, callback_list: Any, may_stop: bool = False
+    ) -> dict[str, float] | None:
+        """Returns the measures of the batches of an epoch, or None if it `may_stop` before the last and was stopped."""
         start, timer, done, num_batches = time.perf_counter(), self._eval_timer, 0, batches.num_batches(epoch)
-        zero = Sums.zero(self._metrics)
+        zero, measures = Sums.zero(self._metrics), None
+        callback_list.on_test_begin()
         state, sums = self._begin_evaluation(batches.batch_size, zero)
         timer.start()
         while done < num_batches:
             if self._any_worker_stops() and may_stop and done:
                 break
+            callback_list.on_test_batch_begin(done)
             num_steps = min(timer.steps_per_call, num_batches - done)
             with timer.call(num_steps), _read_errors_explained(batches):
                 state, sums = self._eval_loop(iterator, tf.constant(num_steps), state, sums)
                 float(self.replicas.local_value(sums).loss)  # waits until it is computed
             done += num_steps
+            measures = self._measures(self.replicas.total(sums, zero))
+            callback_list.on_test_batch_end(done - 1, measures)
+        callback_list.on_test_end(measures)
         self.excluded_seconds["validation"] += time.perf_counter() - start
-        return self.replicas.total(sums, zero) if done == num_batches else None
+        return measures if done == num_batches else None
 
     def _diverged(self) -> DivergedError:
         smaller = "`learning_rate` or `clip_norm`" if self._clip_norm else "`learning_rate`, or with a `clip_norm`"
@@ -361,12 +385,14 @@ class Trainer:
 
     def _measures(self, sums: Sums) -> dict[str, float]:
         mean = float(sums.loss) / float(sums.tokens)
-        measures = {"loss": mean + float(sums.added) / float(sums.tokens)}
-        if self._loss.is_cross_entropy:
-            measures |= {"perplexity": math.exp(min(mean, 700)), "bits_per_char": mean / math.log(2)}
         for variable, value in zip(variables_of(self._metrics), sums.metrics, strict=True):
             variable.assign(value)
-        return measures | {metric.name: float(metric.result()) for metric in self._metrics}
+        # In the order of Keras's loop over a model that `compile` gave these metrics.
+        measures = {"loss": mean + float(sums.added) / float(sums.tokens)}
+        measures |= {metric.name: float(metric.result()) for metric in self._metrics}
+        if self._loss.is_cross_entropy:
+            measures |= {"perplexity": math.exp(min(mean, 700)), "bits_per_char": mean / math.log(2)}
+        return measures
 
     def _learning_rate(self) -> float:
         return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
@@ -376,7 +402,7 @@ class Trainer:
 def _read_errors_explained(batches: Batches) -> Iterator[None]:
     """Raises the error that occurred while the batches were read, instead of the one that TensorFlow made of it."""
     try:
-        with unknown_ids_explained():
+        with data_errors_explained():
             yield
     except tf.errors.OpError:
         if batches.failure:
@@ -388,10 +414,21 @@ def _strategy_of(model: Any) -> tf.distribute.Strategy:
     return getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
 
 
-def _compiled(model: Any, optimizer: keras.optimizers.Optimizer) -> Any:
-    """Returns the model's optimizer, which Keras makes of this one; callbacks find it in `model.optimizer`."""
+def _optimizer_of(model: Any, optimizer: keras.optimizers.Optimizer) -> Any:
+    """Returns the model's optimizer, which Keras makes of this one; callbacks find it in `model.optimizer`.
+
+    What else the model was compiled with it keeps, for its own `fit` and `evaluate`.
+    """
     if getattr(model, "optimizer", None) is not optimizer:
-        model.compile(optimizer=optimizer)
+        if hasattr(model, "replace_optimizer"):
+            model.replace_optimizer(optimizer)
+        elif getattr(model, "compiled", False) and (model.loss is not None or model.get_compile_config()["metrics"]):
+            raise UserError(
+                "expected a model without a `loss` and `metrics` of its own, which the trainer would not use; got a "
+                f"compiled {type(model).__name__}; give `optimizer=model.optimizer`, or do not compile it"
+            )
+        else:
+            model.compile(optimizer=optimizer)
     return getattr(model, "optimizer", optimizer)
 
 

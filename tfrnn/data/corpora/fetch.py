@@ -111,18 +111,42 @@ def _prepare(dataset_builder: Any, file: RecordedFile, answer_seconds: float) ->
     The download manager of TensorFlow Datasets has no time limit and retries ten times, so that without a network
     minutes would pass. It is given the file as one that was downloaded by hand; it verifies the checksum of these too.
     """
-    import requests
     import tensorflow_datasets as tfds
 
     with tempfile.TemporaryDirectory() as folder:
-        response = requests.get(file.url, timeout=(CONNECT_SECONDS, answer_seconds))
-        response.raise_for_status()
-        Path(folder, file.file_name).write_bytes(response.content)
+        Path(folder, file.file_name).write_bytes(_download(file.url, answer_seconds))
         # A dataset that was prepared elsewhere, which try_download_gcs allows, would have no checksum.
         config = tfds.download.DownloadConfig(
             manual_dir=folder, force_checksums_validation=True, try_download_gcs=False
         )
         dataset_builder.download_and_prepare(download_config=config)
+
+
+def fetch_bytes(url: str, file_name: str, answer_seconds: float = ANSWER_SECONDS) -> bytes:
+    """Returns the bytes of a file from the network.
+
+    Args:
+      url: where it is.
+      file_name: its name in the folder that TFRNN_DATA_DIR names, for the message.
+      answer_seconds: how long to wait for a server that sends nothing.
+    Raises:
+      MissingFileError: it cannot be downloaded.
+    """
+    try:
+        return _download(url, answer_seconds)
+    except Exception as error:  # whatever stops a download, the ways out are the same
+        raise MissingFileError(
+            f"{url} could not be downloaded ({_reason(error)}); save that file as {file_name} in a folder and set "
+            f"{DATA_DIR} to it"
+        ) from None
+
+
+def _download(url: str, answer_seconds: float) -> bytes:
+    import requests
+
+    response = requests.get(url, timeout=(CONNECT_SECONDS, answer_seconds))
+    response.raise_for_status()
+    return response.content
 
 
 def _reason(error: BaseException) -> str:
