@@ -5,9 +5,9 @@ import os
 import zipfile
 from pathlib import Path
 
-from tfrnn.data.corpora import catalogue, fetch
+from tfrnn.data.corpora import catalogue, english_french, fetch
 from tfrnn.data.corpora.files import read_bytes
-from tfrnn.errors import MissingFileError, UserError
+from tfrnn.errors import UserError
 from tfrnn.runtime import durable
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
@@ -33,7 +33,9 @@ def download(url: str, folder: str | os.PathLike = "../data", sha1_hash: str | N
     if path.exists() and _is_right(read_bytes(path), name, sha1_hash):
         return str(path)
     at_hand = data_dir and Path(data_dir, name)
-    source, content = (at_hand, read_bytes(at_hand)) if at_hand and at_hand.exists() else (url, _downloaded(url))
+    source, content = (
+        (at_hand, read_bytes(at_hand)) if at_hand and at_hand.exists() else (url, fetch.fetch_bytes(url, name))
+    )
     if not _is_right(content, name, sha1_hash):
         received = hashlib.sha1(content).hexdigest()
         raise UserError(f"{source}: expected a file with SHA-1 {sha1_hash}, got {received}; replace or remove it")
@@ -45,21 +47,10 @@ def download(url: str, folder: str | os.PathLike = "../data", sha1_hash: str | N
 def _is_right(content: bytes, name: str, sha1_hash: str | None) -> bool:
     if sha1_hash in (None, hashlib.sha1(content).hexdigest()):
         return True
+    if name == english_french.FILE_NAME:
+        return english_french.is_archive(content)
     recorded = {file.file_name: file.sha256 for file in map(fetch.recorded_file, BUILDERS)}
     return recorded.get(name) == hashlib.sha256(content).hexdigest()
-
-
-def _downloaded(url: str) -> bytes:
-    import requests
-
-    try:
-        response = requests.get(url, timeout=(fetch.CONNECT_SECONDS, fetch.ANSWER_SECONDS))
-        response.raise_for_status()
-        return response.content
-    except requests.RequestException as error:
-        raise MissingFileError(
-            f"{url} could not be downloaded ({error}); save that file in a folder and set {fetch.DATA_DIR} to it"
-        ) from None
 
 
 def extract(filename: str | os.PathLike, folder: str | os.PathLike | None = None) -> None:

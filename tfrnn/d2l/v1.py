@@ -19,8 +19,6 @@ from tfrnn.d2l.module_nets import (
     RNN,
     RNNLM,
     Classifier,
-    Decoder,
-    Encoder,
     EncoderDecoder,
     LinearRegression,
     RNNLMScratch,
@@ -33,6 +31,7 @@ from tfrnn.d2l.module_nets import (
 from tfrnn.d2l.modules import DataModule, Module, Trainer
 from tfrnn.d2l.plotting import plot
 from tfrnn.d2l.progress_board import ProgressBoard
+from tfrnn.d2l.seq2seq import Decoder, Encoder
 from tfrnn.d2l.training import try_gpu
 from tfrnn.d2l.translation import bleu, show_list_len_pair_hist
 
