@@ -11,6 +11,7 @@ from book_v1_nets import Seq2SeqDecoder
 import tfrnn
 from tfrnn import d2l as d2l_0_17
 from tfrnn.d2l import v1 as d2l
+from tfrnn.d2l.translation import load_data_nmt
 from tfrnn.errors import UserError
 
 T, B, V, H = 4, 3, 5, 2
@@ -184,6 +185,13 @@ def test_vocab():
     assert vocab.to_tokens([3]) == ["c"]
 
 
+def test_both_editions_know_the_same_tokens():
+    for arguments in (([*"banana"],), ([["to", "be"], ["or", "to"]], 2, ["<pad>"])):
+        one, other = d2l.Vocab(*arguments), d2l_0_17.Vocab(*arguments)
+        assert one.token_freqs == other.token_freqs
+        assert one.idx_to_token == sorted(other.idx_to_token)
+
+
 @needs_corpora
 def test_time_machine():
     data = d2l.TimeMachine(batch_size=2, num_steps=10, num_train=5, num_val=3)
@@ -224,3 +232,15 @@ def test_english_and_french_as_published():
     row = ["<bos>", "<unk>", "!", "<eos>"]
     assert data.tgt_vocab.to_tokens(data.build(["hi ."], ["xyz !"])[1][0])[:4] == row
     assert int(tf.reduce_max(valid_len)) <= 9
+
+
+@needs_corpora
+def test_both_editions_read_the_same_sentences():
+    data = d2l.MTFraEng(batch_size=1, num_steps=50)
+    (batch,), *vocabs = load_data_nmt(batch_size=641, num_steps=50, num_examples=640)
+    for ids, vocab, ids_0_17, vocab_0_17 in (
+        (data.arrays[0], data.src_vocab, batch[0], vocabs[0]),
+        (data.arrays[3], data.tgt_vocab, batch[2], vocabs[1]),
+    ):
+        assert sorted(vocab.to_tokens(ids)) == sorted(vocab_0_17.to_tokens(ids_0_17.numpy().tolist()))
+    assert sorted(data.arrays[2].numpy()) == sorted(batch[1].numpy())

@@ -50,9 +50,11 @@ class Vocab:
 
     def to_tokens(self, indices: Any) -> Any:
         """Returns the token of one id, or a list of the tokens of a list, array or tensor of ids."""
-        if np.ndim(indices):
+        if not isinstance(indices, (list, tuple)):
+            indices = np.asarray(indices).tolist()
+        if isinstance(indices, (list, tuple)):
             return [self.to_tokens(i) for i in indices]
-        return self.idx_to_token[int(indices)]
+        return self.idx_to_token[indices]
 
 
 class TimeMachine(DataModule):
