@@ -14,10 +14,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-import tfrnn
 from tfrnn.d2l.modules import Module, as_learning_rate
 from tfrnn.d2l.seq2seq import Encoder
 from tfrnn.errors import UserError
+from tfrnn.layers import rnn as rnn_layers
 
 
 def check_len(a: Any, n: int) -> None:
@@ -187,7 +187,7 @@ class RNN(Module):
     def __init__(self, num_hiddens: int):
         super().__init__()
         self.save_hyperparameters()
-        self.rnn = tfrnn.SimpleRNN(num_hiddens, return_sequences=True, return_state=True, time_major=True)
+        self.rnn = rnn_layers.SimpleRNN(num_hiddens, return_sequences=True, return_state=True, time_major=True)
 
     def forward(self, inputs: Any, H: Any = None) -> tuple[tf.Tensor, tf.Tensor]:
         if isinstance(self.rnn, keras.layers.RNN) and not getattr(self.rnn, "time_major", False):
@@ -234,7 +234,7 @@ class GRU(RNN):
         Module.__init__(self)
         self.save_hyperparameters()
         cells = [keras.layers.GRUCell(num_hiddens, dropout=dropout) for _ in range(num_layers)]
-        self.rnn = tfrnn.RNN(cells, return_sequences=True, return_state=True, time_major=True)
+        self.rnn = rnn_layers.RNN(cells, return_sequences=True, return_state=True, time_major=True)
 
     def forward(self, X: Any, state: Any = None) -> tuple[tf.Tensor, list[tf.Tensor]]:  # type: ignore[override]
         outputs, *new_state = self.rnn(X, state)
