@@ -104,7 +104,7 @@ class CompiledStep:
     def _attributes(self) -> dict[str, Any]:
         """Returns the numbers and texts among the holders' attributes, and the lengths of lists and dicts."""
         return {
-            name: len(value) if isinstance(value, (list, dict)) else value
+            f"{type(holder).__name__}.{name}": len(value) if isinstance(value, (list, dict)) else value
             for holder in self._holders
             for name, value in vars(holder).items()
             if isinstance(value, (bool, int, float, str, list, dict)) and not name.startswith("_") and name != "built"
@@ -112,6 +112,5 @@ class CompiledStep:
 
     def _do_not_compile(self, reason: str) -> None:
         self._can_be_compiled = False
-        warnings.warn(
-            f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=6
-        )  # the line that calls `fit`
+        # The level is that of the line that calls `fit`.
+        warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=6)

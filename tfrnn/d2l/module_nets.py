@@ -16,7 +16,7 @@ import tensorflow as tf
 
 import tfrnn
 from tfrnn.d2l.modules import Module, as_learning_rate
-from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.seq2seq import Encoder
 from tfrnn.errors import UserError
 
 
@@ -239,24 +239,6 @@ class GRU(RNN):
     def forward(self, X: Any, state: Any = None) -> tuple[tf.Tensor, list[tf.Tensor]]:  # type: ignore[override]
         outputs, *new_state = self.rnn(X, state)
         return outputs, tf.nest.flatten(new_state)
-
-
-class Encoder(VariableFinder):
-    """The base of encoders (section 10.6): `encoder(X, *args)`."""
-
-    def call(self, X: Any, *args: Any) -> Any:
-        raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
-
-
-class Decoder(VariableFinder):
-    """The base of decoders (section 10.6): `decoder(X, state)` returns its outputs and its state."""
-
-    def init_state(self, enc_all_outputs: Any, *args: Any) -> Any:
-        """Returns the state before the first step, given all that the encoder returned."""
-        raise NotImplementedError(f"expected {type(self).__name__} to have a method `init_state`")
-
-    def call(self, X: Any, state: Any) -> Any:
-        raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
 
 
 class EncoderDecoder(Classifier):

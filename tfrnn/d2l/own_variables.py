@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrnn.errors import UserError
+
 
 class VariableFinder(keras.layers.Layer):
     """A layer to which each tf.Variable among its attributes belongs, also in lists, tuples, dicts and tf.Modules.
@@ -33,12 +35,18 @@ class VariableFinder(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         for i, variable in enumerate(self.own_variables):
-            store[f"own_{i}"] = variable.numpy()
+            store[f"own_{i:06}"] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        own = [store[f"own_{i}"] for i in range(len(self.own_variables))]
-        super().load_own_variables({key: store[key] for key in store.keys() if not key.startswith("own_")})  # noqa: SIM118 (a group of an HDF5 file)
-        for variable, value in zip(self.own_variables, own, strict=True):
+        arrays = {key: store[key] for key in store.keys()}  # noqa: SIM118 (it may be a group of an HDF5 file)
+        values = [arrays.pop(key) for key in list(arrays) if key.startswith("own_")]
+        if len(values) != len(self.own_variables):
+            raise UserError(
+                f"{self.name}: expected {len(self.own_variables)} tf.Variables, got {len(values)} in the file; make it "
+                "as it was when it was saved"
+            )
+        super().load_own_variables(arrays)
+        for variable, value in zip(self.own_variables, values, strict=True):
             variable.assign(value)
 
 

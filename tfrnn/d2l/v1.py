@@ -12,14 +12,13 @@ Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
 from tfrnn.d2l.data_modules import MTFraEng, TimeMachine, Vocab
+from tfrnn.d2l.files_by_url import DATA_URL, download, extract
 from tfrnn.d2l.hyperparameters import HyperParameters, add_to_class
 from tfrnn.d2l.module_nets import (
     GRU,
     RNN,
     RNNLM,
     Classifier,
-    Decoder,
-    Encoder,
     EncoderDecoder,
     LinearRegression,
     RNNLMScratch,
@@ -32,6 +31,7 @@ from tfrnn.d2l.module_nets import (
 from tfrnn.d2l.modules import DataModule, Module, Trainer
 from tfrnn.d2l.plotting import plot
 from tfrnn.d2l.progress_board import ProgressBoard
+from tfrnn.d2l.seq2seq import Decoder, Encoder
 from tfrnn.d2l.training import try_gpu
 from tfrnn.d2l.translation import bleu, show_list_len_pair_hist
 
@@ -47,6 +47,9 @@ __all__ = [  # noqa: RUF022
     "LinearRegression",
     "Classifier",
     "try_gpu",
+    "DATA_URL",
+    "download",
+    "extract",
     "TimeMachine",
     "Vocab",
     "RNNScratch",
