@@ -1,11 +1,10 @@
-"""Iterators over batches of a text (section 8.3, and the first edition): inputs X and targets Y, int32 [B, T].
+"""Iterators over batches of a text (section 8.3): inputs X and targets Y, int32 [B, T].
 
 Letters: T num_steps, B batch_size, V vocab_size.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -61,18 +60,3 @@ def load_array(data_arrays: Sequence, batch_size: int, is_train: bool = True) ->
     """Returns batches of the rows of several arrays (section 3.3), in a new random order each time if is_train."""
     dataset = tf.data.Dataset.from_tensor_slices(data_arrays)
     return (dataset.shuffle(buffer_size=1000) if is_train else dataset).batch(batch_size)
-
-
-def data_iter_random(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
-    """Yields X and Y, int32 [B, T], of windows in random order, without dropping leading tokens."""
-    return pairs(random_batches(corpus_indices, batch_size, num_steps, random.getrandbits(31), random_offset=False))
-
-
-def data_iter_consecutive(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
-    """Yields X and Y, int32 [B, T], whose rows continue the previous batch; the first row starts at the first token."""
-    return pairs(sequential_batches(corpus_indices, batch_size, num_steps, random_offset=False))
-
-
-def to_onehot(X: tf.Tensor, n_class: int) -> list[tf.Tensor]:  # noqa: N803
-    """Returns the one-hot vectors of X [B, T] as a list of T tensors, float32 [B, n_class]."""
-    return tf.unstack(tf.one_hot(tf.transpose(X), n_class))

@@ -82,12 +82,18 @@ class NetAdapter:
         outputs, state = self(ids[None], state)
         return outputs[0], state
 
-    def train_step(self, loss: Callable, updater: keras.optimizers.Optimizer) -> Callable[..., StepResult]:
+    def train_step(
+        self, loss: Callable, updater: keras.optimizers.Optimizer, theta: float
+    ) -> Callable[..., StepResult]:
         """Returns the training step for this loss and updater, compiled if the net can be; the latest one is kept.
 
-        Raises UserError if the updater was made in the scope of a strategy of several replicas.
+        Args:
+          loss, updater: as in train_epoch_ch8.
+          theta: the norm to which gradients are clipped.
+        Raises:
+           UserError: the updater was made in the scope of a strategy of several replicas.
         """
-        if getattr(self, "_step_for", None) != (loss, updater):
+        if getattr(self, "_step_for", None) != (loss, updater, theta):
             if (count := strategy_of(updater).num_replicas_in_sync) > 1:
                 raise UserError(
                     f"expected a strategy of one device, got one of {count} replicas; use tfrnn.Trainer for it"
@@ -101,8 +107,8 @@ class NetAdapter:
 
             # An optimizer works only under the strategy in whose scope it was made.
             objective = MeanLoss(mean_of_all, "mean", is_cross_entropy=True, adds_up=True)
-            step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, objective, 1.0), False)
+            step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, objective, theta), False)
             if self.can_be_compiled:
                 step = tf.function(step, autograph=False, reduce_retracing=True)
-            self._step_for, self._train_step = (loss, updater), step
+            self._step_for, self._train_step = (loss, updater, theta), step
         return self._train_step

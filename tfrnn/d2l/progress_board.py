@@ -2,14 +2,13 @@
 
 import collections
 import itertools
-import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tfrnn.d2l.hyperparameters import HyperParameters
-from tfrnn.training.live_curve import MAX_SHARE_OF_TIME, MIN_SECONDS_BETWEEN_DRAWINGS, in_notebook
+from tfrnn.d2l.redrawing import Redrawing
 
 
 class Point(NamedTuple):
@@ -58,7 +57,7 @@ class ProgressBoard(HyperParameters):
         self.data: dict[str, list[Point]] = {}
         self.raw_points: dict[str, list[Point]] = collections.defaultdict(list)
         self._lines: dict[str, Any] = {}
-        self._next_drawing = 0.0
+        self._redrawing = Redrawing()
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         """Adds a point to the curve of a label; every_n points become one, their mean."""
@@ -91,14 +90,4 @@ class ProgressBoard(HyperParameters):
             axes.set_xlim(self.xlim)
         if self.ylim:
             axes.set_ylim(self.ylim)
-        if in_notebook() and time.perf_counter() >= self._next_drawing:
-            self._show()
-
-    def _show(self) -> None:
-        from IPython.display import clear_output, display
-
-        start = time.perf_counter()
-        display(self.fig)
-        clear_output(wait=True)  # the next picture takes this one's place; at the end of the cell pyplot shows the last
-        now = time.perf_counter()
-        self._next_drawing = now + max(MIN_SECONDS_BETWEEN_DRAWINGS, (now - start) / MAX_SHARE_OF_TIME)
+        self._redrawing.show(self.fig)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tfrnn.d2l.compiled_steps import CompiledStep
 from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.plotting import Animator
 from tfrnn.d2l.translation import truncate_pad
 from tfrnn.errors import UserError
 from tfrnn.layers.rnn import RNN
@@ -142,13 +143,16 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
         return tf.stack([tf.reduce_sum(losses), tf.cast(tf.reduce_sum(Y_valid_len), losses.dtype)])
 
     compiled = CompiledStep(step, "train_seq2seq", net)
-    for _ in range(num_epochs):
+    animator = Animator(xlabel="epoch", ylabel="loss", xlim=[10, num_epochs])
+    for epoch in range(1, num_epochs + 1):
         start, sums = time.perf_counter(), tf.zeros([2])
         for batch in data_iter:
             sums += compiled(tuple(batch))
         loss, tokens = sums.numpy()
         if not tokens:
             raise UserError("expected `data_iter` to yield batches (X, X_valid_len, Y, Y_valid_len); got none")
+        if epoch % 10 == 0:
+            animator.add(epoch, loss / tokens)
     print(
         f"loss {loss / tokens:.3f}, {tokens / (time.perf_counter() - start):.1f} tokens/sec on {_device_name(device)}"
     )

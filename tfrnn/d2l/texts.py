@@ -1,4 +1,4 @@
-"""Texts of section 8.2 (The Time Machine, its tokens and their vocabulary) and the first edition's lyrics."""
+"""Texts of section 8.2: The Time Machine, its tokens and their vocabulary."""
 
 import collections
 from collections.abc import Iterable, Sequence
@@ -34,9 +34,7 @@ class Vocab(Vocabulary):
     """
 
     def __init__(self, tokens: Any = None, min_freq: int = 0, reserved_tokens: Sequence[str] | None = None):
-        # A tuple is one token: the book's bigrams are pairs of words.
-        flat = [token for part in tokens or [] for token in (part if isinstance(part, list) else [part])]
-        self.token_freqs = collections.Counter(flat).most_common()
+        self.token_freqs = count_corpus(tokens or []).most_common()
         first = [UNKNOWN, *(reserved_tokens or [])]
         rest = [token for token, count in self.token_freqs if count >= min_freq and token not in first]
         self._tuples = any(isinstance(token, tuple) for token in rest)
@@ -70,21 +68,19 @@ class Vocab(Vocabulary):
         return self.id_to_token[int(indices)]
 
 
+def count_corpus(tokens: Sequence) -> collections.Counter:
+    """Returns how often each token occurs in a list of tokens, or in a list of lists of them."""
+    return collections.Counter(_flat(tokens))
+
+
+def _flat(tokens: Iterable) -> list:
+    # A tuple is one token: the book's bigrams are pairs of words.
+    return [token for part in tokens for token in (part if isinstance(part, list) else [part])]
+
+
 def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
     """Returns the ids of The Time Machine's characters, the first max_tokens if that is positive, and a Vocab."""
     characters = [char for line in tokenize(read_time_machine(), "char") for char in line]
     vocab = Vocab(characters)
     corpus = vocab[characters]
     return (corpus[:max_tokens] if max_tokens > 0 else corpus), vocab
-
-
-def load_data_jay_lyrics() -> tuple[list[int], dict[str, int], list[str], int]:
-    """Returns the first 10,000 characters of the lyrics, as the first edition does.
-
-    Returns:
-      corpus_indices, the id of each character; char_to_idx and idx_to_char, the vocabulary; vocab_size.
-    """
-    text = catalogue.load_corpus("jay_lyrics")[:10_000]
-    idx_to_char = Vocabulary.from_text(text).id_to_token[1:]  # the first edition has no <unk>
-    char_to_idx = {char: i for i, char in enumerate(idx_to_char)}
-    return [char_to_idx[char] for char in text], char_to_idx, idx_to_char, len(idx_to_char)

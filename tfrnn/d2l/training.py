@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrnn.d2l.measuring import Accumulator
 from tfrnn.d2l.net_adapter import NetAdapter
 from tfrnn.d2l.texts import Vocab
 from tfrnn.data.batches import Batch
@@ -48,6 +49,23 @@ def predict_ch8(prefix: str, num_preds: int, net: Any, vocab: Any) -> str:
     return generation.generate(NetAdapter.for_net(net), vocab, prefix, num_preds, unknown="unk")
 
 
+def evaluate_loss(net: Any, data_iter: Iterable, loss: Callable) -> float:
+    """Returns the mean of a net's loss over a dataset (section 4.4).
+
+    Args:
+      net: called as net(X).
+      data_iter: yields X and y.
+      loss: one of Keras's; or, in the book's order, (predictions, y) -> the loss, or the loss of each row.
+    """
+    sums = Accumulator(2)
+    for X, y in data_iter:  # noqa: N806
+        losses = loss(y, net(X)) if isinstance(loss, keras.losses.Loss) else loss(net(X), y)
+        sums.add(tf.reduce_sum(losses), tf.size(losses))
+    if not sums[1]:
+        raise UserError("expected `data_iter` to yield batches X and y; got none")
+    return sums[0] / sums[1]
+
+
 def train_epoch_ch8(
     net: Any, train_iter: Iterable, loss: Callable, updater: keras.optimizers.Optimizer, use_random_iter: bool
 ) -> tuple[float, float]:
@@ -65,8 +83,20 @@ def train_epoch_ch8(
       DivergedError: the loss or the gradient norm is not finite.
       UserError: train_iter yields no batch.
     """
+    return train_epoch(net, train_iter, loss, updater, use_random_iter, theta=1.0)
+
+
+def train_epoch(
+    net: Any,
+    train_iter: Iterable,
+    loss: Callable,
+    updater: keras.optimizers.Optimizer,
+    use_random_iter: bool,
+    theta: float,
+) -> tuple[float, float]:
+    """Trains a net as train_epoch_ch8 does, with gradients clipped to norm theta."""
     model = NetAdapter.for_net(net)
-    train_step = model.train_step(loss, updater)
+    train_step = model.train_step(loss, updater, theta)
     state, sums, start = None, step.Sums.zero(), time.perf_counter()
     for X, Y in train_iter:  # noqa: N806
         rows = X.shape[0]

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrnn.d2l.iterators import load_array
+from tfrnn.d2l.plotting import plt
 from tfrnn.d2l.texts import Vocab
 from tfrnn.data.corpora import english_french
 
@@ -84,11 +85,9 @@ def _beginning(text: str, num_lines: int) -> str:
 
 def show_list_len_pair_hist(legend: Sequence[str], xlabel: str, ylabel: str, xlist: Sequence, ylist: Sequence) -> None:
     """Plots how often the lists in xlist, and those in ylist, have which length, as two histograms side by side."""
-    from matplotlib import pyplot
-
-    _, axes = pyplot.subplots(figsize=(3.5, 2.5))
-    _, _, (_, of_ylist) = axes.hist([[*map(len, xlist)], [*map(len, ylist)]], label=legend)
-    for bar in of_ylist:
+    _, axes = plt.subplots(figsize=(3.5, 2.5))
+    axes.hist([[*map(len, xlist)], [*map(len, ylist)]], label=legend)
+    for bar in axes.containers[1]:
         bar.set_hatch("/")
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.legend()

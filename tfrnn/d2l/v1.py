@@ -11,6 +11,8 @@ which `RNN` warns.
 Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
+from tfrnn.d2l import editions as _editions
+from tfrnn.d2l.as_printed import as_printed
 from tfrnn.d2l.data_modules import MTFraEng, TimeMachine, Vocab
 from tfrnn.d2l.files_by_url import DATA_URL, download, extract
 from tfrnn.d2l.hyperparameters import HyperParameters, add_to_class
@@ -37,6 +39,7 @@ from tfrnn.d2l.translation import bleu, show_list_len_pair_hist
 
 # In the order of the book's sections.
 __all__ = [  # noqa: RUF022
+    "as_printed",
     "plot",
     "add_to_class",
     "HyperParameters",
@@ -68,3 +71,5 @@ __all__ = [  # noqa: RUF022
     "Seq2Seq",
     "bleu",
 ]
+
+__getattr__ = _editions.error_for(__name__)

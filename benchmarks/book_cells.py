@@ -1,0 +1,251 @@
+"""Runs the TensorFlow cells of the book's recurrent chapters against tfrnn.d2l, and prints how many of them run.
+
+    python -m benchmarks.book_cells --snapshots=FOLDER [--edition=0.17] [--epochs=2] [--ways=import,as_printed,guide]
+
+FOLDER holds snapshots of the book's repositories, which are not part of this one:
+
+    git clone --depth 1 --branch v0.17.5 https://github.com/d2l-ai/d2l-en d2l-en
+    git clone --depth 1 --branch v2.0.0 https://github.com/d2l-ai/d2l-zh d2l-zh
+    git clone --depth 1 https://github.com/d2l-ai/d2l-tensorflow-colab
+    git clone --depth 1 https://github.com/TrickyGo/Dive-into-DL-TensorFlow2.0
+
+Each notebook runs in a process of its own, all its cells in order. A cell counts as running if it raises no error. The
+line that imports the book's package is replaced, in one of three ways:
+
+    import      by the import of tfrnn.d2l, and nothing else
+    as_printed  by the import and `d2l.as_printed()`
+    guide       by the import; and the edits that docs/guide.md names are made
+"""
+
+import argparse
+import ast
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+CHAPTERS = "chapter_recurrent-neural-networks", "chapter_recurrent-modern"
+WAYS = "import", "as_printed", "guide"
+
+
+@dataclasses.dataclass(frozen=True)
+class Edition:
+    """An edition of the book.
+
+    Attributes:
+      folder: the folder of its repository.
+      notebooks: patterns of its notebooks there; Markdown pages hold cells of several libraries.
+      book_import: a pattern of the import of its package.
+      our_import: what takes its place.
+    """
+
+    folder: str
+    notebooks: tuple[str, ...]
+    book_import: str
+    our_import: str
+
+
+_PAGES = tuple(f"{chapter}/*.md" for chapter in CHAPTERS)
+EDITIONS = {
+    "0.17": Edition("d2l-en", _PAGES, r"from d2l import tensorflow as d2l", "from tfrnn import d2l"),
+    "2.0": Edition("d2l-zh", _PAGES, r"from d2l import tensorflow as d2l", "from tfrnn import d2l"),
+    "1.0": Edition(
+        "d2l-tensorflow-colab",
+        tuple(f"{chapter}/*.ipynb" for chapter in CHAPTERS),
+        r"from d2l import tensorflow as d2l",
+        "from tfrnn.d2l import v1 as d2l",
+    ),
+    "first": Edition(
+        "Dive-into-DL-TensorFlow2.0",
+        ("code/chapter06_RNN/*.ipynb",),
+        r"import d2lzh_tensorflow2 as d2l",
+        "from tfrnn.d2l import first as d2l",
+    ),
+}
+# The edits of docs/guide.md, section "Code from the book".
+GUIDE = [
+    (r"\b(?:tf\.)?keras\.layers\.(RNN|SimpleRNN|GRU|LSTM)\((?=[^()]*(?:\([^()]*\)[^()]*)*time_major)", r"tfrnn.\1("),
+    (r"(get_initial_state|begin_state)\(([^()]*(?:\[[^]]*\])?[^()]*?),\s*dtype=tf\.float32\)", r"\1(\2)"),
+    (r"\bSGD\((?:learning_rate=)?(\d+)\)", r"SGD(\1.0)"),
+]
+
+
+def cells_of(path: Path) -> list[str]:
+    """Returns the TensorFlow cells of a notebook, without those that only install packages."""
+    if path.suffix == ".ipynb":
+        cells = [cell["source"] for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+        cells = ["".join(cell) for cell in cells]
+        return [cell for cell in cells if cell.strip() and not cell.lstrip().startswith("!pip")]
+    cells = []
+    for cell in re.findall(r"^```\{\.python \.input[^\n]*\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE):
+        tabs = re.match(r"#@tab (.*)", cell)
+        if tabs and {"all", "tensorflow"} & {tab.strip() for tab in tabs[1].split(",")}:
+            cells.append(cell)
+    return cells
+
+
+def edited(cell: str, edition: Edition, way: str, defined: set[str]) -> str:
+    """Returns a cell with the book's import replaced, and with the edits of the way in which it runs.
+
+    Args:
+      defined: the names that tfrnn.d2l has, whose definitions the guide tells to leave out.
+    """
+    line = edition.our_import + ("\nd2l.as_printed()" if way == "as_printed" else "")
+    cell = re.sub(rf"^{edition.book_import}$", line, cell, flags=re.MULTILINE)
+    cell = re.sub(r"^[%!].*$", "", cell, flags=re.MULTILINE)
+    if way == "guide":
+        for pattern, replacement in GUIDE:
+            cell = re.sub(pattern, replacement, cell)
+        tree = ast.parse(cell)
+        kept = [
+            ast.get_source_segment(cell, node) if not _defines(node, defined) else f"{node.name} = d2l.{node.name}"
+            for node in tree.body
+        ]
+        cell = "\n".join(["import tfrnn", *kept] if "tfrnn." in cell else kept)
+    return cell
+
+
+def _defines(node: ast.AST, defined: set[str]) -> bool:
+    return isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in defined and not node.decorator_list
+
+
+class _FewerEpochs(ast.NodeTransformer):
+    """Bounds the numbers that are given to num_epochs and max_epochs."""
+
+    def __init__(self, most: int):
+        self._most = most
+
+    def _bounded(self, name: str | None, value: ast.expr) -> ast.expr:
+        is_number = isinstance(value, ast.Constant) and isinstance(value.value, int)
+        return (
+            ast.Constant(min(value.value, self._most)) if name in ("num_epochs", "max_epochs") and is_number else value
+        )
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        (target, *others), value = node.targets, node.value
+        if isinstance(target, ast.Name) and not others:
+            node.value = self._bounded(target.id, value)
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            value.elts = [
+                self._bounded(getattr(t, "id", None), v) for t, v in zip(target.elts, value.elts, strict=True)
+            ]
+        return self.generic_visit(node)
+
+    def visit_keyword(self, node: ast.keyword) -> ast.AST:
+        node.value = self._bounded(node.arg, node.value)
+        return self.generic_visit(node)
+
+
+def run_notebook(path: Path, edition: Edition, way: str, epochs: int) -> Iterator[dict]:
+    """Runs the cells of a notebook in this process; yields number, seconds, output and error of each."""
+    space: dict = {"__name__": "__main__"}
+    sys.modules["__main__"].__dict__.update(space)
+    names: set[str] = set()
+    if way == "guide":
+        exec(edition.our_import, found := {})
+        names = {*found["d2l"].__all__}
+    for number, source in enumerate(cells_of(path)):
+        error, start, out = "", time.perf_counter(), io.StringIO()
+        try:
+            with contextlib.redirect_stdout(out):
+                tree = ast.parse(edited(source, edition, way, names))
+                if epochs:
+                    tree = ast.fix_missing_locations(_FewerEpochs(epochs).visit(tree))
+                last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+                exec(compile(tree, f"<{path.name}, cell {number}>", "exec"), space)
+                if last is not None:
+                    value = eval(compile(ast.Expression(last.value), f"<{path.name}, cell {number}>", "eval"), space)
+                    print("" if value is None else repr(value))
+        except Exception:
+            error = traceback.format_exc().strip().splitlines()[-1][:300]
+            if os.environ.get("BOOK_CELLS_TRACE"):
+                traceback.print_exc()
+        yield {
+            "cell": number,
+            "seconds": time.perf_counter() - start,
+            "out": out.getvalue(),
+            "error": error,
+            "first": next((line for line in source.splitlines() if line and not line.startswith("#")), ""),
+        }
+
+
+def run_in_a_process(path: Path, edition: str, way: str, epochs: int) -> list[dict]:
+    """Runs a notebook in a new process, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        inner = Path(folder, "notebooks")
+        inner.mkdir()
+        data = Path(os.environ.get("TFRNN_DATA_DIR", "no such folder"))
+        if data.is_dir():  # some pages open ../data themselves
+            shutil.copytree(data, Path(folder, "data"))
+        arguments = ["--notebook", str(path), "--edition", edition, "--ways", way, "--epochs", str(epochs)]
+        environment = {"MPLBACKEND": "agg", "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
+        root = str(Path(__file__).parents[1])
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.book_cells", *arguments],
+            cwd=inner, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        lines = [line[8:] for line in done.stdout.splitlines() if line.startswith("<result>")]
+        if os.environ.get("BOOK_CELLS_TRACE"):
+            print(done.stderr, file=sys.stderr)
+        return [json.loads(line) for line in lines] or [
+            {"error": done.stderr[-300:], "cell": -1, "seconds": 0, "out": "", "first": ""}
+        ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--snapshots", type=Path, help="the folder of the snapshots")
+    parser.add_argument("--edition", action="append", choices=EDITIONS, help="by default all that are there")
+    parser.add_argument("--only", default="", help="only notebooks whose name contains this")
+    parser.add_argument("--epochs", type=int, default=2, help="the most epochs of a training; 0: as printed")
+    parser.add_argument("--ways", default=",".join(WAYS), help="the ways of replacing the import")
+    parser.add_argument("--show", action="store_true", help="print what each cell prints")
+    parser.add_argument("--notebook", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.notebook:
+        for result in run_notebook(args.notebook, EDITIONS[args.edition[0]], args.ways, args.epochs):
+            print("\n<result>" + json.dumps(result), file=sys.__stdout__, flush=True)
+        return
+    rows = []
+    for name in args.edition or EDITIONS:
+        edition = EDITIONS[name]
+        folder = args.snapshots / edition.folder if args.snapshots else Path("no such folder")
+        if not folder.is_dir():
+            print(f"edition {name}: no folder {folder}; see --help for how to get it", file=sys.stderr)
+            continue
+        paths = [path for pattern in edition.notebooks for path in sorted(folder.glob(pattern)) if cells_of(path)]
+        paths = [path for path in paths if not path.stem.endswith("_origin") and args.only in path.name]
+        counts = {}
+        for way in args.ways.split(","):
+            counts[way] = 0
+            for path in paths:
+                results, where = run_in_a_process(path, name, way, args.epochs), f"{name} {way} {path.name}"
+                counts[way] += sum(not result["error"] for result in results)
+                for result in results:
+                    if result["error"]:
+                        print(f"{where} cell {result['cell']}: {result['error']}  | {result['first']}")
+                    elif args.show:
+                        print(
+                            f"{name} {way} {path.name} cell {result['cell']} {result['seconds']:.1f} s\n{result['out']}"
+                        )
+                sys.stdout.flush()
+        rows.append((name, sum(len(cells_of(path)) for path in paths), counts))
+    print("\n| edition | cells | " + " | ".join(args.ways.split(",")) + " |")
+    print("|" + "---|" * (2 + len(args.ways.split(","))))
+    for name, cells, counts in rows:
+        print(f"| {name} | {cells} | " + " | ".join(map(str, counts.values())) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""as_printed: lets Keras 3 take what the book's pages print, which is for Keras 2."""
+
+import builtins
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import tfrnn
+
+CELLS = ("SimpleRNNCell", "GRUCell", "LSTMCell", "StackedRNNCells")
+WHAT = (
+    "as_printed: keras.layers.RNN, SimpleRNN, GRU and LSTM take time_major=; cells take get_initial_state(dtype=); "
+    "optimizers take whole numbers as learning rates; losses of your own get labels as whole numbers; and int() takes "
+    "an array of one number. as_printed().undo() undoes it."
+)
+
+
+@keras.saving.register_keras_serializable("tfrnn.as_printed")
+class RNN(tfrnn.RNN):
+    """tfrnn.RNN whose stacked cells return their states as in Keras 2: a tensor of each cell that has one state."""
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        return self._flat(super().call(*args, **kwargs))
+
+    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
+        return self._flat(super().compute_output_shape(*args, **kwargs))
+
+    def _flat(self, results: Any) -> Any:
+        if not self.return_state:
+            return results
+        outputs, *states = results
+        return outputs, *(s[0] if isinstance(s, list) and len(s) == 1 else s for s in states)
+
+
+class AsPrinted:
+    """What `as_printed` has changed. As a context manager, it undoes it at the end.
+
+    Attributes:
+      is_active: whether it is still changed.
+    """
+
+    def __init__(self) -> None:
+        self.is_active = False
+        self._undo: list[Callable[[], None]] = []
+
+    def undo(self) -> None:
+        """Makes everything as it was."""
+        while self._undo:
+            self._undo.pop()()
+        self.is_active = False
+
+    def __enter__(self) -> "AsPrinted":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.undo()
+
+    def __repr__(self) -> str:
+        return WHAT if self.is_active else "as_printed: undone"
+
+    def set(self, holder: Any, name: str, value: Any) -> None:
+        """Sets an attribute of a module or class, or an item of a dict, until `undo`."""
+        space = holder if isinstance(holder, dict) else vars(holder)
+        was_there, before = name in space, space.get(name)
+        assign = holder.__setitem__ if isinstance(holder, dict) else functools.partial(setattr, holder)
+        remove = holder.__delitem__ if isinstance(holder, dict) else functools.partial(delattr, holder)
+        self._undo.append(lambda: assign(name, before) if was_there else remove(name))
+        assign(name, value)
+
+
+_changes = AsPrinted()
+
+
+def as_printed() -> AsPrinted:
+    """Lets Keras 3 take what the pages of the book print, and says what it changes.
+
+    The pages are for Keras 2. After this line their cells run with the import alone replaced, and the definitions of a
+    reader are kept:
+
+    - `keras.layers.RNN`, `SimpleRNN`, `GRU` and `LSTM` are those of tfrnn, which take `time_major`; stacked cells
+      return their states flat;
+    - the `get_initial_state` of Keras's cells takes `dtype`, and then returns what it returned in Keras 2: a tensor, or
+      for an LSTM a list of them, or for stacked cells a tuple of these;
+    - optimizers take a whole number as learning rate;
+    - a loss that is a subclass of `keras.losses.Loss` outside of Keras gets whole-number labels as such, where Keras 3
+      casts them to the dtype of the predictions;
+    - `int` in the calling module also takes an array of one number.
+
+    Only calling it changes anything, in keras and in the calling module. A second call changes nothing more.
+
+    Returns:
+      An object whose `undo()` makes all as it was; also a context manager.
+    """
+    frame = inspect.currentframe()
+    assert frame is not None
+    assert frame.f_back is not None
+    space = frame.f_back.f_globals
+    if not _changes.is_active:
+        _changes.is_active = True
+        _change_keras(_changes)
+        print(WHAT)
+    if space.get("int", int) is int and "__name__" in space:
+        _changes.set(space, "int", _Int)
+    return _changes
+
+
+def _change_keras(changes: AsPrinted) -> None:
+    for module in (keras.layers, tf.keras.layers):
+        for layer in (RNN, tfrnn.SimpleRNN, tfrnn.GRU, tfrnn.LSTM):
+            changes.set(module, layer.__name__, layer)
+    for name in CELLS:
+        cell = getattr(keras.layers, name)
+        changes.set(cell, "get_initial_state", _with_dtype(cell.get_initial_state))
+    changes.set(keras.optimizers.Optimizer, "__init__", _with_float_rate(keras.optimizers.Optimizer.__init__))
+    changes.set(keras.losses.Loss, "__call__", _with_whole_labels(keras.losses.Loss.__call__))
+
+
+def _with_dtype(get_initial_state: Callable) -> Callable:
+    @functools.wraps(get_initial_state)
+    def printed(self: Any, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
+        if dtype is None and (inputs is None or batch_size is None):  # as in Keras 3
+            return get_initial_state(self, inputs if batch_size is None else batch_size)
+        states = get_initial_state(self, tf.shape(inputs)[0] if batch_size is None else batch_size)
+        states = keras.tree.map_structure(lambda state: tf.cast(state, dtype or state.dtype), states)
+        if isinstance(self, keras.layers.StackedRNNCells):
+            return tuple(state[0] if len(state) == 1 else list(state) for state in states)
+        return states[0] if len(states) == 1 else states
+
+    return printed
+
+
+def _with_float_rate(init: Callable) -> Callable:
+    @functools.wraps(init)
+    def printed(self: Any, learning_rate: Any, *args: Any, **kwargs: Any) -> None:
+        is_whole = isinstance(learning_rate, builtins.int) and not isinstance(learning_rate, bool)
+        init(self, float(learning_rate) if is_whole else learning_rate, *args, **kwargs)
+
+    return printed
+
+
+def _with_whole_labels(call: Callable) -> Callable:
+    @functools.wraps(call)
+    def printed(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        dtype = getattr(y_true, "dtype", None)
+        if type(self).__module__.partition(".")[0] == "keras" or dtype is None or not tf.as_dtype(dtype).is_integer:
+            return call(self, y_true, y_pred, sample_weight)
+        of_class = self.call
+        self.call = lambda labels, predictions: of_class(tf.cast(labels, dtype), predictions)
+        try:
+            return call(self, y_true, y_pred, sample_weight)
+        finally:
+            del self.call
+
+    return printed
+
+
+class _TypeOfInt(type):
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, builtins.int)
+
+    def __subclasscheck__(cls, other: Any) -> bool:
+        return issubclass(other, builtins.int)
+
+
+class _Int(builtins.int, metaclass=_TypeOfInt):
+    """`int`, which also takes an array of one number, as NumPy 1 let it."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args and isinstance(args[0], np.ndarray) and args[0].size == 1:
+            args = (args[0].item(), *args[1:])
+        return builtins.int(*args, **kwargs)
