@@ -12,7 +12,7 @@ import tensorflow as tf
 from book_v1_nets import BiRNNScratch, GRUScratch, ReadersTrainer, Seq2SeqDecoder, StackedRNNScratch
 from matplotlib import pyplot
 
-from tfrnn.d2l import progress_board
+from tfrnn.d2l import redrawing
 from tfrnn.d2l import v1 as d2l
 from tfrnn.errors import DivergedError, UserError
 
@@ -412,14 +412,14 @@ def test_a_notebook_redraws_the_board_in_place_but_not_at_each_point(monkeypatch
     calls = []
     shown = types.SimpleNamespace(display=calls.append, clear_output=lambda wait: calls.append(wait))
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
-    monkeypatch.setattr(progress_board, "in_notebook", lambda: True)
-    monkeypatch.setattr(progress_board, "MIN_SECONDS_BETWEEN_DRAWINGS", 0.0)
-    monkeypatch.setattr(progress_board, "MAX_SHARE_OF_TIME", 1e9)
+    monkeypatch.setattr(redrawing, "in_notebook", lambda: True)
+    monkeypatch.setattr(redrawing, "MIN_SECONDS_BETWEEN_DRAWINGS", 0.0)
+    monkeypatch.setattr(redrawing, "MAX_SHARE_OF_TIME", 1e9)
     board = d2l.ProgressBoard()
     for x in range(3):
         board.draw(x, x, "a")
     assert calls == [board.fig, True] * 3
-    monkeypatch.setattr(progress_board, "MIN_SECONDS_BETWEEN_DRAWINGS", 1e9)
+    monkeypatch.setattr(redrawing, "MIN_SECONDS_BETWEEN_DRAWINGS", 1e9)
     for x in range(3, 9):
         board.draw(x, x, "a")
     assert len(calls) == 8

@@ -31,15 +31,44 @@ from tfrnn.d2l.module_nets import (
     check_shape,
 )
 from tfrnn.d2l.modules import DataModule, Module, Trainer
-from tfrnn.d2l.plotting import plot
+from tfrnn.d2l.plotting import plot, plt, set_axes, set_figsize, use_svg_display
 from tfrnn.d2l.progress_board import ProgressBoard
 from tfrnn.d2l.seq2seq import Decoder, Encoder
+from tfrnn.d2l.tensors import (
+    arange,
+    argmax,
+    astype,
+    concat,
+    exp,
+    expand_dims,
+    float32,
+    int32,
+    int64,
+    matmul,
+    normal,
+    numpy,
+    ones,
+    reduce_sum,
+    reshape,
+    sigmoid,
+    sin,
+    stack,
+    tanh,
+    tensor,
+    transpose,
+    zeros,
+)
 from tfrnn.d2l.training import try_gpu
 from tfrnn.d2l.translation import bleu, show_list_len_pair_hist
 
 # In the order of the book's sections.
 __all__ = [  # noqa: RUF022
     "as_printed",
+    # sections 2 to 6
+    "plt",
+    "use_svg_display",
+    "set_figsize",
+    "set_axes",
     "plot",
     "add_to_class",
     "HyperParameters",
@@ -53,6 +82,7 @@ __all__ = [  # noqa: RUF022
     "DATA_URL",
     "download",
     "extract",
+    # sections 9.2 to 9.6
     "TimeMachine",
     "Vocab",
     "RNNScratch",
@@ -61,6 +91,7 @@ __all__ = [  # noqa: RUF022
     "RNNLMScratch",
     "RNN",
     "RNNLM",
+    # sections 10.3 to 10.7
     "GRU",
     "MTFraEng",
     "show_list_len_pair_hist",
@@ -70,6 +101,29 @@ __all__ = [  # noqa: RUF022
     "Seq2SeqEncoder",
     "Seq2Seq",
     "bleu",
+    # short names of functions on tensors
+    "reshape",
+    "ones",
+    "zeros",
+    "sin",
+    "tanh",
+    "exp",
+    "normal",
+    "matmul",
+    "reduce_sum",
+    "argmax",
+    "tensor",
+    "arange",
+    "astype",
+    "int32",
+    "int64",
+    "float32",
+    "transpose",
+    "concat",
+    "stack",
+    "sigmoid",
+    "expand_dims",
+    "numpy",
 ]
 
 __getattr__ = _editions.error_for(__name__)
