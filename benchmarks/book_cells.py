@@ -94,6 +94,12 @@ def cells_of(path: Path) -> list[str]:
     return cells
 
 
+def is_of_tensorflow(path: Path, edition: Edition) -> bool:
+    """Returns whether a page has cells for TensorFlow; a Markdown page of other libraries may have one for all."""
+    cells = cells_of(path)
+    return any(re.search(edition.book_import, cell) for cell in cells) if path.suffix == ".md" else bool(cells)
+
+
 def edited(cell: str, edition: Edition, way: str, defined: set[str]) -> str:
     """Returns a cell with the book's import replaced, and with the edits of the way in which it runs.
 
@@ -224,8 +230,9 @@ def main() -> None:
         if not folder.is_dir():
             print(f"edition {name}: no folder {folder}; see --help for how to get it", file=sys.stderr)
             continue
-        paths = [path for pattern in edition.notebooks for path in sorted(folder.glob(pattern)) if cells_of(path)]
+        paths = [path for pattern in edition.notebooks for path in sorted(folder.glob(pattern))]
         paths = [path for path in paths if not path.stem.endswith("_origin") and args.only in path.name]
+        paths = [path for path in paths if is_of_tensorflow(path, edition)]
         counts = {}
         for way in args.ways.split(","):
             counts[way] = 0

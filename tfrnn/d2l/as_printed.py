@@ -11,24 +11,35 @@ import numpy as np
 import tensorflow as tf
 
 import tfrnn
+from tfrnn.layers import stack
 
 CELLS = ("SimpleRNNCell", "GRUCell", "LSTMCell", "StackedRNNCells")
 WHAT = (
     "as_printed: keras.layers.RNN, SimpleRNN, GRU and LSTM take time_major=; cells take get_initial_state(dtype=); "
-    "optimizers take whole numbers as learning rates; losses of your own get labels as whole numbers; and int() takes "
-    "an array of one number. as_printed().undo() undoes it."
+    "optimizers take whole numbers as learning rates; losses of your own get labels as whole numbers; variables of "
+    "layers of your own are their weights; int() takes an array of one number. as_printed().undo() undoes it."
 )
 
 
+class _TypeOfRNN(type):
+    """Lets `isinstance(layer, keras.layers.RNN)` mean what it meant before that name was given to another class."""
+
+    def __instancecheck__(cls, layer: Any) -> bool:
+        return isinstance(layer, _KERAS_RNN)
+
+
+_KERAS_RNN = keras.layers.RNN
+
+
 @keras.saving.register_keras_serializable("tfrnn.as_printed")
-class RNN(tfrnn.RNN):
+class RNN(tfrnn.RNN, metaclass=_TypeOfRNN):
     """tfrnn.RNN whose stacked cells return their states as in Keras 2: a tensor of each cell that has one state."""
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
-        return self._flat(super().call(*args, **kwargs))
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: Any = False) -> Any:
+        return self._flat(super().call(sequences, initial_state, mask, training))
 
-    def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
-        return self._flat(super().compute_output_shape(*args, **kwargs))
+    def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
+        return self._flat(super().compute_output_shape(sequences_shape, initial_state_shape))
 
     def _flat(self, results: Any) -> Any:
         if not self.return_state:
@@ -89,6 +100,7 @@ def as_printed() -> AsPrinted:
     - optimizers take a whole number as learning rate;
     - a loss that is a subclass of `keras.losses.Loss` outside of Keras gets whole-number labels as such, where Keras 3
       casts them to the dtype of the predictions;
+    - the `variables` of a layer of your own are its weights, without the states of random generators;
     - `int` in the calling module also takes an array of one number.
 
     Only calling it changes anything, in keras and in the calling module. A second call changes nothing more.
@@ -113,10 +125,12 @@ def _change_keras(changes: AsPrinted) -> None:
     for module in (keras.layers, tf.keras.layers):
         for layer in (RNN, tfrnn.SimpleRNN, tfrnn.GRU, tfrnn.LSTM):
             changes.set(module, layer.__name__, layer)
+    changes.set(stack, "RNN_LAYERS", (*stack.RNN_LAYERS, RNN))
     for name in CELLS:
         cell = getattr(keras.layers, name)
         changes.set(cell, "get_initial_state", _with_dtype(cell.get_initial_state))
     changes.set(keras.optimizers.Optimizer, "__init__", _with_float_rate(keras.optimizers.Optimizer.__init__))
+    changes.set(keras.layers.Layer, "variables", _without_seeds(keras.layers.Layer.variables))
     changes.set(keras.losses.Loss, "__call__", _with_whole_labels(keras.losses.Loss.__call__))
 
 
@@ -134,6 +148,21 @@ def _with_dtype(get_initial_state: Callable) -> Callable:
     return printed
 
 
+def _is_of_reader(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] not in ("keras", "tfrnn")
+
+
+def _without_seeds(variables: property) -> property:
+    def printed(self: Any) -> list:
+        of_keras = variables.__get__(self)
+        if not _is_of_reader(self):
+            return of_keras
+        weights = {id(weight) for weight in self.weights}
+        return [variable for variable in of_keras if id(variable) in weights]
+
+    return property(printed)
+
+
 def _with_float_rate(init: Callable) -> Callable:
     @functools.wraps(init)
     def printed(self: Any, learning_rate: Any, *args: Any, **kwargs: Any) -> None:
@@ -147,7 +176,7 @@ def _with_whole_labels(call: Callable) -> Callable:
     @functools.wraps(call)
     def printed(self: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         dtype = getattr(y_true, "dtype", None)
-        if type(self).__module__.partition(".")[0] == "keras" or dtype is None or not tf.as_dtype(dtype).is_integer:
+        if not _is_of_reader(self) or dtype is None or not tf.as_dtype(dtype).is_integer:
             return call(self, y_true, y_pred, sample_weight)
         of_class = self.call
         self.call = lambda labels, predictions: of_class(tf.cast(labels, dtype), predictions)
