@@ -328,17 +328,15 @@ def test_outputs_are_batch_major_and_those_of_the_model():
     np.testing.assert_allclose(carried, np.reshape(long, [N * B, T, V]), rtol=0, atol=N * T * EPS * 10)
 
 
-@pytest.mark.slow
 def test_evaluation_lists_its_measures_in_one_order():
     metrics = {"metrics": ["accuracy"], "weighted_metrics": ["sparse_top_k_categorical_accuracy"]}
-    model, on_batches = compiled(**metrics, **EAGERLY), compiled(**metrics)
+    model, on_batches = compiled(**metrics, **EAGERLY), compiled(**metrics)  # with the same weights
     expected = model.evaluate(*arrays(RANDOM), verbose=0)
-    on_batches.build()
-    on_batches.set_weights(model.get_weights())
     assert_float32_sums_equal(on_batches.evaluate(RANDOM, verbose=0), expected, TERMS)
     assert len(set(expected)) == 5
 
 
+@pytest.mark.slow
 def test_evaluation_measures_the_same_of_every_kind_of_data():
     class Rows(keras.utils.PyDataset):
         def __len__(self):
@@ -454,7 +452,8 @@ def test_a_step_on_a_batch_is_that_of_fit():
     history = fitted.fit(x, y, batch_size=B, verbose=0).history
     np.testing.assert_equal(model.get_weights(), fitted.get_weights())
     assert measures == {name: values[0] for name, values in history.items()}
-    assert model.test_on_batch(x, y) == fitted.evaluate(x, y, verbose=0)
+    model.reset_metrics()  # older versions of Keras do not
+    np.testing.assert_equal(np.array(model.test_on_batch(x, y)), np.array(fitted.evaluate(x, y, verbose=0)))
     model.train_on_batch(x, y[..., None], np.ones([B, 1]))
     fitted.train_on_batch(x, y, np.ones([B, T]))
     np.testing.assert_equal(model.get_weights(), fitted.get_weights())

@@ -49,7 +49,9 @@ class Forecaster(RecurrentModel):
         self.dense = keras.layers.Dense(num_values, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes the weights; their shapes do not depend on `input_shape`."""
+        """Makes the weights, if there are none; their shapes do not depend on `input_shape`."""
+        if self.built:
+            return
         self.rnn.build((None, None, self.num_values))
         self.dense.build((None, None, self.rnn.output_size))
         self.built = True

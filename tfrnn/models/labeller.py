@@ -85,7 +85,9 @@ class SequenceLabeller(RecurrentModel):
             self.dense = keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer, dtype=dtype)
 
     def build(self, input_shape: Any = None) -> None:
-        """Makes the weights; their shapes do not depend on `input_shape`."""
+        """Makes the weights, if there are none; their shapes do not depend on `input_shape`."""
+        if self.built:
+            return
         if self.embedding:
             self.embedding.build((None, None))
         self.rnn.build((None, None, self.embedding_dim or self.vocab_size))
