@@ -1,4 +1,4 @@
-"""Texts, vocabularies and iterators of sections 8.2 and 8.3 and of the first edition."""
+"""Texts, vocabularies and iterators of sections 8.2 and 8.3."""
 
 import itertools
 import os
@@ -87,44 +87,16 @@ def test_load_data_time_machine_at_random():
     assert len(random_iter.corpus) == 5000
 
 
-@corpora
-def test_first_edition_lyrics():
-    corpus_indices, char_to_idx, idx_to_char, vocab_size = d2l.load_data_jay_lyrics()
-    assert (len(corpus_indices), vocab_size, len(char_to_idx)) == (10_000, 1027, 1027)
-    assert "".join(idx_to_char[i] for i in corpus_indices[:6]) == "想要有直升机"
-    assert [char_to_idx[char] for char in idx_to_char] == list(range(1027))
-    assert d2l.load_data_jay_lyrics()[0] == corpus_indices
+def test_count_corpus():
+    counts = d2l.count_corpus([["a", "b"], ["a"], []])
+    assert counts == d2l.count_corpus(["a", "b", "a"]) == {"a": 2, "b": 1}
+    assert counts.most_common(1) == [("a", 2)]
 
 
-@pytest.mark.parametrize("data_iter", [d2l.data_iter_random, d2l.data_iter_consecutive])
-def test_first_edition_targets_are_the_next_tokens(data_iter):
-    pairs = list(data_iter(list(range(30)), batch_size=2, num_steps=6))
-    assert len(pairs) == 2
-    for x, y in pairs:
-        assert x.shape == (2, 6)
-        np.testing.assert_array_equal(x + 1, y)
-
-
-def test_first_edition_rows_begin_at_the_first_token():
-    first = next(d2l.data_iter_consecutive(list(range(30)), 2, 6))[0]
-    np.testing.assert_array_equal(first, [list(range(6)), list(range(15, 21))])
-
-
-def test_to_onehot():
-    onehot = d2l.to_onehot(tf.constant([[0, 2, 1]]), 4)
-    assert len(onehot) == 3
-    np.testing.assert_array_equal(onehot[1], [[0, 0, 1, 0]])
-
-
-def test_an_unknown_name_is_an_error_that_says_what_to_leave_out():
-    with pytest.raises(AttributeError, match=r"no Animator.*leave out the cells"):
-        d2l.Animator  # noqa: B018
-
-
-def test_all_names_are_the_books():
-    assert {"train_ch8", "Vocab", "plot", "to_onehot"} <= set(d2l.__all__)
-    assert not {"keras", "tf", "Vocabulary"} & set(d2l.__all__)
-
-
-def test_plot_takes_the_books_arguments():
-    d2l.plot([[1, 2, 3], [2, 3, 4]], xlabel="n", ylabel="f", legend=["a", "b"], xscale="log", yscale="log")
+def test_load_array_gives_all_rows_in_another_order():
+    rows = np.arange(20).reshape(10, 2)
+    shuffled = [batch.numpy() for (batch,) in d2l.load_array((rows,), 4)]
+    assert [len(batch) for batch in shuffled] == [4, 4, 2]
+    np.testing.assert_array_equal(np.sort(np.concatenate(shuffled), 0), rows)
+    in_order = [batch.numpy() for (batch,) in d2l.load_array((rows,), 4, is_train=False)]
+    np.testing.assert_array_equal(np.concatenate(in_order), rows)

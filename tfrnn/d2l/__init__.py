@@ -13,7 +13,6 @@ Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
 from tfrnn.d2l import editions as _editions
-from tfrnn.d2l.as_printed import as_printed
 from tfrnn.d2l.data_hub import DATA_HUB, download, download_extract
 from tfrnn.d2l.files_by_url import DATA_URL
 from tfrnn.d2l.iterators import (
@@ -23,6 +22,7 @@ from tfrnn.d2l.iterators import (
     seq_data_iter_random,
     seq_data_iter_sequential,
 )
+from tfrnn.d2l.keras_2 import as_printed
 from tfrnn.d2l.measuring import Accumulator, Timer
 from tfrnn.d2l.nets import RNNModel, RNNModelScratch
 from tfrnn.d2l.plotting import Animator, plot, plt, set_axes, set_figsize, use_svg_display

@@ -5,7 +5,7 @@ functions.
 """
 
 from tfrnn.d2l import editions as _editions
-from tfrnn.d2l.as_printed import as_printed
+from tfrnn.d2l.keras_2 import as_printed
 from tfrnn.d2l.lyrics import (
     RNNModel,
     data_iter_consecutive,

@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from tfrnn.d2l import nets
 from tfrnn.d2l.training import train_epoch
-from tfrnn.data.batches import Batches, random_batches, sequential_batches
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
@@ -36,19 +35,21 @@ def load_data_jay_lyrics() -> tuple[list[int], dict[str, int], list[str], int]:
     return [char_to_idx[char] for char in text], char_to_idx, idx_to_char, len(idx_to_char)
 
 
-def _arrays(batches: Batches) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for batch in batches.epoch(0):
-        yield batch.inputs.numpy().T, batch.targets.numpy().T
-
-
 def data_iter_random(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
     """Yields X and Y, arrays [B, T], of windows in random order, without dropping leading tokens (section 6.3)."""
-    return _arrays(random_batches(corpus_indices, batch_size, num_steps, random.getrandbits(31), random_offset=False))
+    corpus = np.array(corpus_indices)
+    starts = np.arange((len(corpus) - 1) // num_steps) * num_steps
+    np.random.default_rng(random.getrandbits(31)).shuffle(starts)  # as `random.seed` determines
+    for first in range(0, len(starts) - batch_size + 1, batch_size):
+        windows = starts[first : first + batch_size, None] + np.arange(num_steps)
+        yield corpus[windows], corpus[windows + 1]
 
 
 def data_iter_consecutive(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
     """Yields X and Y, arrays [B, T], whose rows continue the previous batch (section 6.3)."""
-    return _arrays(sequential_batches(corpus_indices, batch_size, num_steps, random_offset=False))
+    rows = np.array(corpus_indices)[: len(corpus_indices) // batch_size * batch_size].reshape(batch_size, -1)
+    for first in range(0, rows.shape[1] - num_steps, num_steps):
+        yield rows[:, first : first + num_steps], rows[:, first + 1 : first + num_steps + 1]
 
 
 def to_onehot(X: Any, size: int) -> list[tf.Tensor]:

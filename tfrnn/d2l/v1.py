@@ -12,10 +12,10 @@ Letters: T num_steps, B batch_size, V vocab_size, H num_hiddens.
 """
 
 from tfrnn.d2l import editions as _editions
-from tfrnn.d2l.as_printed import as_printed
 from tfrnn.d2l.data_modules import MTFraEng, TimeMachine, Vocab
 from tfrnn.d2l.files_by_url import DATA_URL, download, extract
 from tfrnn.d2l.hyperparameters import HyperParameters, add_to_class
+from tfrnn.d2l.keras_2 import as_printed
 from tfrnn.d2l.module_nets import (
     GRU,
     RNN,

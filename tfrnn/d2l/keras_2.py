@@ -1,4 +1,4 @@
-"""as_printed: lets Keras 3 take what the book's pages print, which is for Keras 2."""
+"""Lets Keras 3 take what the book's pages print, which is for Keras 2."""
 
 import builtins
 import functools
