@@ -197,9 +197,9 @@ class _TypeOfInt(type):
 
 
 class _Int(builtins.int, metaclass=_TypeOfInt):
-    """`int`, which also takes an array of one number, as NumPy 1 let it."""
+    """`int`, which also takes an array or tensor of one number, as NumPy 1 let it."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        if args and isinstance(args[0], np.ndarray) and args[0].size == 1:
-            args = (args[0].item(), *args[1:])
+        if args and isinstance(args[0], (np.ndarray, tf.Tensor)) and np.size(args[0]) == 1:
+            args = (np.asarray(args[0]).item(), *args[1:])
         return builtins.int(*args, **kwargs)
