@@ -94,10 +94,10 @@ def cells_of(path: Path) -> list[str]:
     return cells
 
 
-def is_of_tensorflow(path: Path, edition: Edition) -> bool:
+def is_of_tensorflow(path: Path) -> bool:
     """Returns whether a page has cells for TensorFlow; a Markdown page of other libraries may have one for all."""
     cells = cells_of(path)
-    return any(re.search(edition.book_import, cell) for cell in cells) if path.suffix == ".md" else bool(cells)
+    return any(re.match(r"#@tab .*\btensorflow\b", cell) for cell in cells) if path.suffix == ".md" else bool(cells)
 
 
 def edited(cell: str, edition: Edition, way: str, defined: set[str]) -> str:
@@ -232,7 +232,7 @@ def main() -> None:
             continue
         paths = [path for pattern in edition.notebooks for path in sorted(folder.glob(pattern))]
         paths = [path for path in paths if not path.stem.endswith("_origin") and args.only in path.name]
-        paths = [path for path in paths if is_of_tensorflow(path, edition)]
+        paths = [path for path in paths if is_of_tensorflow(path)]
         counts = {}
         for way in args.ways.split(","):
             counts[way] = 0
