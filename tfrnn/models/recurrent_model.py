@@ -32,6 +32,8 @@ class RecurrentModel(KerasVerbs, abc.ABC):
       UserError: these are no cells, or an RNN layer was made with an argument that the model could not follow.
     """
 
+    built: bool
+
     def __init__(self, cells: Any, dropout: float = 0.0, backward_cells: Any = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
