@@ -152,10 +152,13 @@ class _FewerEpochs(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def run_notebook(path: Path, edition: Edition, way: str, epochs: int) -> Iterator[dict]:
+def run_notebook(path: Path, edition: Edition, way: str, epochs: int, eagerly: bool) -> Iterator[dict]:
     """Runs the cells of a notebook in this process; yields number, seconds, output and error of each."""
+    if eagerly:
+        import tensorflow as tf
+
+        tf.config.run_functions_eagerly(True)
     space: dict = {"__name__": "__main__"}
-    sys.modules["__main__"].__dict__.update(space)
     names: set[str] = set()
     if way == "guide":
         exec(edition.our_import, found := {})
@@ -185,7 +188,7 @@ def run_notebook(path: Path, edition: Edition, way: str, epochs: int) -> Iterato
         }
 
 
-def run_in_a_process(path: Path, edition: str, way: str, epochs: int) -> list[dict]:
+def run_in_a_process(path: Path, edition: str, way: str, epochs: int, eagerly: bool) -> list[dict]:
     """Runs a notebook in a new process, in a folder of its own."""
     with tempfile.TemporaryDirectory() as folder:
         inner = Path(folder, "notebooks")
@@ -194,6 +197,7 @@ def run_in_a_process(path: Path, edition: str, way: str, epochs: int) -> list[di
         if data.is_dir():  # some pages open ../data themselves
             shutil.copytree(data, Path(folder, "data"))
         arguments = ["--notebook", str(path), "--edition", edition, "--ways", way, "--epochs", str(epochs)]
+        arguments += ["--eager"] if eagerly else []
         environment = {"MPLBACKEND": "agg", "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "2", **os.environ}
         root = str(Path(__file__).parents[1])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
@@ -217,10 +221,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="the most epochs of a training; 0: as printed")
     parser.add_argument("--ways", default=",".join(WAYS), help="the ways of replacing the import")
     parser.add_argument("--show", action="store_true", help="print what each cell prints")
+    parser.add_argument("--eager", action="store_true", help="let Python run each operation, as the book does")
     parser.add_argument("--notebook", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.notebook:
-        for result in run_notebook(args.notebook, EDITIONS[args.edition[0]], args.ways, args.epochs):
+        for result in run_notebook(args.notebook, EDITIONS[args.edition[0]], args.ways, args.epochs, args.eager):
             print("\n<result>" + json.dumps(result), file=sys.__stdout__, flush=True)
         return
     rows = []
@@ -237,7 +242,7 @@ def main() -> None:
         for way in args.ways.split(","):
             counts[way] = 0
             for path in paths:
-                results, where = run_in_a_process(path, name, way, args.epochs), f"{name} {way} {path.name}"
+                results, where = run_in_a_process(path, name, way, args.epochs, args.eager), f"{name} {way} {path.name}"
                 counts[way] += sum(not result["error"] for result in results)
                 for result in results:
                     if result["error"]:
