@@ -75,6 +75,7 @@ EDITIONS = {
 # The edits of docs/guide.md, section "Code from the book".
 GUIDE = [
     (r"\b(?:tf\.)?keras\.layers\.(RNN|SimpleRNN|GRU|LSTM)\((?=[^()]*(?:\([^()]*\)[^()]*)*time_major)", r"tfrnn.\1("),
+    (r"(= \w+\.get_initial_state\(batch_size=\w+),\s*dtype=tf\.float32\)", r"\1)[0]"),
     (r"(get_initial_state|begin_state)\(([^()]*(?:\[[^]]*\])?[^()]*?),\s*dtype=tf\.float32\)", r"\1(\2)"),
     (r"\bSGD\((?:learning_rate=)?(\d+)\)", r"SGD(\1.0)"),
 ]
@@ -160,7 +161,7 @@ def run_notebook(path: Path, edition: Edition, way: str, epochs: int, eagerly: b
         tf.config.run_functions_eagerly(True)
     space: dict = {"__name__": "__main__"}
     names: set[str] = set()
-    if way == "guide":
+    if way == "guide" and any(re.search(edition.book_import, cell) for cell in cells_of(path)):
         exec(edition.our_import, found := {})
         names = {*found["d2l"].__all__}
     for number, source in enumerate(cells_of(path)):

@@ -442,6 +442,18 @@ def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
     assert model.fit(RANDOM, verbose=0).history["loss"][0] < first.history["loss"][0]  # epoch 0 with other weights
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's, of any dataset of unknown length
+@pytest.mark.parametrize("shape", [[B, T, 2], [None, None, None], None], ids=str)
+def test_a_dataset_of_unknown_length_and_shapes_is_measured_as_its_arrays(shape):
+    x = np.random.default_rng(1).normal(size=[B, T, 2]).astype("float32")
+    data = tf.data.Dataset.from_generator(lambda: iter([(x, x)]), output_signature=(tf.TensorSpec(shape),) * 2)
+    model = tfrnn.Forecaster(keras.layers.GRUCell(3), 2)
+    model.compile("sgd", run_eagerly=shape is None)  # Keras's compiled loop cannot read such a one
+    expected = model.evaluate(x, x, verbose=0)
+    assert_float32_sums_equal(model.evaluate(data, verbose=0), expected, TERMS)
+    assert_float32_sums_equal(model.fit(data, verbose=0).history["loss"], [expected], TERMS)
+
+
 # One step, and a Trainer on a compiled model
 
 

@@ -42,6 +42,37 @@ def to_rows(batch: Batch | MaskedBatch) -> Rows | MaskedRows:
     return MaskedRows(*rows, tf.cast(swap_time_and_batch(mask[0]), tf.int32)) if mask else Rows(*rows)
 
 
+def as_rows(x: Any) -> Any:
+    """Returns a dataset or generator of batches with the rows first."""
+    if not isinstance(x, tf.data.Dataset):
+        return (to_rows(batch) for batch in x)
+    rows = x.map(to_rows)
+    return _with_any_number_of_rows(rows, rows.element_spec)
+
+
+def _with_any_number_of_rows(dataset: tf.data.Dataset, element: Any) -> tf.data.Dataset:
+    """Returns a dataset of unknown length whose batches do not say how many rows they have; any other as it is.
+
+    At the end of such a dataset Keras's compiled loop makes one more step without data. If the number of rows is known,
+    this step adds zeros to the measures of the epoch (keras issue 23084).
+
+    Args:
+      element: an element of the dataset, or its spec, whose shapes are known from the third axis on.
+    """
+    if dataset.cardinality() != tf.data.UNKNOWN_CARDINALITY:
+        return dataset
+
+    def relaxed(tensor: tf.Tensor, like: Any) -> tf.Tensor:
+        steps = tensor.shape[1:2] if tensor.shape.rank else [None] * (len(like.shape) > 1)
+        return tf.compat.v1.placeholder_with_default(tensor, [None, *steps, *like.shape[2:]])
+
+    @tf.autograph.experimental.do_not_convert
+    def relax(*parts: Any) -> Any:
+        return tf.nest.map_structure(relaxed, parts if len(parts) > 1 else parts[0], element)
+
+    return dataset.map(relax)
+
+
 def as_array(rows: Any) -> Any:
     """Returns rows that are given as lists as an array; anything else as it is."""
     is_list = isinstance(rows, (list, tuple))
@@ -75,7 +106,11 @@ def readable(x: Any, others: tuple) -> tuple[Any, tuple, Any]:
         x = x.epoch(0)
     others = tuple(map(as_array, others))
     if isinstance(x, tf.data.Dataset):
-        return x, others, x.element_spec
+        is_known = all(map(_has_steps_of_known_shape, keras.tree.flatten(x.element_spec)))
+        element = x.element_spec if is_known else next(iter(x), None)
+        if not isinstance(element, (Batch, MaskedBatch, type(None))):
+            x = _with_any_number_of_rows(x, element)
+        return x, others, element
     if isinstance(x, Iterator):
         element = next(x, None)
         return _chain(element, x), others, element
@@ -83,6 +118,10 @@ def readable(x: Any, others: tuple) -> tuple[Any, tuple, Any]:
         return x, others, x[0]
     x = as_array(x)
     return x, others, (x, *others)
+
+
+def _has_steps_of_known_shape(spec: Any) -> bool:
+    return not hasattr(spec, "shape") or (spec.shape.rank is not None and spec.shape[2:].is_fully_defined())
 
 
 def _chain(first: Any, others: Iterable) -> Iterator:  # a generator, the only kind of iterator that Keras takes

@@ -403,8 +403,7 @@ class KerasVerbs(keras.Model):
             if kind != "predict":
                 self._build_all(*element[:2])
             self._prepare_carried(kind, element.reset.shape[0])
-            to_rows = keras_data.to_rows
-            return (x.map(to_rows) if isinstance(x, tf.data.Dataset) else (to_rows(batch) for batch in x), *others)
+            return keras_data.as_rows(x), *others
         if element is not None:  # else a generator without batches
             inputs, targets, _ = keras_data.check_shapes(element, self.step_shape, needs_targets=kind != "predict")
             keras_data.check_values(x, others, self, labels_are_ids=self.compiled and self.loss is self.own_loss)
