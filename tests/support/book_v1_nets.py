@@ -43,15 +43,14 @@ class BiRNNScratch(d2l.Module):
     def __init__(self, num_inputs, num_hiddens, sigma=0.01):
         super().__init__()
         self.save_hyperparameters()
-        self.f_rnn = d2l.RNNScratch(num_inputs, num_hiddens, sigma)
-        self.b_rnn = d2l.RNNScratch(num_inputs, num_hiddens, sigma)
-        self.num_hiddens *= 2
+        self.forwards, self.backwards = (d2l.RNNScratch(num_inputs, num_hiddens, sigma) for _ in range(2))
+        self.num_hiddens = 2 * num_hiddens
 
-    def forward(self, inputs, Hs=None):
-        f_H, b_H = Hs if Hs is not None else (None, None)
-        f_outputs, f_H = self.f_rnn(inputs, f_H)
-        b_outputs, b_H = self.b_rnn(reversed(inputs), b_H)
-        return [tf.concat((f, b), -1) for f, b in zip(f_outputs, reversed(b_outputs), strict=True)], (f_H, b_H)
+    def forward(self, inputs, Hs=(None, None)):
+        there, H_there = self.forwards(inputs, Hs[0])
+        back, H_back = self.backwards(reversed(inputs), Hs[1])
+        both = [tf.concat(pair, -1) for pair in zip(there, reversed(back), strict=True)]
+        return both, (H_there, H_back)
 
 
 class StackedRNNScratch(d2l.Module):
@@ -60,17 +59,16 @@ class StackedRNNScratch(d2l.Module):
     def __init__(self, num_inputs, num_hiddens, num_layers, sigma=0.01):
         super().__init__()
         self.save_hyperparameters()
-        self.rnns = [
-            d2l.RNNScratch(num_inputs if i == 0 else num_hiddens, num_hiddens, sigma) for i in range(num_layers)
-        ]
+        sizes = [num_inputs, *[num_hiddens] * (num_layers - 1)]
+        self.rnns = [d2l.RNNScratch(size, num_hiddens, sigma) for size in sizes]
 
     def forward(self, inputs, Hs=None):
-        outputs = inputs
-        Hs = [None] * self.num_layers if Hs is None else Hs
-        for i in range(self.num_layers):
-            outputs, Hs[i] = self.rnns[i](outputs, Hs[i])
-            outputs = tf.stack(outputs, 0)
-        return outputs, Hs
+        states = []
+        for rnn, H in zip(self.rnns, Hs or [None] * self.num_layers, strict=True):
+            inputs, H = rnn(inputs, H)
+            inputs = tf.stack(inputs, 0)
+            states.append(H)
+        return inputs, states
 
 
 class Seq2SeqDecoder(d2l.Decoder):
@@ -78,29 +76,26 @@ class Seq2SeqDecoder(d2l.Decoder):
 
     def __init__(self, vocab_size, embed_size, num_hiddens, num_layers, dropout=0):
         super().__init__()
-        self.embedding = keras.layers.Embedding(vocab_size, embed_size)
+        self.words, self.scores = keras.layers.Embedding(vocab_size, embed_size), keras.layers.Dense(vocab_size)
         self.rnn = d2l.GRU(num_hiddens, num_layers, dropout)
-        self.dense = keras.layers.Dense(vocab_size)
 
-    def init_state(self, enc_all_outputs, *args):
+    def init_state(self, enc_all_outputs, *_):
         return enc_all_outputs
 
     def call(self, X, state):
-        embs = self.embedding(tf.transpose(X))
-        enc_output, hidden_state = state
-        context = tf.tile(tf.expand_dims(enc_output[-1], 0), (embs.shape[0], 1, 1))
-        outputs, hidden_state = self.rnn(tf.concat((embs, context), -1), hidden_state)
-        return tf.transpose(self.dense(outputs), (1, 0, 2)), [enc_output, hidden_state]
+        encoded, hidden = state
+        inputs = self.words(tf.transpose(X))
+        context = tf.repeat(encoded[-1][None], inputs.shape[0], axis=0)
+        outputs, hidden = self.rnn(tf.concat([inputs, context], 2), hidden)
+        return tf.transpose(self.scores(outputs), [1, 0, 2]), [encoded, hidden]
 
 
 class ReadersTrainer(d2l.Trainer):
     """Section 9.5: clips by `if` on a tensor."""
 
     def clip_gradients(self, grad_clip_val, grads):
-        clipped = [tf.convert_to_tensor(grad) for grad in grads]
-        norm = tf.math.sqrt(sum(tf.reduce_sum(grad**2) for grad in clipped))
-        if tf.greater(norm, tf.constant(grad_clip_val, tf.float32)):
-            for i, grad in enumerate(clipped):
-                clipped[i] = grad * grad_clip_val / norm
-            return clipped
-        return grads
+        dense = [tf.convert_to_tensor(grad) for grad in grads]
+        length = tf.linalg.global_norm(dense)
+        if length > grad_clip_val:
+            return [grad * (grad_clip_val / length) for grad in dense]
+        return dense
