@@ -10,11 +10,12 @@ FOLDER holds snapshots of the book's repositories, which are not part of this on
     git clone --depth 1 https://github.com/TrickyGo/Dive-into-DL-TensorFlow2.0
 
 Each notebook runs in a process of its own, all its cells in order. A cell counts as running if it raises no error. The
-line that imports the book's package is replaced, in one of three ways:
+line that imports the book's package is replaced, in one of these ways:
 
     import      by the import of tfrnn.d2l, and nothing else
     as_printed  by the import and `d2l.as_printed()`
-    guide       by the import; and the edits that docs/guide.md names are made
+    guide       by the import; and the edits are made that docs/guide.md names in place of as_printed
+    library     as as_printed, and the definitions of what tfrnn.d2l has are left out, so that its own are used
 """
 
 import argparse
@@ -35,7 +36,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CHAPTERS = "chapter_recurrent-neural-networks", "chapter_recurrent-modern"
-WAYS = "import", "as_printed", "guide"
+WAYS = "import", "as_printed", "guide", "library"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +78,12 @@ GUIDE = [
     (r"\b(?:tf\.)?keras\.layers\.(RNN|SimpleRNN|GRU|LSTM)\((?=[^()]*(?:\([^()]*\)[^()]*)*time_major)", r"tfrnn.\1("),
     (r"(= \w+\.get_initial_state\(batch_size=\w+),\s*dtype=tf\.float32\)", r"\1)[0]"),
     (r"(get_initial_state|begin_state)\(([^()]*(?:\[[^]]*\])?[^()]*?),\s*dtype=tf\.float32\)", r"\1(\2)"),
-    (r"\bSGD\((?:learning_rate=)?(\d+)\)", r"SGD(\1.0)"),
+    (r"\bSGD\((?:learning_rate=)?(\d+|lr)\)", r"SGD(float(\1))"),
+    (r"\.argmax\(axis=1\)\.reshape\(1\)\)", r".argmax())"),
+    (r"int\(np\.array\((tf\.argmax\([^()]*(?:\[0\])?,\s*axis=-?1\))\)\)", r"int(\1[0])"),
+    (r"int\(tf\.reshape\((tf\.argmax\(\w+, axis=2\)), 1\)\)", r"int(\1[0, 0])"),
+    (r"tf\.one_hot\(label, ", r"tf.one_hot(tf.cast(label, tf.int32), "),
+    (r"\bmodel\.variables\b", r"model.trainable_variables"),
 ]
 
 
@@ -105,20 +111,22 @@ def edited(cell: str, edition: Edition, way: str, defined: set[str]) -> str:
     """Returns a cell with the book's import replaced, and with the edits of the way in which it runs.
 
     Args:
-      defined: the names that tfrnn.d2l has, whose definitions the guide tells to leave out.
+      defined: the names that tfrnn.d2l has, whose definitions are left out in the way "library".
     """
-    line = edition.our_import + ("\nd2l.as_printed()" if way == "as_printed" else "")
+    line = edition.our_import + ("\nd2l.as_printed()" if way in ("as_printed", "library") else "")
     cell = re.sub(rf"^{edition.book_import}$", line, cell, flags=re.MULTILINE)
     cell = re.sub(r"^[%!].*$", "", cell, flags=re.MULTILINE)
     if way == "guide":
         for pattern, replacement in GUIDE:
             cell = re.sub(pattern, replacement, cell)
+        cell = "import tfrnn\n" + cell if "tfrnn." in cell else cell
+    if way == "library":
         tree = ast.parse(cell)
         kept = [
             ast.get_source_segment(cell, node) if not _defines(node, defined) else f"{node.name} = d2l.{node.name}"
             for node in tree.body
         ]
-        cell = "\n".join(["import tfrnn", *kept] if "tfrnn." in cell else kept)
+        cell = "\n".join(kept)
     return cell
 
 
@@ -161,7 +169,7 @@ def run_notebook(path: Path, edition: Edition, way: str, epochs: int, eagerly: b
         tf.config.run_functions_eagerly(True)
     space: dict = {"__name__": "__main__"}
     names: set[str] = set()
-    if way == "guide" and any(re.search(edition.book_import, cell) for cell in cells_of(path)):
+    if way == "library" and any(re.search(edition.book_import, cell) for cell in cells_of(path)):
         exec(edition.our_import, found := {})
         names = {*found["d2l"].__all__}
     for number, source in enumerate(cells_of(path)):
@@ -220,7 +228,7 @@ def main() -> None:
     parser.add_argument("--edition", action="append", choices=EDITIONS, help="by default all that are there")
     parser.add_argument("--only", default="", help="only notebooks whose name contains this")
     parser.add_argument("--epochs", type=int, default=2, help="the most epochs of a training; 0: as printed")
-    parser.add_argument("--ways", default=",".join(WAYS), help="the ways of replacing the import")
+    parser.add_argument("--ways", default="import,as_printed,guide", help=f"some of {', '.join(WAYS)}")
     parser.add_argument("--show", action="store_true", help="print what each cell prints")
     parser.add_argument("--eager", action="store_true", help="let Python run each operation, as the book does")
     parser.add_argument("--notebook", type=Path, help=argparse.SUPPRESS)

@@ -80,6 +80,25 @@ def test_load_data_time_machine():
 
 
 @corpora
+def test_each_loop_is_the_next_epoch_however_the_last_one_ended():
+    def loader():
+        random.seed(3)
+        return d2l.load_data_time_machine(32, 35, max_tokens=4000)[0]
+
+    whole = loader()
+    expected = [[x.numpy() for x, _ in whole] for _ in range(4)]
+    broken = loader()
+    for x, _ in broken:
+        np.testing.assert_array_equal(x, expected[0][0])
+        break
+    np.testing.assert_equal([x.numpy() for x, _ in broken], expected[1])
+    first, second = iter(broken), iter(broken)  # two loops at once
+    np.testing.assert_array_equal(next(first)[0], expected[2][0])
+    np.testing.assert_equal([x.numpy() for x, _ in second], expected[3])
+    np.testing.assert_equal([x.numpy() for x, _ in first], expected[2][1:])
+
+
+@corpora
 def test_load_data_time_machine_at_random():
     random_iter, _ = d2l.load_data_time_machine(32, 35, use_random_iter=True, max_tokens=5000)
     first, second = (x for x, _ in list(random_iter)[:2])

@@ -3,29 +3,30 @@
 Letters: T num_steps, B batch_size, V vocab_size.
 """
 
+import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
 from tfrnn.d2l.texts import Vocab, load_corpus_time_machine
-from tfrnn.data.batches import Batches, random_batches, sequential_batches
+from tfrnn.data.batches import random_batches, sequential_batches
 
 
-def pairs(batches: Batches, epoch: int = 0) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yields the batches of one epoch as inputs X and targets Y, int32 [B, T] each."""
-    for batch in batches.epoch(epoch):
+def pairs(batches: Iterable) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
+    """Yields batches as inputs X and targets Y, int32 [B, T] each."""
+    for batch in batches:
         yield tf.transpose(batch.inputs), tf.transpose(batch.targets)
 
 
 def seq_data_iter_random(corpus: Sequence[int], batch_size: int, num_steps: int) -> Iterator[tuple]:
     """Yields X and Y, int32 [B, T], of windows of the corpus in random order, which `random.seed` determines."""
-    return pairs(random_batches(corpus, batch_size, num_steps, random.getrandbits(31)))
+    return pairs(random_batches(corpus, batch_size, num_steps, random.getrandbits(31)).epoch(0))
 
 
 def seq_data_iter_sequential(corpus: Sequence[int], batch_size: int, num_steps: int) -> Iterator[tuple]:
     """Yields X and Y, int32 [B, T]; each row continues the same row of the previous batch."""
-    return pairs(sequential_batches(corpus, batch_size, num_steps, random.getrandbits(31)))
+    return pairs(sequential_batches(corpus, batch_size, num_steps, random.getrandbits(31)).epoch(0))
 
 
 class SeqDataLoader:
@@ -42,10 +43,16 @@ class SeqDataLoader:
         kind = random_batches if use_random_iter else sequential_batches
         self._batches = kind(self.corpus, batch_size, num_steps, random.getrandbits(31))
         self._epoch = 0
+        self._next_epochs: Iterator | None = None  # that begin with this epoch, if it is not None
 
     def __iter__(self) -> Iterator[tuple]:
-        self._epoch += 1
-        return pairs(self._batches, self._epoch - 1)
+        epoch, epochs = self._epoch, self._next_epochs
+        self._epoch, self._next_epochs = epoch + 1, None
+        if epochs is None:
+            epochs = pairs(self._batches.from_position(epoch, 0))
+        yield from itertools.islice(epochs, self._batches.num_batches(epoch))
+        if self._epoch == epoch + 1:  # else another loop has begun
+            self._next_epochs = epochs  # to make a dataset for each epoch takes longer than to train on it
 
 
 def load_data_time_machine(
