@@ -20,6 +20,7 @@ from test_architecture import LAYERS
 
 import tfrnn
 from tfrnn import train
+from tfrnn.d2l.editions import EDITIONS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "benchmarks" / "README.md"])
@@ -105,11 +106,15 @@ def test_reference_is_built_without_warnings_and_describes_every_public_name(tmp
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     messages = [line for line in done.stderr.splitlines() if not TENSORFLOW_LOG.match(line)]
     assert (done.returncode, done.stdout, messages) == (0, "", [])
-    page, page_of_d2l = ((tmp_path / name).read_text() for name in ("tfrnn.html", "tfrnn/d2l.html"))
+    page = (tmp_path / "tfrnn.html").read_text()
     sections = {section.partition('"')[0]: section for section in page.split('<section id="')[1:]}
     modules = {name for name in tfrnn.__all__ if isinstance(getattr(tfrnn, name), type(tfrnn))}
     assert set(sections) >= set(tfrnn.__all__) - modules
     assert [name for name, section in sections.items() if '<div class="docstring"><p>' not in section] == ["GREEDY"]
-    assert set(tfrnn.d2l.__all__) <= set(re.findall(r'<section id="(\w+)">', page_of_d2l))
+    for name in EDITIONS:
+        edition, its_page = importlib.import_module(name), (tmp_path / f"{name.replace('.', '/')}.html").read_text()
+        ours = {n for n in edition.__all__ if getattr(getattr(edition, n), "__module__", "").startswith("tfrnn.")}
+        assert "as_printed" in ours
+        assert ours <= set(re.findall(r'<section id="(\w+)">', its_page))
     pages = {name: getattr(tfrnn, name).__name__.replace(".", "/") + ".html" for name in modules}
     assert [page for page in pages.values() if not (tmp_path / page).exists()] == []
