@@ -82,6 +82,7 @@ GUIDE = [
     (r"\.argmax\(axis=1\)\.reshape\(1\)\)", r".argmax())"),
     (r"int\(np\.array\((tf\.argmax\([^()]*(?:\[0\])?,\s*axis=-?1\))\)\)", r"int(\1[0])"),
     (r"int\(tf\.reshape\((tf\.argmax\(\w+, axis=2\)), 1\)\)", r"int(\1[0, 0])"),
+    (r"state = output\[1:\]", r"state = tf.nest.flatten(output[1:])"),
     (r"tf\.one_hot\(label, ", r"tf.one_hot(tf.cast(label, tf.int32), "),
     (r"\bmodel\.variables\b", r"model.trainable_variables"),
 ]
