@@ -101,6 +101,10 @@ def test_shapes_are_those_that_the_book_prints():
 
 
 def test_what_is_missing_is_said_in_a_line():
+    with pytest.raises(UserError, match="`num_epochs` of at least 1; got 0"):
+        seq2seq.train_seq2seq(net_of(V, V), [BATCH], 0.1, 0, VOCAB, "cpu")
+    with pytest.raises(UserError, match=r"expected ids from 0 to \d in the data; got 1\d"):
+        seq2seq.train_seq2seq(net_of(V, V), [(BATCH[0] + 9, *BATCH[1:])], 0.1, 1, VOCAB, "cpu")
     with pytest.raises(NotImplementedError, match="expected Encoder to have a method `call`"):
         seq2seq.Encoder()(tf.zeros([1, 1]))
     with pytest.raises(NotImplementedError, match="expected Decoder to have a method `init_state`"):

@@ -65,6 +65,11 @@ def test_punctuation_gets_a_space_and_other_lines_are_left_out():
     assert translation.tokenize_nmt(text, 1)[0] == source[:2]
 
 
+def test_sentences_of_no_words_are_refused():
+    with pytest.raises(UserError, match="`num_steps` of at least 1; got 0"):
+        translation.build_array_nmt([["a"]], Vocab([["a"]], reserved_tokens=["<pad>", "<eos>"]), 0)
+
+
 def test_sentences_are_cut_and_padded():
     vocab = Vocab([["a", "b", "c"]], reserved_tokens=["<pad>", "<bos>", "<eos>"])
     array, lengths = translation.build_array_nmt([["a"], ["a", "b", "x"], ["a", "b", "c", "a"]], vocab, 3)

@@ -117,6 +117,11 @@ def test_it_learns_a_text_and_continues_it():
             d2l.predict_rnn(prefix, 3, rnn, params, init_rnn_state, H, V, IDX_TO_CHAR, CHAR_TO_IDX)
 
 
+def test_a_period_of_no_epochs_is_refused():
+    with pytest.raises(UserError, match="`pred_period` of at least 1 epoch between predictions; got 0"):
+        train_by_functions(False, num_epochs=1, pred_period=0)
+
+
 class ReadersModel(keras.layers.Layer):
     """The page's RNNModel, around a layer that the reader gives."""
 

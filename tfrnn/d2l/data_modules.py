@@ -15,6 +15,7 @@ from tfrnn.d2l.modules import DataModule
 from tfrnn.d2l.translation import preprocess_nmt, read_data_nmt
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import UNKNOWN
+from tfrnn.errors import UserError
 
 
 class Vocab:
@@ -74,6 +75,8 @@ class TimeMachine(DataModule):
         super().__init__()
         self.save_hyperparameters()
         corpus, self.vocab = self.build(self._download())
+        if len(corpus) <= num_steps:
+            raise UserError(f"expected `num_steps` below the text's {len(corpus)} characters; got {num_steps}")
         windows = np.lib.stride_tricks.sliding_window_view(np.array(corpus, np.int32), num_steps + 1)
         self.X, self.Y = tf.constant(windows[:, :-1]), tf.constant(windows[:, 1:])
 

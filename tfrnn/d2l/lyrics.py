@@ -252,6 +252,8 @@ def train_and_predict_rnn_keras(
 
 def _train(net: Any, data_iter: Callable, predict: Callable, use_random_iter: bool, settings: tuple) -> None:
     num_epochs, lr, clipping_theta, pred_period, prefixes = settings
+    if pred_period < 1:
+        raise UserError(f"expected `pred_period` of at least 1 epoch between predictions; got {pred_period}")
     loss, updater = keras.losses.SparseCategoricalCrossentropy(from_logits=True), keras.optimizers.SGD(float(lr))
     for epoch in range(1, num_epochs + 1):
         start = time.perf_counter()

@@ -12,6 +12,7 @@ from tfrnn.d2l.hyperparameters import HyperParameters
 from tfrnn.d2l.own_variables import VariableFinder
 from tfrnn.d2l.progress_board import ProgressBoard
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.training import step
 
 
@@ -93,6 +94,10 @@ class Module(VariableFinder, keras.Model, HyperParameters):
 
     def configure_optimizers(self) -> Any:
         """Returns the optimizer: SGD with the learning rate of the attribute `lr`."""
+        if not hasattr(self, "lr"):
+            raise UserError(
+                f"expected {type(self).__name__} to have a method `configure_optimizers` or an attribute `lr`"
+            )
         return keras.optimizers.SGD(as_learning_rate(self.lr))
 
 
@@ -183,7 +188,8 @@ class Trainer(HyperParameters):
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         for epoch in range(self.max_epochs):
             self.epoch = epoch
-            self.fit_epoch()
+            with data_errors_explained():
+                self.fit_epoch()
         model.training = False
 
     def fit_epoch(self) -> None:

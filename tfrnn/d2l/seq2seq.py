@@ -16,6 +16,7 @@ from tfrnn.d2l.own_variables import VariableFinder
 from tfrnn.d2l.plotting import Animator
 from tfrnn.d2l.translation import truncate_pad
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.layers.rnn import RNN
 from tfrnn.training.step import clip
 
@@ -127,8 +128,10 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
       tgt_vocab: the vocabulary of the labels, which has `<bos>`.
       device: what the last line names.
     Raises:
-      UserError: data_iter yields no batch.
+      UserError: data_iter yields no batch, or num_epochs is less than 1.
     """
+    if num_epochs < 1:
+        raise UserError(f"expected `num_epochs` of at least 1; got {num_epochs}")
     optimizer, bos = keras.optimizers.Adam(float(lr)), tgt_vocab["<bos>"]
 
     def step(batch: tuple) -> tf.Tensor:
@@ -146,8 +149,9 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
     animator = Animator(xlabel="epoch", ylabel="loss", xlim=[10, num_epochs])
     for epoch in range(1, num_epochs + 1):
         start, sums = time.perf_counter(), tf.zeros([2])
-        for batch in data_iter:
-            sums += compiled(tuple(batch))
+        with data_errors_explained():
+            for batch in data_iter:
+                sums += compiled(tuple(batch))
         loss, tokens = sums.numpy()
         if not tokens:
             raise UserError("expected `data_iter` to yield batches (X, X_valid_len, Y, Y_valid_len); got none")

@@ -18,6 +18,7 @@ from tfrnn.data.batches import Batch
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import generation
+from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.runtime import devices
 from tfrnn.training import step
 from tfrnn.training.live_curve import LiveCurve
@@ -102,7 +103,8 @@ def train_epoch(
         rows = X.shape[0]
         reset = tf.fill([rows], use_random_iter or state is None)
         state = model.initial_state(rows) if state is None or use_random_iter else state
-        result = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
+        with data_errors_explained():
+            result = train_step(Batch(tf.transpose(X), tf.transpose(Y), reset), state, sums)
         state, sums = result.state, result.sums
         if not result.is_finite:
             raise DivergedError("training diverged: the loss or the gradient norm was not finite; try a smaller `lr`")
@@ -132,6 +134,8 @@ def train_ch8(
       num_epochs: the number of epochs.
       strategy: a tf.distribute strategy of one device.
     """
+    if num_epochs < 1:
+        raise UserError(f"expected `num_epochs` of at least 1; got {num_epochs}")
     curve = LiveCurve()
     curve.set_params({"epochs": num_epochs, "steps": 1})
     curve.on_train_begin()

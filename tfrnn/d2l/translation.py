@@ -15,6 +15,7 @@ from tfrnn.d2l.iterators import load_array
 from tfrnn.d2l.plotting import plt
 from tfrnn.d2l.texts import Vocab
 from tfrnn.data.corpora import english_french
+from tfrnn.errors import UserError
 
 RESERVED = ("<pad>", "<bos>", "<eos>")
 
@@ -57,6 +58,8 @@ def build_array_nmt(lines: Sequence[list[str]], vocab: Any, num_steps: int) -> t
     Returns:
       The ids, int32 [N, T], and the number of those in each row that are no padding, int32 [N].
     """
+    if num_steps < 1:
+        raise UserError(f"expected `num_steps` of at least 1; got {num_steps}")
     rows = [truncate_pad([*vocab[list(line)], vocab["<eos>"]], num_steps, vocab["<pad>"]) for line in lines]
     array = tf.constant(rows, tf.int32)
     return array, tf.math.count_nonzero(array != vocab["<pad>"], axis=1, dtype=tf.int32)
