@@ -77,6 +77,7 @@ saved_models = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pairs",
     [

@@ -144,6 +144,7 @@ def test_prefixes_side_by_side_are_continued_as_each_alone(sampler):
         assert tfrnn.generate(model, VOCABULARY, prefix, 10, sampler, seed=7) == samples[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "sampler"),
     combinations([(ALL_CELLS, GREEDY), (ONE_RNN, FILTERED)], [ALL_CELLS, *EACH_CELL], [GREEDY, Sampler(1.0), FILTERED]),
@@ -157,6 +158,7 @@ def test_xla_generates_the_same_tokens(cells, sampler):
     np.testing.assert_array_equal(compiled, plain)
 
 
+@pytest.mark.slow
 def test_generating_with_many_models_traces_once_each_warns_of_nothing_and_keeps_none_alive(caplog):
     traced = [generation.generate_tokens, reading.read_tokens]
     before, models = [function.tf_function.experimental_get_tracing_count() for function in traced], weakref.WeakSet()

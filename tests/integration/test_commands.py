@@ -89,6 +89,7 @@ def test_a_loaded_model_and_the_sample_command_predict_what_training_printed(tra
     assert (status, sampled.splitlines()) == (0, predicted)
 
 
+@pytest.mark.slow
 def test_the_best_weights_are_those_with_the_lowest_validation_perplexity(tmp_path):
     arguments = [*SMALL, "--units=64", "--optimizer=adam", "--learning_rate=0.01", "--max_tokens=200", "--epochs=40"]
     status, _, err = run(train.main, *arguments, f"--run_dir={tmp_path}/run")
@@ -210,6 +211,7 @@ def in_a_terminal(*arguments, cwd):
     return process, terminal
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_ctrl_c_there_saves_and_shows_the_command_that_resumes(tmp_path):
     """A process of its own, with its default run directory."""
     flags = [*SMALL, "--epochs=100000"]

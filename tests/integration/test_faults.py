@@ -176,6 +176,7 @@ def twin(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_a_random_operation_and_resumed_equals_the_uninterrupted_run(twin, tmp_path):
     """A real process, killed by SIGKILL, mostly within an epoch; with dropout, bit for bit."""
     operation = int(np.random.default_rng().integers(20, 80))
@@ -292,6 +293,7 @@ def small_batches():
     return [tfrnn.sequential_batches(part, 2, 3, random_offset=False) for part in (ids[:8], ids)]
 
 
+@pytest.mark.slow
 def test_a_stop_within_validation_is_resumed_from(small_batches, short_calls):
     """Training does not wait for the other calls of the validation, and validates again when it is resumed."""
     batches, validation = small_batches
@@ -344,6 +346,7 @@ def test_a_vocabulary_with_a_changed_token_is_noticed(small_run, tmp_path):
     assert (status, "made with other settings or tokens" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_stored_ids_that_are_truncated_while_training_are_one_line(tmp_path, monkeypatch):
     status, err = train_and_harm(lambda ids: os.truncate(ids, 5), tmp_path, monkeypatch)
     assert (status, err.count("error:")) == (2, 1), err

@@ -39,6 +39,7 @@ def sample_run(run_dir, *flags, stdin=""):
         return run(sample.main, f"--run_dir={run_dir}", *flags)
 
 
+@pytest.mark.slow
 def test_samples_come_prefix_by_prefix_and_streams_are_the_same(run_dir, loaded):
     flags = ["--prefix=the well", "--prefix=a", "--num_samples=2", "--length=9", "--seed=4"]
     flags += ["--top_p=0.9", "--min_p=0.05", "--repetition_penalty=1.5"]

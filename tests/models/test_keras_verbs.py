@@ -443,7 +443,9 @@ def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
 
 
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's, of any dataset of unknown length
-@pytest.mark.parametrize("shape", [[B, T, 2], [None, None, None], None], ids=str)
+@pytest.mark.parametrize(
+    "shape", [[B, T, 2], *(pytest.param(shape, marks=pytest.mark.slow) for shape in ([None] * 3, None))], ids=str
+)
 def test_a_dataset_of_unknown_length_and_shapes_is_measured_as_its_arrays(shape):
     x = np.random.default_rng(1).normal(size=[B, T, 2]).astype("float32")
     data = tf.data.Dataset.from_generator(lambda: iter([(x, x)]), output_signature=(tf.TensorSpec(shape),) * 2)
@@ -510,7 +512,7 @@ def test_callbacks_hear_of_validation_and_evaluation_in_either_loop():
             assert heard.names == {"loss", "accuracy", "perplexity", "bits_per_char"}
 
 
-@pytest.mark.parametrize("data", ["batches", "dataset"])
+@pytest.mark.parametrize("data", ["batches", pytest.param("dataset", marks=pytest.mark.slow)])
 def test_kerass_callbacks_work(data, tmp_path, capsys):
     seen = []
     callbacks = [

@@ -75,6 +75,7 @@ def test_words_are_separated_by_spaces():
     assert re.search(r'<pre>to <span class="s2" title="[^"]*">be</span> <span class="s3"', written)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs Chromium and its driver")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

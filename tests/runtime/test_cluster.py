@@ -199,6 +199,7 @@ def differences(run_dir, other):
     return different + sorted(arrays.keys() ^ expected.keys())
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_device_and_only_the_chief_reports(small_run, tmp_path):
     started = workers.start_training(workers.tf_configs(2, chief=True), *SMALL, f"--run_dir={tmp_path}/run")
     (chief, out, err), (status, *texts) = workers.results(started)

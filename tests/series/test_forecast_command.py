@@ -35,6 +35,7 @@ def sine_errors(tmp_path, frequency, num_steps, *flags):
     return table(out)
 
 
+@pytest.mark.slow
 def test_a_short_sine_of_several_periods_in_training_is_forecast_well_at_every_k(tmp_path):
     flags = ["--cell=rnn", "--k=1,3,9", "--num_steps=10", "--epochs=60", "--learning_rate=0.03", "--chains=1"]
     errors = sine_errors(tmp_path, 0.25, 200, *flags)
@@ -64,6 +65,7 @@ def test_the_forecast_of_the_books_sine_without_noise_beats_persistence_at_every
         assert model < persistence, out
 
 
+@pytest.mark.slow
 def test_the_picture_is_a_png(small_forecast):
     _, picture = small_forecast
     assert picture.read_bytes()[:4] == b"\x89PNG"
@@ -81,6 +83,7 @@ def test_the_table_has_each_k_in_order_and_remarks_if_persistence_is_not_beaten(
     assert table(out)["3-step"][1] == pytest.approx(expected, rel=1e-3)  # four digits are printed
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_table_and_another_seed_another(small_forecast, tmp_path):
     first, _ = small_forecast
     again, other = (run(forecast.main, *SMALL, "--k=3,1", f"--seed={n}", f"--plot={tmp_path}/p.png")[1] for n in (3, 4))

@@ -133,6 +133,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n == "many" else pytest.param(n, marks=pytest.mark.slow) for n in OPTIMIZERS])
 def test_optimizers_do_what_they_do_in_fit(name):
     check(gru(), OPTIMIZERS[name])

@@ -52,6 +52,7 @@ def test_after_training_on_replicas_the_optimizer_sums_gradients_as_keras_does()
         np.testing.assert_allclose(np.array(variable), value - 1.0, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_optimizer_made_outside_of_the_scope_of_one_device_trains_the_same(jit_compile):
     weights = []

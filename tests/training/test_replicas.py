@@ -62,6 +62,7 @@ def test_replicas_compute_what_one_device_does(cell, count):
     check_same_as_one_device(count, cell)
 
 
+@pytest.mark.slow
 def test_replicas_of_a_cell_with_two_states_compute_what_one_device_does_with_weight_decay():
     results = []
     for count in (1, 2):
@@ -76,11 +77,13 @@ def test_replicas_compute_what_one_device_does_with_each_optimizer(optimizer):
     check_same_as_one_device(2, "gru_scratch", optimizer=optimizer, layers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", [c if c == "rnn_scratch" else pytest.param(c, marks=pytest.mark.slow) for c in CELLS])
 def test_replicas_under_xla_compute_what_one_device_does(cell):
     check_same_as_one_device(2, cell, jit_compile=True)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_another_number_of_replicas():
     (alone, start, _), (second, _, _) = (outcome(count, "rnn_scratch", jit_compile=False) for count in (1, 2))
     first = trainer_of(strategy_of(4), jit_compile=False)
@@ -181,6 +184,7 @@ class CountingCell(tfrnn.RNNCell):
         return outputs, states
 
 
+@pytest.mark.slow
 def test_a_cell_may_keep_values_of_its_own():
     results = []
     for count in (1, 2):
@@ -225,6 +229,7 @@ def test_chains_share_the_cores_among_the_replicas(monkeypatch):
     assert [threads.num_chains(64, strategy_of(count)) for count in (2, 4)] == [2, 1]
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_all_devices_and_resumes_on_one(tmp_path):
     flags = ["--units=4", "--batch_size=8", "--num_steps=2", "--max_tokens=200", "--validation_tokens=0"]
     flags += ["--show_every=0", f"--run_dir={tmp_path}/run"]

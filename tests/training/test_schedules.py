@@ -76,6 +76,7 @@ def test_resumed_training_equals_uninterrupted_training(flags, tmp_path):
     assert faults.differences(tmp_path / "run", tmp_path / "twin") == []
 
 
+@pytest.mark.slow
 def test_a_plateau_halves_the_learning_rate_of_a_compiled_step_down_to_its_bound(tmp_path):
     flags = [*ADAM, "--schedule=plateau", "--plateau_patience=1", "--decay_to=0.2", "--epochs=40", "--max_tokens=100"]
     assert run(train.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0

@@ -48,6 +48,7 @@ def begun_log(log_dir, predict=list, show_every=0):
     return log
 
 
+@pytest.mark.slow
 def test_a_run_and_its_continuation_log_the_measures_and_the_predictions_of_each_epoch(tmp_path):
     log_dir = tmp_path / "a" / "log"
     flags = [*SMALL, f"--run_dir={tmp_path}/run", f"--log_dir={log_dir}", "--show_every=2", "--prefix=the"]
