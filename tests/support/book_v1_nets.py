@@ -46,9 +46,10 @@ class BiRNNScratch(d2l.Module):
         self.forwards, self.backwards = (d2l.RNNScratch(num_inputs, num_hiddens, sigma) for _ in range(2))
         self.num_hiddens = 2 * num_hiddens
 
-    def forward(self, inputs, Hs=(None, None)):
-        there, H_there = self.forwards(inputs, Hs[0])
-        back, H_back = self.backwards(reversed(inputs), Hs[1])
+    def forward(self, inputs, Hs=None):
+        H_there, H_back = Hs or (None, None)
+        there, H_there = self.forwards(inputs, H_there)
+        back, H_back = self.backwards(reversed(inputs), H_back)
         both = [tf.concat(pair, -1) for pair in zip(there, reversed(back), strict=True)]
         return both, (H_there, H_back)
 
