@@ -456,6 +456,17 @@ def test_a_dataset_of_unknown_length_and_shapes_is_measured_as_its_arrays(shape)
     assert_float32_sums_equal(model.fit(data, verbose=0).history["loss"], [expected], TERMS)
 
 
+def test_double_precision_is_clipped():
+    model = tfrnn.LanguageModel(keras.layers.GRUCell(3, dtype="float64"), V, dtype="float64")
+    model.compile(keras.optimizers.SGD(0.5), clip_norm=CLIP_NORM, **EAGERLY)
+    x, y = arrays(RANDOM)
+    model.build()
+    before = model.get_weights()
+    model.fit(x, y, batch_size=len(x), verbose=0)
+    change = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(before, model.get_weights(), strict=True)))
+    np.testing.assert_allclose(change, 0.5 * CLIP_NORM, rtol=1e-5)
+
+
 # One step, and a Trainer on a compiled model
 
 
@@ -482,6 +493,16 @@ def test_a_trainer_leaves_what_its_model_was_compiled_with():
     assert model.optimizer is trainer.optimizer
     assert model.evaluate(x, y, verbose=0, return_dict=True) == expected
     assert model.get_compile_config()["clip_norm"] == CLIP_NORM
+
+
+def test_a_trainer_of_batches_in_which_nothing_counts_measures_zeros():
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1)
+    x = np.ones([B, T], "int32")
+    batches = tf.data.Dataset.from_tensors((x, x)).concatenate(tf.data.Dataset.from_tensors((x, x + 1)))
+    trainer = tfrnn.Trainer(new_model(ONE_RNN), "sgd", loss=loss)
+    one = trainer.evaluate(tf.data.Dataset.from_tensors((x, x + 1)))
+    assert_float32_sums_equal(trainer.evaluate(batches)["loss"], one["loss"], TERMS)
+    assert trainer.evaluate(tf.data.Dataset.from_tensors((x, x)))["loss"] == 0.0
 
 
 # Callbacks

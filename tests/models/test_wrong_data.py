@@ -54,6 +54,12 @@ class Unused(tfrnn.LanguageModel):
         self.unused = self.add_weight(shape=(2,), name="unused")
 
 
+def with_a_head_of_layers():
+    net = model()
+    net.dense = keras.Sequential([keras.layers.Dense(V, activity_regularizer="l2", name="inside")])
+    return net
+
+
 def regularized(where):
     net = model(embedding_dim=2)
     getattr(net, where).activity_regularizer = keras.regularizers.L2(0.1)
@@ -135,6 +141,15 @@ QUICK = {
     "decay_of_an_unused_weight": (
         lambda: compiled(Unused(tfrnn.GRUCell(H), V), optimizer=keras.optimizers.AdamW(), **EAGERLY).fit(ROWS, ROWS),
         "`weight_decay=0.004`; got none on .*unused",
+    ),
+    "ftrl_of_an_unused_weight": (
+        lambda: compiled(Unused(tfrnn.GRUCell(H), V), optimizer=keras.optimizers.Ftrl(), **EAGERLY).fit(ROWS, ROWS),
+        "by Ftrl; got none on .*unused",
+    ),
+    "no_optimizer": (lambda: compiled(optimizer=None).fit(ROWS, ROWS), "`optimizer=None`"),
+    "no_number_as_bound": (lambda: compiled(clip_norm=None), "`clip_norm` of at least 0 .*; got None"),
+    "activities_of_a_layer_inside": (
+        lambda: compiled(with_a_head_of_layers(), **EAGERLY).fit(ROWS, ROWS), "`activity_regularizer`.*'inside'",
     ),
     "values_per_step": (lambda: forecaster()(np.ones([5, 4, 3], "f")), r"\[T, B, 2\]; got shape \(5, 4, 3\)"),
     "no_step": (lambda: model()(ROWS[:0]), "at least one step"),

@@ -333,7 +333,9 @@ class _DatasetBatches(Batches):
         @tf.autograph.experimental.do_not_convert
         def these_rows(batch: Batch | MaskedBatch) -> Batch | MaskedBatch:
             named = zip(batch._fields, batch, self._shapes, strict=True)
-            parts = [finite(tf.ensure_shape(part, shape), f"`{name}`") for name, part, shape in named]
+            parts = [tf.ensure_shape(part, shape) for _, part, shape in named]
+            if not isinstance(batch, MaskedBatch):  # whose padding may be anything
+                parts = [finite(part, f"`{name}`") for name, part in zip(batch._fields, parts, strict=True)]
             these = slice(rows.start, rows.stop)
             return type(batch)(*(part[these] if len(part.shape) == 1 else part[:, these] for part in parts))
 

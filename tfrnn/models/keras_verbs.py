@@ -134,7 +134,8 @@ class KerasVerbs(keras.Model):
 
     def replace_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Calls `compile` with another optimizer, and otherwise with what it was given before."""
-        self.compile(**{**(self._compiled.arguments if self.compiled else {}), "optimizer": optimizer})
+        # A subclass's `compile` may take other arguments, and what it has set stays.
+        KerasVerbs.compile(self, **{**(self._compiled.arguments if self.compiled else {}), "optimizer": optimizer})
 
     def get_compile_config(self) -> dict[str, Any]:
         """Returns what `compile` was given, serialized; empty if it was not called."""
@@ -188,6 +189,8 @@ class KerasVerbs(keras.Model):
           DivergedError: on `Batches`, a loss or a gradient norm was not finite.
         """
         self._require_compiled("fit")
+        if self.optimizer is None:
+            raise UserError("expected a model compiled with an `optimizer`; got `optimizer=None`")
         _refuse_class_weight(class_weight)
         if isinstance(x, Batches):
             self._refuse_with_batches(
@@ -468,7 +471,9 @@ class KerasVerbs(keras.Model):
         training = kind == "train"
         mask = None
         if isinstance(data, (Rows, MaskedRows)):
-            x, y, weights = keras_data.as_finite_tensors(data.inputs, data.targets, None)
+            x, y, weights = data.inputs, data.targets, None
+            if isinstance(data, Rows):  # padding may be anything
+                x, y, weights = keras_data.as_finite_tensors(x, y, weights)
             carried = self._compiled.carried[kind]
             initial, reset = self.initial_state(carried[0].shape[0]), tf.cast(data.reset, tf.bool)
             before = tf.nest.pack_sequence_as(initial, [tf.identity(variable) for variable in carried])
@@ -499,9 +504,9 @@ class KerasVerbs(keras.Model):
         if replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         scale = self.optimizer.scale_loss(tf.ones([]))
-        clipped, _ = clip([gradient / scale for gradient in gradients], clip_norm)
+        clipped, _ = clip([gradient / tf.cast(scale, gradient.dtype) for gradient in gradients], clip_norm)
         return [
-            gradient * (scale / replicas) for gradient in clipped
+            gradient * tf.cast(scale / replicas, gradient.dtype) for gradient in clipped
         ]  # the optimizer sums them over the replicas again
 
     def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor, steps: tf.Tensor) -> dict[str, Any]:

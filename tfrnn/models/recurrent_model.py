@@ -4,6 +4,7 @@ Letters: T num_steps, B batch_size, H units.
 """
 
 import abc
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -75,7 +76,7 @@ class RecurrentModel(KerasVerbs, abc.ABC):
         Raises UserError if a layer has an `activity_regularizer`, which Keras divides by the first axis of the layer's
         outputs: within the model, the steps.
         """
-        for layer in (self, *self.layers):
+        for layer in _layers_within(self):
             if layer.activity_regularizer is not None:
                 raise UserError(
                     "expected layers without `activity_regularizer`, which Keras would divide by the steps in place of "
@@ -105,3 +106,10 @@ class RecurrentModel(KerasVerbs, abc.ABC):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         return cls(**{**config, **deserialize_cells(config, custom_objects)})
+
+
+def _layers_within(layer: Any) -> Iterator[Any]:
+    """Yields a layer and the layers in it, at any depth, except the cells, which the stack checks."""
+    yield layer
+    for inner in getattr(layer, "layers", ()):
+        yield from _layers_within(inner)

@@ -6,6 +6,7 @@ far. The state that it returns is an input of the next step, and gradients do no
 """
 
 import dataclasses
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -223,15 +224,20 @@ def dense_gradients(
 
     Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
 
-    Raises UserError if the optimizer would decay a variable on which the loss does not depend: Keras's leave it.
+    Raises UserError if a step would change a variable on which the loss does not depend: Keras leaves it as it is.
     """
     gradients = tape.gradient(loss, variables)
-    decays = getattr(getattr(optimizer, "inner_optimizer", optimizer), "weight_decay", None)
-    unused = [variable.path for variable, gradient in zip(variables, gradients, strict=True) if gradient is None]
-    if decays and unused:
+    unused = [variable for variable, gradient in zip(variables, gradients, strict=True) if gradient is None]
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    parts = getattr(inner, "optimizers", [inner])
+    decays = [part.weight_decay for part in parts if getattr(part, "weight_decay", None)]
+    moves = [type(part).__name__ for part in parts if isinstance(part, keras.optimizers.Ftrl)]
+    constrained = [variable.path for variable in unused if getattr(variable, "constraint", None)]
+    if unused and (reasons := [f"`weight_decay={decay}`" for decay in decays] + moves + constrained):
         raise UserError(
-            f"expected a loss that depends on each trainable weight, since the optimizer has `weight_decay={decays}`; "
-            f"got none on {', '.join(unused)}; set `trainable = False` on its layer"
+            "expected a loss that depends on each trainable weight, since a gradient of zeros would change it by "
+            f"{', '.join(map(str, reasons))}; got none on {', '.join(v.path for v in unused)}; set `trainable = False` "
+            "on its layer"
         )
     return [
         tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(gradients, variables, strict=True)
@@ -240,7 +246,7 @@ def dense_gradients(
 
 def check_clip_norm(clip_norm: float) -> None:
     """Raises UserError if it is no bound on the norm of a gradient."""
-    if not clip_norm >= 0:
+    if not isinstance(clip_norm, numbers.Real) or not clip_norm >= 0:
         raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
 
 

@@ -384,11 +384,12 @@ class Trainer:
         )
 
     def _measures(self, sums: Sums) -> dict[str, float]:
-        mean = float(sums.loss) / float(sums.tokens)
+        # No token counts if a loss ignores all that were read so far.
+        mean, added = (float(x) / float(sums.tokens) if sums.tokens else 0.0 for x in (sums.loss, sums.added))
         for variable, value in zip(variables_of(self._metrics), sums.metrics, strict=True):
             variable.assign(value)
         # In the order of Keras's loop over a model that `compile` gave these metrics.
-        measures = {"loss": mean + float(sums.added) / float(sums.tokens)}
+        measures = {"loss": mean + added}
         measures |= {metric.name: float(metric.result()) for metric in self._metrics}
         if self._loss.is_cross_entropy:
             measures |= {"perplexity": math.exp(min(mean, 700)), "bits_per_char": mean / math.log(2)}
