@@ -94,7 +94,7 @@ class KerasVerbs(keras.Model):
         Args:
           optimizer, loss_weights, metrics, weighted_metrics, run_eagerly, auto_scale_loss: as in Keras.
           loss: as in Keras. None: the model's own: the cross entropy of logits or, of a forecaster, the squared error.
-            If it is a cross entropy, the measures have perplexity and bits_per_char.
+            If it is a cross entropy of all tokens, the measures have perplexity and bits_per_char.
           steps_per_execution: as in Keras. (A call on `Batches` makes as many steps as take about a second.)
           jit_compile: whether XLA compiles a step. By default, or if it is "auto", only on a GPU.
           clip_norm: the bound on the global norm of the gradients; 0 for none.
@@ -539,5 +539,5 @@ def _known(logs: Any) -> dict[str, Any]:
 
 
 def _refuse_class_weight(class_weight: Any) -> None:
-    if class_weight is not None:
+    if class_weight:
         raise UserError("expected `class_weight=None`; give `sample_weight` [N, T] with the weight of each target")

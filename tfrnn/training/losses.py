@@ -135,7 +135,9 @@ def mean_loss(loss: Any, returns_logits: bool = False) -> MeanLoss:
             f"expected a `loss` that takes logits, which this model returns; got {kind.__name__}, which takes "
             "probabilities; give the class of keras.losses with `from_logits=True`, or None for the model's own"
         )
-    is_cross_entropy = kind in _CROSS_ENTROPIES and reduction in _MEANS and not settings.get("label_smoothing")
+    # If a loss leaves out a class, Keras's loop would measure another perplexity than that of the tokens that count.
+    of_all = settings.get("ignore_class") is None and not settings.get("label_smoothing")
+    is_cross_entropy = kind in _CROSS_ENTROPIES and reduction in _MEANS and of_all
     return MeanLoss(_with_float_targets(losses), reduction, is_cross_entropy, adds_up=False)
 
 
