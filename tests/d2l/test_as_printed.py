@@ -130,5 +130,7 @@ def test_int_takes_an_array_of_one_number(printed):
     assert isinstance(3, int)
     assert issubclass(bool, int)
     assert type(int(2.5)) is builtins.int
+    assert np.array([1.5]).astype(int).dtype == np.zeros(1, int).dtype == np.dtype(builtins.int)
+    assert {int: "of both"}[builtins.int] == "of both"
     with pytest.raises(TypeError):
         int(np.array([1, 2]))

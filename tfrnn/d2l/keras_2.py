@@ -195,11 +195,21 @@ class _TypeOfInt(type):
     def __subclasscheck__(cls, other: Any) -> bool:
         return issubclass(other, builtins.int)
 
+    def __eq__(cls, other: Any) -> bool:  # TensorFlow looks dtypes up by the type
+        return other is cls or other is builtins.int
+
+    def __hash__(cls) -> builtins.int:
+        return hash(builtins.int)
+
 
 class _Int(builtins.int, metaclass=_TypeOfInt):
     """`int`, which also takes an array or tensor of one number, as NumPy 1 let it."""
 
+    dtype = np.dtype(builtins.int)  # what NumPy takes it for
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is not _Int:  # a subclass
+            return super().__new__(cls, *args, **kwargs)
         if args and isinstance(args[0], (np.ndarray, tf.Tensor)) and np.size(args[0]) == 1:
             args = (np.asarray(args[0]).item(), *args[1:])
         return builtins.int(*args, **kwargs)
