@@ -25,7 +25,7 @@ class _TypeOfRNN(type):
     """Lets `isinstance(layer, keras.layers.RNN)` mean what it meant before that name was given to another class."""
 
     def __instancecheck__(cls, layer: Any) -> bool:
-        return isinstance(layer, _KERAS_RNN)
+        return isinstance(layer, _KERAS_RNN) if cls is RNN else super().__instancecheck__(layer)
 
 
 _KERAS_RNN = keras.layers.RNN

@@ -4,6 +4,7 @@
 Letters: B batch_size, T num_steps, V vocab_size, H num_hiddens, L num_layers.
 """
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +16,7 @@ from tfrnn.d2l.compiled_steps import CompiledStep
 from tfrnn.d2l.own_variables import VariableFinder
 from tfrnn.d2l.plotting import Animator
 from tfrnn.d2l.translation import truncate_pad
-from tfrnn.errors import UserError
+from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.layers.rnn import RNN
 from tfrnn.training.step import clip
@@ -153,6 +154,8 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
             for batch in data_iter:
                 sums += compiled(tuple(batch))
         loss, tokens = sums.numpy()
+        if not math.isfinite(loss):
+            raise DivergedError(f"the loss is {loss} in epoch {epoch}; try a smaller `lr`")
         if not tokens:
             raise UserError("expected `data_iter` to yield batches (X, X_valid_len, Y, Y_valid_len); got none")
         if epoch % 10 == 0:

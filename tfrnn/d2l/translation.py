@@ -65,17 +65,21 @@ def build_array_nmt(lines: Sequence[list[str]], vocab: Any, num_steps: int) -> t
     return array, tf.math.count_nonzero(array != vocab["<pad>"], axis=1, dtype=tf.int32)
 
 
-def load_data_nmt(batch_size: int, num_steps: int, num_examples: int = 600) -> tuple[tf.data.Dataset, Vocab, Vocab]:
+def load_data_nmt(
+    batch_size: int, num_steps: int, num_examples: int | None = 600
+) -> tuple[tf.data.Dataset, Vocab, Vocab]:
     """Returns batches of the first pairs in random order, and the vocabularies of both languages.
 
     Args:
       batch_size, num_steps: B and T.
-      num_examples: the number of pairs, of which as in the book one more is read.
+      num_examples: the number of pairs, of which as in the book one more is read; None or 0: all.
     Returns:
       A dataset of batches (X, X_valid_len, Y, Y_valid_len): English and French ids, int32 [B, T], and the lengths of
       their sentences, int32 [B]; then the English and the French Vocab, of the words that occur at least twice.
     """
-    sides = tokenize_nmt(preprocess_nmt(_beginning(read_data_nmt(), num_examples + 1)), num_examples)
+    text = read_data_nmt()
+    text = _beginning(text, num_examples + 1) if num_examples else text
+    sides = tokenize_nmt(preprocess_nmt(text), num_examples)
     vocabs = [Vocab(lines, min_freq=2, reserved_tokens=RESERVED) for lines in sides]
     arrays = [build_array_nmt(lines, vocab, num_steps) for lines, vocab in zip(sides, vocabs, strict=True)]
     return load_array((*arrays[0], *arrays[1]), batch_size), *vocabs
