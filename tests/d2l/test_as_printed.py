@@ -73,6 +73,25 @@ def test_layers_take_time_major(printed, layers, name):
     assert model.rnn.cells == [cell]
 
 
+def test_a_readers_subclasses_have_instances_of_their_own_alone(printed):
+    class Readers(keras.layers.RNN):
+        pass
+
+    class Token(int):
+        pass
+
+    assert isinstance(Readers(keras.layers.GRUCell(H), time_major=True), Readers)
+    assert not isinstance(keras.layers.LSTM(H), Readers)
+    assert issubclass(keras.layers.LSTM, keras.layers.RNN)
+    assert not issubclass(keras.layers.LSTM, Readers)
+    assert not issubclass(keras.layers.Dense, keras.layers.RNN)
+    assert type(Token("3")) is Token
+    assert issubclass(Token, int)
+    assert not isinstance(3, Token)
+    assert not issubclass(bool, Token)
+    assert len({Token, int}) == 2
+
+
 def test_states_are_those_of_keras_2(printed):
     cells = {name: getattr(keras.layers, name)(H) for name in ("SimpleRNNCell", "GRUCell", "LSTMCell")}
     printed_states = {n: c.get_initial_state(batch_size=B, dtype=tf.float32) for n, c in cells.items()}
@@ -130,6 +149,7 @@ def test_int_takes_an_array_of_one_number(printed):
     assert isinstance(3, int)
     assert issubclass(bool, int)
     assert type(int(2.5)) is builtins.int
+    assert int(tf.Variable([3])) == 3
     assert np.array([1.5]).astype(int).dtype == np.zeros(1, int).dtype == np.dtype(builtins.int)
     assert {int: "of both"}[builtins.int] == "of both"
     with pytest.raises(TypeError):

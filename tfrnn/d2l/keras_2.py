@@ -27,6 +27,9 @@ class _TypeOfRNN(type):
     def __instancecheck__(cls, layer: Any) -> bool:
         return isinstance(layer, _KERAS_RNN) if cls is RNN else super().__instancecheck__(layer)
 
+    def __subclasscheck__(cls, other: Any) -> bool:
+        return issubclass(other, _KERAS_RNN) if cls is RNN else super().__subclasscheck__(other)
+
 
 _KERAS_RNN = keras.layers.RNN
 
@@ -190,16 +193,16 @@ def _with_whole_labels(call: Callable) -> Callable:
 
 class _TypeOfInt(type):
     def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, builtins.int)
+        return isinstance(value, builtins.int) if cls is _Int else super().__instancecheck__(value)
 
     def __subclasscheck__(cls, other: Any) -> bool:
-        return issubclass(other, builtins.int)
+        return issubclass(other, builtins.int) if cls is _Int else super().__subclasscheck__(other)
 
     def __eq__(cls, other: Any) -> bool:  # TensorFlow looks dtypes up by the type
-        return other is cls or other is builtins.int
+        return other is cls or (cls is _Int and other is builtins.int)
 
     def __hash__(cls) -> builtins.int:
-        return hash(builtins.int)
+        return hash(builtins.int) if cls is _Int else super().__hash__()
 
 
 class _Int(builtins.int, metaclass=_TypeOfInt):
@@ -210,6 +213,6 @@ class _Int(builtins.int, metaclass=_TypeOfInt):
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is not _Int:  # a subclass
             return super().__new__(cls, *args, **kwargs)
-        if args and isinstance(args[0], (np.ndarray, tf.Tensor)) and np.size(args[0]) == 1:
+        if args and isinstance(args[0], (np.ndarray, tf.Tensor, tf.Variable)) and np.size(args[0]) == 1:
             args = (np.asarray(args[0]).item(), *args[1:])
         return builtins.int(*args, **kwargs)
