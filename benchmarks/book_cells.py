@@ -124,8 +124,7 @@ def edited(cell: str, edition: Edition, way: str, defined: set[str]) -> str:
     if way == "library":
         tree = ast.parse(cell)
         kept = [
-            ast.get_source_segment(cell, node) if not _defines(node, defined) else f"{node.name} = d2l.{node.name}"
-            for node in tree.body
+            ast.unparse(node) if not _defines(node, defined) else f"{node.name} = d2l.{node.name}" for node in tree.body
         ]
         cell = "\n".join(kept)
     return cell

@@ -40,7 +40,8 @@ class CompiledStep:
     """Calls `step(batch)`: as it is for the first batch, which makes the weights, and compiled from then on.
 
     The step stays as it is if TensorFlow cannot compile it, and if it changes numbers, texts or lists that the holders
-    have as attributes: compiled, it would change them only once. A warning says so.
+    have as public attributes: compiled, it would change them only once. A warning says so. Nothing says so of what it
+    changes elsewhere, or reads from Python, such as the epoch: that stays as it was when the step was compiled.
 
     Args:
       step: called with a batch, a structure of tensors or arrays. It returns a tensor or None.
