@@ -28,6 +28,7 @@ tfrnn.load_corpora("sample")  # wrong
 tfrnn.__version__ + 1  # wrong
 d2l.load_corpus_time_machine("all")  # wrong
 tfrnn.d2l.try_gpus()  # wrong
+d2l.v1.try_gpus()  # wrong
 """
 
 

@@ -162,4 +162,5 @@ __all__ = [  # noqa: RUF022
     "numpy",
 ]
 
-__getattr__ = _editions.error_for(__name__)
+if not _editions.TYPE_CHECKING:  # type checkers find a missing name by themselves
+    __getattr__ = _editions.error_for(__name__)

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from typing import TYPE_CHECKING as TYPE_CHECKING  # for the modules of the editions
 from typing import Any
 
 # The modules of the editions: what they are called, and how they are imported.

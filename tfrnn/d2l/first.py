@@ -34,4 +34,5 @@ __all__ = [  # noqa: RUF022
     "train_and_predict_rnn_keras",
 ]
 
-__getattr__ = _editions.error_for(__name__)
+if not _editions.TYPE_CHECKING:  # type checkers find a missing name by themselves
+    __getattr__ = _editions.error_for(__name__)
