@@ -304,3 +304,26 @@ def test_arrays_are_cut_into_batches_of_32():
 def test_other_data_are_refused(data, message):
     with pytest.raises(UserError, match=message):
         as_batches(data())
+
+
+@both
+def test_the_epochs_of_a_pass_together_read_what_one_epoch_of_a_whole_pass_does(kind):
+    whole, parts = (make(kind, seed=3, epochs_per_pass=count) for count in (1, 3))
+    sizes = [parts.num_batches(epoch) for epoch in range(6)]
+    assert max(sizes) - min(sizes) <= 1
+    assert [whole.num_batches(0), whole.num_batches(1)] == [sum(sizes[:3]), sum(sizes[3:])]
+    for skipped, position in ((0, (0, 0)), (sizes[0] + 1, (1, 1)), (sum(sizes[:5]), (5, 0))):
+        expected = arrays(whole.from_position(0, 0).skip(skipped).take(sum(sizes) - skipped))
+        found = arrays(parts.from_position(*position).take(sum(sizes) - skipped))
+        for batch, expected_batch in zip(found, expected, strict=True):
+            for part, expected_part in zip(batch, expected_batch, strict=True):
+                np.testing.assert_array_equal(part, expected_part)
+    assert [parts.continues(epoch) for epoch in range(4)] == [False, kind == "sequential", kind == "sequential", False]
+
+
+@both
+def test_a_pass_has_no_more_epochs_than_batches(kind):
+    with pytest.raises(UserError, match="`epochs_per_pass` must be at most 14"):
+        make(kind, epochs_per_pass=15)
+    with pytest.raises(UserError, match="at least 1"):
+        make(kind, epochs_per_pass=0)

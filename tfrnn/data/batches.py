@@ -76,6 +76,10 @@ class Batches(abc.ABC):
     def num_batches(self, epoch: int) -> int:
         """Returns the number of batches in an epoch, counted from 0; it may differ by one between epochs."""
 
+    def continues(self, epoch: int) -> bool:
+        """Returns whether an epoch continues where the one before it ended, with its state."""
+        return False
+
     def epoch(self, epoch: int) -> tf.data.Dataset:
         """Returns the batches of one epoch, counted from 0, as a tf.data.Dataset of `Batch` or `MaskedBatch`."""
         n = self.num_batches(epoch)
@@ -94,29 +98,40 @@ class Batches(abc.ABC):
 
 
 class _CutBatches(Batches):
-    """Batches cut from arrays or files, which `_cut_batches` cuts, given an epoch and a number."""
+    """Batches cut from arrays or files, which `_cut_batches` cuts, given a pass over them and a number."""
 
-    def __init__(self, batch_size: int, num_steps: int, seed: int):
+    def __init__(self, batch_size: int, num_steps: int, seed: int, epochs_per_pass: int = 1):
         super().__init__(batch_size, num_steps)
-        self._seed = seed
+        if epochs_per_pass < 1:
+            raise UserError(f"`epochs_per_pass` must be at least 1; got {epochs_per_pass}")
+        self._seed, self._epochs_per_pass = seed, epochs_per_pass
         self._last_count: tuple[int, int] | None = None  # an epoch and its number of batches
 
     def num_batches(self, epoch: int) -> int:
         if self._last_count is None or self._last_count[0] != epoch:
-            self._last_count = epoch, int(self._num_batches(self._offset(tf.constant(epoch, tf.int64))))
+            first, end = self._numbers(tf.constant(epoch, tf.int64))
+            self._last_count = epoch, int(end - first)
         return self._last_count[1]
+
+    def _numbers(self, epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the numbers of an epoch's first batch and of that after its last, both counted within the pass."""
+        num_batches, piece = (
+            self._num_batches(self._offset(epoch // self._epochs_per_pass)),
+            epoch % self._epochs_per_pass,
+        )
+        return piece * num_batches // self._epochs_per_pass, (piece + 1) * num_batches // self._epochs_per_pass
 
     def from_position(self, epoch: int, batch: int, rows: range | None = None) -> tf.data.Dataset:
         rows = rows or range(self.batch_size)
         batches_per_read = self._batches_per_read(len(rows))
 
         def batches_of_epoch(e: tf.Tensor) -> tf.data.Dataset:
-            offset = self._offset(e)
-            first = tf.where(e == epoch, tf.constant(batch, tf.int64), 0)
-            numbers = tf.data.Dataset.range(first, self._num_batches(offset))
+            number = e // self._epochs_per_pass
+            offset, (first, end) = self._offset(number), self._numbers(e)
+            numbers = tf.data.Dataset.range(first + tf.where(e == epoch, tf.constant(batch, tf.int64), 0), end)
             if batches_per_read == 1:
-                return numbers.map(lambda k: self._cut_batches(e, offset, k, rows))
-            return numbers.batch(batches_per_read).map(lambda k: self._cut_batches(e, offset, k, rows)).unbatch()
+                return numbers.map(lambda k: self._cut_batches(number, offset, k, rows))
+            return numbers.batch(batches_per_read).map(lambda k: self._cut_batches(number, offset, k, rows)).unbatch()
 
         epochs = tf.data.Dataset.range(epoch, tf.int64.max)
         options = tf.data.Options()
@@ -125,19 +140,19 @@ class _CutBatches(Batches):
         options.autotune.enabled = False
         return epochs.flat_map(batches_of_epoch).prefetch(2).with_options(options)
 
-    def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
-        """Returns the number of tokens that an epoch skips at the beginning, int64."""
+    def _offset(self, number: tf.Tensor) -> tf.Tensor:
+        """Returns the number of tokens that a pass, counted from 0, skips at the beginning, int64."""
         return tf.constant(0, tf.int64)
 
     def _batches_per_read(self, num_rows: int) -> int:
         """Returns the number of batches of `num_rows` rows that are best cut together."""
         return 1
 
-    def _shuffled_rows(self, epoch: tf.Tensor, k: tf.Tensor, rows: range, num_rows: tf.Tensor) -> tf.Tensor:
-        """Returns which of an epoch's `num_rows` rows are these rows of batch k, [rows]; another order each epoch."""
+    def _shuffled_rows(self, number: tf.Tensor, k: tf.Tensor, rows: range, num_rows: tf.Tensor) -> tf.Tensor:
+        """Returns which of a pass's `num_rows` rows are these rows of batch k, [rows]; another order each pass."""
         # A keyed permutation computes each index on demand: nothing of the size of the corpus is shuffled in memory.
-        # Its key must be well mixed: neighbouring epochs as keys produce orders that are visibly alike.
-        key = tf.random.stateless_uniform([2], [self._seed, epoch], None, None, tf.uint32)
+        # Its key must be well mixed: neighbouring numbers as keys produce orders that are visibly alike.
+        key = tf.random.stateless_uniform([2], [self._seed, number], None, None, tf.uint32)
         numbers = k[..., None] * self.batch_size + _row_numbers(rows)
         if len(numbers.shape) == 1:
             return tf.random.experimental.index_shuffle(numbers, key, num_rows - 1)
@@ -146,11 +161,11 @@ class _CutBatches(Batches):
 
     @abc.abstractmethod
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
-        """Returns the number of batches in an epoch with this offset, int64."""
+        """Returns the number of batches in a pass with this offset, int64."""
 
     @abc.abstractmethod
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
-        """Returns these rows of batch k of an epoch; for several k, [n], every part has a leading axis of length n."""
+    def _cut_batches(self, number: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
+        """Returns these rows of batch k of a pass, of this number; for several k, [n], every part has a leading axis of length n."""
 
 
 class _Windows(_CutBatches):
@@ -163,8 +178,9 @@ class _Windows(_CutBatches):
         num_steps: int,
         seed: int,
         random_offset: bool,
+        epochs_per_pass: int,
     ):
-        super().__init__(batch_size, num_steps, seed)
+        super().__init__(batch_size, num_steps, seed, epochs_per_pass)
         self._ids = ids if isinstance(ids, StoredIds) else _as_tensor(ids, "the series")
         self._random_offset = random_offset
         self._largest_offset = self._offset_bound() if random_offset else 0
@@ -176,11 +192,14 @@ class _Windows(_CutBatches):
                 f"{kind} too short: {received} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
                 f"{needed}; take a longer {kind} or smaller `batch_size` or `num_steps`"
             )
+        fewest = int(self._num_batches(tf.constant(self._largest_offset, tf.int64)))
+        if fewest < epochs_per_pass:
+            raise UserError(f"`epochs_per_pass` must be at most {fewest}, the batches of a pass; got {epochs_per_pass}")
 
-    def _offset(self, epoch: tf.Tensor) -> tf.Tensor:
+    def _offset(self, number: tf.Tensor) -> tf.Tensor:
         if not self._largest_offset:
             return tf.constant(0, tf.int64)
-        offset = tf.random.stateless_uniform([], [self._seed, epoch], 0, self._largest_offset + 1, tf.int32)
+        offset = tf.random.stateless_uniform([], [self._seed, number], 0, self._largest_offset + 1, tf.int32)
         return tf.cast(offset, tf.int64)
 
     @property
@@ -225,6 +244,9 @@ class _Windows(_CutBatches):
 class _SequentialBatches(_Windows):
     """What `sequential_batches` returns."""
 
+    def continues(self, epoch: int) -> bool:
+        return epoch % self._epochs_per_pass > 0
+
     def _offset_bound(self) -> int:
         return self.num_steps
 
@@ -240,7 +262,7 @@ class _SequentialBatches(_Windows):
         targets_only = 0 if self._random_offset else 1
         return (self._stream_length(offset) - targets_only) // self.num_steps
 
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+    def _cut_batches(self, number: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
         starts = offset + _row_numbers(rows) * self._stream_length(offset) + k[..., None] * self.num_steps
         return self._cut_windows(starts, tf.repeat(k[..., None] == 0, len(rows), -1))
 
@@ -257,8 +279,8 @@ class _RandomBatches(_Windows):
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return self._num_windows(offset) // self.batch_size
 
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
-        windows = self._shuffled_rows(epoch, k, rows, self._num_windows(offset))
+    def _cut_batches(self, number: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch:
+        windows = self._shuffled_rows(number, k, rows, self._num_windows(offset))
         return self._cut_windows(offset + windows * self.num_steps, tf.ones_like(windows, tf.bool))
 
 
@@ -291,8 +313,8 @@ class _LabelledBatches(_CutBatches):
     def _num_batches(self, offset: tf.Tensor) -> tf.Tensor:
         return tf.constant(self._inputs.shape[0] // self.batch_size, tf.int64)
 
-    def _cut_batches(self, epoch: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
-        chosen = self._shuffled_rows(epoch, k, rows, tf.constant(self._inputs.shape[0], tf.int64))
+    def _cut_batches(self, number: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
+        chosen = self._shuffled_rows(number, k, rows, tf.constant(self._inputs.shape[0], tf.int64))
         inputs, targets = (_to_time_major(tf.gather(values, chosen)) for values in (self._inputs, self._targets))
         reset = tf.ones_like(chosen, tf.bool)
         if self._lengths is None:
@@ -367,7 +389,12 @@ def _time_major_dataset(dataset: tf.data.Dataset, name: str) -> tf.data.Dataset:
 
 
 def sequential_batches(
-    ids: np.ndarray | Sequence | StoredIds, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True
+    ids: np.ndarray | Sequence | StoredIds,
+    batch_size: int,
+    num_steps: int,
+    seed: int = 0,
+    random_offset: bool = True,
+    epochs_per_pass: int = 1,
 ) -> Batches:
     """Cuts a text into batches whose rows continue from batch to batch.
 
@@ -389,16 +416,23 @@ def sequential_batches(
       batch_size, num_steps: B and T.
       seed: determines the offsets.
       random_offset: whether epochs skip an offset; if not, every epoch is the same.
+      epochs_per_pass: the number of epochs into which a pass over the text is divided, for long texts; only the first of
+        them starts from zero states.
     Returns:
       `Batches`, with inputs and targets of shape [T, B], or [T, B, D] for a series.
     Raises:
       UserError: the text is too short for one batch.
     """
-    return _SequentialBatches(ids, batch_size, num_steps, seed, random_offset)
+    return _SequentialBatches(ids, batch_size, num_steps, seed, random_offset, epochs_per_pass)
 
 
 def random_batches(
-    ids: np.ndarray | Sequence | StoredIds, batch_size: int, num_steps: int, seed: int = 0, random_offset: bool = True
+    ids: np.ndarray | Sequence | StoredIds,
+    batch_size: int,
+    num_steps: int,
+    seed: int = 0,
+    random_offset: bool = True,
+    epochs_per_pass: int = 1,
 ) -> Batches:
     """Cuts a text into windows of T tokens that do not overlap, in a new random order each epoch.
 
@@ -416,12 +450,13 @@ def random_batches(
       batch_size, num_steps: B and T.
       seed: determines the offsets and the order.
       random_offset: whether epochs skip an offset.
+      epochs_per_pass: the number of epochs into which a pass over the text is divided, for long texts.
     Returns:
       `Batches`, with inputs and targets of shape [T, B], or [T, B, D] for a series.
     Raises:
       UserError: the text is too short for one batch.
     """
-    return _RandomBatches(ids, batch_size, num_steps, seed, random_offset)
+    return _RandomBatches(ids, batch_size, num_steps, seed, random_offset, epochs_per_pass)
 
 
 def labelled_batches(inputs: Any, targets: Any, batch_size: int = 1, seed: int = 0, mask: Any = None) -> Batches:

@@ -160,7 +160,7 @@ class Trainer:
             callbacks, add_history=True, model=self.model, epochs=last_epoch, steps=num_batches, verbose=1
         )
         self.model.stop_training, self.model._initial_epoch = False, None
-        self._state.begin(batches.batch_size, num_batches)
+        self._state.begin(batches.batch_size, num_batches, batches.continues(self.epoch))
         callback_list.on_train_begin()
         self._go_where_callbacks_restored(batches)
         iterator = self._iterator(batches, *self.position)

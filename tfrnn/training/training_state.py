@@ -40,15 +40,18 @@ class TrainingState:
         self.sums = Sums.zero(metrics)
         self.best_loss, self.best_epoch, self.best_weights = NO_LOSS, 0, model.get_weights()
 
-    def begin(self, batch_size: int, num_batches: int) -> None:
+    def begin(self, batch_size: int, num_batches: int, continues: bool = False) -> None:
         """Prepares for batches of `batch_size` rows, `num_batches` in the current epoch.
+
+        The state becomes the initial one, except within an epoch and if the epoch `continues` the one before it.
 
         Raises:
           UserError: they do not fit the unfinished epoch.
         """
-        if self.batch == 0:
+        rows = tf.nest.flatten(self.recurrent)[0].shape[0]
+        if self.batch == 0 and not (continues and rows == batch_size):
             self.recurrent = self._model.initial_state(batch_size)
-        elif (rows := tf.nest.flatten(self.recurrent)[0].shape[0]) != batch_size:
+        elif rows != batch_size:
             raise UserError(f"expected batches of {rows} rows, as in the unfinished epoch; got {batch_size}")
         elif self.batch > num_batches:
             raise UserError(
