@@ -255,7 +255,7 @@ def part_ranges(corpus: SurveyedCorpus, config: Config) -> dict[str, tuple[int, 
     Positions count tokens. The parts are keys of PARTS, without `all`.
     """
     data = config.data
-    end, held_out_end = run_text.split_bounds(corpus.survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = run_text.split_bounds(corpus.survey.num_tokens, data)
     return {"training": (0, end), "held_out": (end, held_out_end)}
 
 

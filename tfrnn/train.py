@@ -8,6 +8,7 @@ import faulthandler
 import importlib.util
 import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ from typing import Any
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
 from tfrnn.config import config as config_lib
-from tfrnn.config import presets, sections, sizes
+from tfrnn.config import own_text, presets, sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
+from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
 EXAMPLES = (
@@ -36,19 +39,21 @@ class RunFlags(Section):
     """The run"""
 
     preset: str = setting(
-        presets.DEFAULT_PRESET,
-        "settings of a section of the book; other flags override them",
+        "",
+        "a group of settings, which other flags override: those of a section of the book, or own_text, which fits model "
+        f"and training to the text and --minutes; by default {presets.OWN_TEXT} for a path as --corpus, else "
+        f"{presets.DEFAULT_PRESET}",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
 
 
 def main(argv: Sequence[str]) -> None:
-    config, preset, run_dir = parse_flags(argv)
+    config, free, preset, run_dir = parse_flags(argv)
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    train(config, run_dir, invocation.command_line("train", *argv[1:]))
+    train(config, run_dir, invocation.command_line("train", *argv[1:]), free)
 
 
 def make_flags() -> flags_lib.Flags:
@@ -58,16 +63,38 @@ def make_flags() -> flags_lib.Flags:
     return flags
 
 
-def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
-    """Returns the settings, and the preset and the run directory that the flags name; "" for one that they do not."""
+def parse_flags(argv: Sequence[str]) -> tuple[Config, frozenset[str], str, str]:
+    """Returns the settings, and those of them that are free; the preset and the run directory that the flags name.
+
+    The free settings were not given, and may be changed to fit the text and the time. The preset and the run directory
+    are "" if no flag names them.
+    """
     given = make_flags().parse(argv)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
-    config = Config.from_preset(preset or RunFlags.preset, **given)
+    is_own = given.get("corpus", sections.Data.corpus) not in catalogue.CORPORA
+    used = preset or (presets.OWN_TEXT if is_own else presets.DEFAULT_PRESET)
+    if "validation_tokens" in given and not given.get("validation_fraction"):
+        given["validation_fraction"] = 0.0
+    if "epochs" in given:
+        if given.get("minutes"):
+            raise UserError("`minutes` decides the number of epochs; got `epochs` too; leave one out")
+        given["minutes"] = 0.0
+    config = Config.from_preset(used, **given)
+    if config.data.validation_fraction and "validation_tokens" in given:
+        raise UserError("`validation_fraction` says how much is held out; got `validation_tokens` too; leave one out")
+    free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
+    free |= {*(own_text.BY_TIME if config.training.minutes else ())}
+    if config.run.strategy == "multi_worker" and free:
+        raise UserError(
+            "`strategy=multi_worker`: expected settings that are the same in all workers; got "
+            f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
+            "speed; give another `preset`, and `epochs`"
+        )
     schedule = config.training.schedule
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
             raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
-    return config, preset, run_dir
+    return config, frozenset(free - given.keys()), preset, run_dir
 
 
 def default_run_dir(name: str, corpus: str) -> str:
@@ -96,7 +123,14 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
 
     data, held_out = config.data, len(text.validation)
     kind = {"sequential": sequential_batches, "random": random_batches}[data.sampling]
-    batches = kind(text.training, data.batch_size, data.num_steps, config.training.seed, data.random_offset)
+    batches = kind(
+        text.training,
+        data.batch_size,
+        data.num_steps,
+        config.training.seed,
+        data.random_offset,
+        data.epochs_per_pass,
+    )
     if held_out < 2:
         return batches, None
     rows = min(data.batch_size, held_out // 2) // replicas * replicas
@@ -109,7 +143,7 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
-def train(config: Config, run_dir: str, resume_command: str = "") -> None:
+def train(config: Config, run_dir: str, resume_command: str = "", free: frozenset[str] = frozenset()) -> None:
     """Trains a model as the config says, resumes an unfinished run, and prints the closing lines.
 
     If there are several workers, only the chief writes the run directory and prints.
@@ -118,6 +152,8 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
       config: the settings.
       run_dir: a folder that does not exist, is empty, or holds a run with the same settings.
       resume_command: the command that is shown to resume an interrupted run.
+      free: the names of settings that are fitted to the text and the time in a new run, see config/own_text.py; a run
+        that is resumed keeps its own.
     Raises:
       UserError: the settings, the text, the run directory or the other workers do not allow to train.
       DivergedError: training diverged.
@@ -127,22 +163,24 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
             "`log_dir`: expected the package tensorboard, but it is not installed; install it by "
             "`pip install tensorboard`"
         )
+    started = time.perf_counter()
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
+    if free and (run := RunDir(run_dir)).exists:
+        begun = run.config().flat()
+        config, free = config.replace(**{name: begun[name] for name in free}), frozenset()
     text = text_lib.read(config)
     config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
-    host.check_memory(
-        sizes.min_training_bytes(config, len(text.vocabulary)),
-        f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`, "
-        f"`batch_size={config.data.batch_size}`, `num_steps={config.data.num_steps}` and {len(text.vocabulary):,} "
-        "different tokens",
-    )
+    _check_memory(config, text)
     host.import_tensorflow_quietly()
     import tensorflow as tf
 
     try:
         threads.set_threads(config.run.cpu_devices)
-        _train(config, text, run_dir, resume_command, _make_strategy(config.run, workers))
+        strategy = _make_strategy(config.run, workers)
+        if free:
+            config = _fit(config, free, text, strategy, started)
+        _train(config, text, run_dir, resume_command, strategy)
     except (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
@@ -153,6 +191,42 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
         if workers is None:
             raise
         raise workers.connection_lost(error) from None
+
+
+def _check_memory(config: Config, text: Text) -> None:
+    host.check_memory(
+        sizes.min_training_bytes(config, len(text.vocabulary)),
+        f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`, "
+        f"`batch_size={config.data.batch_size}`, `num_steps={config.data.num_steps}` and {len(text.vocabulary):,} "
+        "different tokens",
+    )
+
+
+def _fit(config: Config, free: frozenset[str], text: Text, strategy: Any, started: float) -> Config:
+    """Returns the settings with the free ones fitted to the text, and to what is left of the time since `started`."""
+    from tfrnn.training import time_plan
+
+    num_tokens, vocab_size = len(text.training), len(text.vocabulary)
+    by_text = not free.isdisjoint(own_text.BY_TEXT)
+    if by_text:
+        flops = time_plan.flops_per_second(config.run.device)
+        config = own_text.choose(config, free, num_tokens, vocab_size, flops)
+        _check_memory(config, text)
+    if not config.training.minutes:
+        return config
+    messages.note("measuring the speed ...")
+    trainer, batches, validation = _make_trainer(config.replace(warmup_steps=0), text, strategy)
+    speed = time_plan.measure(trainer, batches, validation)
+    seconds = 60 * config.training.minutes
+    # On a slow machine starting may take more than a minute; a few steps more are better than none.
+    left = max(seconds - (time.perf_counter() - started) - speed.start, seconds / 4)
+    max_passes = own_text.max_passes(num_tokens) if by_text else math.inf
+    divisions = 0 if "epochs_per_pass" in free else config.data.epochs_per_pass
+    epochs, epochs_per_pass = time_plan.epochs_in(left, speed, batches.num_batches(0), max_passes, divisions)
+    config = config.replace(epochs=epochs, epochs_per_pass=epochs_per_pass)
+    if "warmup_steps" not in free:
+        return config
+    return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:
@@ -172,7 +246,6 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
 
 def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
     from tfrnn.models.labeller import summary
-    from tfrnn.runs.run_dir import RunDir
     from tfrnn.training.replicas import replicas_of
     from tfrnn.training.training_run import FollowerRun, TrainingRun
     from tfrnn.training.workers import workers_of
@@ -229,7 +302,8 @@ def _make_trainer(config: Config, text: Text, strategy: Any) -> tuple[Any, Any, 
     training, replicas = config.training, strategy.num_replicas_in_sync
     batches, validation = make_batches(config, text, replicas)
     threads.check_chains(training.chains, batches.batch_size, replicas)
-    total_steps = training.epochs * batches.num_batches(0)
+    steps_per_pass = sum(batches.num_batches(epoch) for epoch in range(config.data.epochs_per_pass))
+    total_steps = training.epochs * steps_per_pass // config.data.epochs_per_pass
     if training.warmup_steps >= total_steps:
         raise UserError(
             f"`warmup_steps` must be below the {total_steps} steps of all epochs; got {training.warmup_steps}; "

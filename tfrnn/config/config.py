@@ -51,8 +51,11 @@ class Config:
         default = cls()
         _check_keys("config", data, vars(default))
         for name, section in vars(default).items():
-            _check_keys(f"config section {name}", data[name], vars(section))
-            sections[name] = type(section)(**data[name])
+            values = data[name]
+            if isinstance(values, dict):
+                values = _later_defaults(section) | values
+            _check_keys(f"config section {name}", values, vars(section))
+            sections[name] = type(section)(**values)
         return cls(**sections)
 
     @classmethod
@@ -80,6 +83,24 @@ def may_change_on_resume(name: str) -> bool:
     """Returns whether a run may be resumed with another value of this setting."""
     fields = (field for section in SECTIONS for field, _ in section.fields())
     return any(field.name == name and field.metadata.get("may_change") for field in fields)
+
+
+def _later_defaults(section: Any) -> dict[str, Any]:
+    """Returns the defaults of the settings of a section that runs of earlier versions do not have."""
+    return {field.name: field.default for field, _ in section.fields() if "since" in field.metadata}
+
+
+def settings_to_compare(config: Config) -> dict[str, Any]:
+    """Returns the settings that may not change on resume, by name.
+
+    Those that earlier versions did not have are left out if they have their defaults, so that their runs resume.
+    """
+    later = {name: value for section in SECTIONS for name, value in _later_defaults(section).items()}
+    return {
+        name: value
+        for name, value in config.flat().items()
+        if not may_change_on_resume(name) and (name not in later or value != later[name])
+    }
 
 
 def _check_keys(name: str, data: Any, expected: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Named groups of settings: the models of the book's sections, and the defaults for forecasting."""
+"""Named groups of settings: the models of the book's sections, that for own texts, the defaults for forecasting."""
 
 from typing import Any
 
@@ -11,6 +11,7 @@ _SCRATCH_LSTM = {"implementation": "scratch", "cell": "lstm"}
 _LYRICS = {"corpus": "jay_lyrics", "vocabulary": "training", "random_offset": False, "clip_norm": 0.01}
 _LYRICS_SCRATCH = {**_LYRICS, "implementation": "scratch", "learning_rate": 100.0}
 _LYRICS_ADAM = {**_LYRICS, "optimizer": "adam", "learning_rate": 0.01, "epochs": 160}
+OWN_TEXT = "own_text"
 PRESETS: dict[str, dict[str, Any]] = {
     "rnn_scratch": _SCRATCH_RNN,  # section 8.5
     "rnn_scratch_random": {**_SCRATCH_RNN, "sampling": "random"},  # 8.5
@@ -28,6 +29,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "jay_gru_concise": {**_LYRICS_ADAM, "cell": "gru"},
     "jay_lstm_scratch": {**_LYRICS_SCRATCH, "cell": "lstm", "epochs": 160},
     "jay_lstm_concise": {**_LYRICS_ADAM, "cell": "lstm"},
+    # For a text of one's own; the text and the time decide more, see own_text.py.
+    OWN_TEXT: {
+        "max_tokens": 0,
+        "validation_tokens": 0,
+        "validation_fraction": 0.1,
+        "cell": "gru",
+        "optimizer": "adam",
+        "schedule": "cosine",
+        "minutes": 10.0,
+    },
 }
 DEFAULT_PRESET = "rnn_concise"
 # The defaults for forecasting a series if they differ from those for texts.

@@ -44,6 +44,14 @@ class Data(Section):
     tokens: str = setting("char", "what a token is", choices=("char", "word"))
     max_tokens: int = setting(10_000, "number of tokens to train on, from the start; 0: all not held out", minimum=0)
     validation_tokens: int = setting(5_000, "number of tokens held out, right after those", minimum=0)
+    validation_fraction: float = setting(
+        0.0,
+        "fraction of the text to hold out at its end, of a long text at most 500,000 tokens; 0: --validation_tokens says",
+        minimum=0,
+        below=1,
+        rare=True,
+        since="0.2",
+    )
     vocabulary: str = setting(
         "corpus",
         "where the vocabulary comes from: the whole corpus, or only the training text",
@@ -59,6 +67,14 @@ class Data(Section):
         choices=("sequential", "random"),
     )
     random_offset: bool = setting(True, "start each epoch at a random one of the first --num_steps tokens", rare=True)
+    epochs_per_pass: int = setting(
+        1,
+        "number of epochs into which a pass over the training text is divided; each ends with a validation",
+        minimum=1,
+        maximum=10**6,
+        rare=True,
+        since="0.2",
+    )
     batch_size: int = setting(32, "number of pieces of the text read in parallel", minimum=1, maximum=2**20)
     num_steps: int = setting(35, "number of tokens of each read in a training step", minimum=1, maximum=2**20)
 
@@ -121,6 +137,15 @@ class Training(Section):
     )
     clip_norm: float = setting(1.0, "maximum norm of the gradients; 0: no clipping", minimum=0, maximum=1e30)
     epochs: int = setting(500, "number of passes over the training data", minimum=1, may_change=True)
+    minutes: float = setting(
+        0.0,
+        "train for about this many minutes: the number of epochs follows from the speed of the first seconds; 0: "
+        "--epochs says",
+        minimum=0,
+        maximum=1e5,
+        may_change=True,
+        since="0.2",
+    )
     early_stopping: int = setting(
         0,
         "stop after this number of epochs without improvement on held-out text; 0: never",

@@ -27,6 +27,7 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
         above, below: exclusive bounds.
         may_change: whether a run may be resumed with another value.
         rare: whether the flag is shown only by --helpfull.
+        since: the first version whose runs have it; earlier runs were made with what is the default.
     """
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
 

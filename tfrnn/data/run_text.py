@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from tqdm import tqdm
 
+from tfrnn.config import sections
 from tfrnn.config.config import Config
 from tfrnn.data import text_rules
 from tfrnn.data.corpora import cache, catalogue, passes
@@ -19,6 +20,7 @@ from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.runtime import host
 
+MAX_FRACTION_TOKENS = 500_000  # held out by a fraction: more would take longer to score than they tell more
 IN_MEMORY_LIMIT = 2**24  # a text of more bytes is surveyed once and cached; more ids than this stay in a file
 
 
@@ -111,18 +113,20 @@ class SurveyedCorpus:
             yield bar.update
 
 
-def split_bounds(num_tokens: int, max_tokens: int, validation_tokens: int) -> tuple[int, int]:
+def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     """Splits a cleaned text: the tokens [0, end) are trained on, and [end, held_out_end) are held out.
 
     Args:
       num_tokens: the number of tokens of the whole text.
-      max_tokens: the number of tokens to train on; 0: all but those held out, which are then the last.
-      validation_tokens: the number of tokens to hold out, right after those trained on.
+      data: the settings `max_tokens`, `validation_tokens` and `validation_fraction`.
     Returns:
       end and held_out_end, at most `num_tokens` each.
     Raises:
       UserError: nothing is left to train on.
     """
+    max_tokens, validation_tokens = data.max_tokens, data.validation_tokens
+    if data.validation_fraction:
+        validation_tokens = min(int(num_tokens * data.validation_fraction), MAX_FRACTION_TOKENS)
     end = max_tokens or num_tokens - validation_tokens
     if end <= 0:
         raise UserError(
@@ -142,7 +146,7 @@ def read(config: Config) -> Text:
     data = config.data
     corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
     survey = corpus.survey
-    end, held_out_end = split_bounds(survey.num_tokens, data.max_tokens, data.validation_tokens)
+    end, held_out_end = split_bounds(survey.num_tokens, data)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
             "`early_stopping` and `schedule=plateau` need a held-out text of at least two tokens; got "

@@ -329,5 +329,5 @@ def _fixed_settings() -> frozenset[str]:
 
 def _digest_settings(config: Config, vocabulary: Vocabulary) -> np.ndarray:
     """Returns the SHA-256 of the vocabulary and of all settings that may not change, uint8 [32]."""
-    fixed = {name: value for name, value in config.flat().items() if name in _fixed_settings()}
+    fixed = config_lib.settings_to_compare(config)
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)

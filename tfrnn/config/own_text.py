@@ -1,0 +1,72 @@
+"""The preset own_text: a model and its training that fit the size of a text and the time.
+
+docs/recipes.md has the measurements behind the numbers.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+from tfrnn.config import sizes
+from tfrnn.config.config import Config
+from tfrnn.config.presets import OWN_TEXT, PRESETS
+
+MINUTES = float(PRESETS[OWN_TEXT]["minutes"])
+# What the time decides, and what `choose` sets, if they are not given.
+BY_TIME = ("epochs", "epochs_per_pass")
+BY_TEXT = ("units", "num_layers", "dropout", "batch_size", "num_steps", "learning_rate", "warmup_steps")
+# Layers and units, from small to large.
+MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (2, 768), (2, 1024))
+TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
+WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
+FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
+STEPS_PER_PASS = 8  # at least, if the text is long enough
+
+
+def choose(config: Config, free: Collection[str], num_tokens: int, vocab_size: int, flops: float) -> Config:
+    """Returns a config with a model and batches that fit the text and the time.
+
+    Args:
+      config: the settings; `minutes` says how long it may train.
+      free: the settings that may be changed; of these, the ones in BY_TEXT are.
+      num_tokens: the number of tokens that are trained on.
+      vocab_size: the number of different tokens.
+      flops: floating-point operations a second, as the device does them in a step.
+    """
+    minutes = config.training.minutes or MINUTES
+    budget = flops * 60 * minutes / FLOPS_PER_WEIGHT  # tokens times weights
+
+    def replaced(settings: dict[str, Any]) -> Config:
+        return config.replace(**{name: value for name, value in settings.items() if name in free})
+
+    def num_weights(candidate: Config) -> float:
+        return sizes.weight_bytes(candidate.model, vocab_size) / 4
+
+    models = [replaced({"num_layers": layers, "units": units}) for layers, units in MODELS]
+    fitting = [
+        model
+        for model in models
+        if num_weights(model) <= WEIGHTS_PER_TOKEN * num_tokens
+        and num_weights(model) ** 2 * TOKENS_PER_WEIGHT <= budget
+    ]
+    config = (fitting or models[:1])[-1]
+    passes = budget / num_weights(config) / num_tokens
+    num_steps = 64 if num_tokens >= 64 * 4 * STEPS_PER_PASS else 32
+    rows = max(4, min(64 if config.model.num_layers > 1 else 32, num_tokens // (num_steps * STEPS_PER_PASS)))
+    return replaced(
+        {
+            "dropout": 0.5 if passes > 8 else 0.2 if passes > 3 else 0.0,
+            "num_steps": num_steps,
+            "batch_size": rows - rows % 4,  # which two or four chains divide
+            "learning_rate": 0.002 if config.model.num_layers > 1 else 0.003,
+        }
+    )
+
+
+def warmup_steps(total_steps: int) -> int:
+    """Returns the number of steps in which the learning rate rises, given that of the whole training."""
+    return min(100, total_steps // 10)
+
+
+def max_passes(num_tokens: int) -> int:
+    """Returns the number of passes over a text after which a model of `choose` learns nothing more that is general."""
+    return max(20, min(200, 40_000_000 // max(1, num_tokens)))
