@@ -13,8 +13,9 @@ from tfrnn.config.config import Config
 from tfrnn.config.sections import Data
 from tfrnn.config.settings import TEXTS, Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
-from tfrnn.data import text_rules
-from tfrnn.data.vocabulary import UNKNOWN_POLICIES, Vocabulary
+from tfrnn.data import run_text, text_rules
+from tfrnn.data.run_text import SurveyedCorpus
+from tfrnn.data.vocabulary import NOUNS, UNKNOWN_POLICIES, Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.runtime import host, threads
 
@@ -32,6 +33,12 @@ class SampleSettings(Section):
 
     prefix: TEXTS = setting((), "text to continue (repeatable); by default the run's own")
     length: int = setting(50, "how many tokens to add", minimum=1, maximum=10**7)
+    stop: str = setting(
+        "",
+        r"end a sample before this text, with \n for a line end: \n for names, one a line, \n\n for poems; an empty "
+        "--prefix begins after it",
+    )
+    report_new: bool = setting(False, "with --stop: say how many of the samples are not in the training text")
     num_samples: int = setting(1, "how many samples of each prefix", minimum=1, maximum=10**5)
     beam_width: int = setting(
         0,
@@ -49,6 +56,11 @@ class SampleSettings(Section):
         choices=UNKNOWN_POLICIES,
         rare=True,
     )
+
+    @property
+    def stop_text(self) -> str:
+        """The text before which a sample ends."""
+        return self.stop.replace(r"\n", "\n").replace(r"\t", "\t")
 
 
 def make_flags() -> flags_lib.Flags:
@@ -89,11 +101,16 @@ def check_flags(given: dict[str, Any]) -> None:
     given = {name: value for name, value in given.items() if value is not False}
     drawing = [*(field.name for field, _ in Sampling.fields()), "seed"]
     for flag, reason, excluded in (
-        ("beam_width", "searches the likeliest text and draws nothing", [*drawing, "stream", "interactive"]),
+        ("beam_width", "searches the likeliest text and draws nothing", [*drawing, "stream", "interactive", "stop"]),
         ("interactive", "reads prefixes from standard input and continues a single text", ["prefix", "num_samples"]),
     ):
         if given.get(flag) and (conflicting := [name for name in excluded if name in given]):
             raise UserError(f"`{flag}` {reason}; got `{conflicting[0]}` too; leave one of them out")
+    if given.get("report_new"):
+        if not given.get("stop"):
+            raise UserError("`report_new` compares the records that `stop` ends; give that too, or leave it out")
+        if conflicting := [name for name in ("stream", "interactive") if name in given]:
+            raise UserError(f"`report_new` counts all samples at the end; got `{conflicting[0]}` too; leave one out")
     if given.get("temperature") == 0:
         conflicting = [name for name in ("top_k", "top_p", "min_p") if name in given]
         if given.get("num_samples", 1) > 1:
@@ -133,16 +150,27 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
     check_memory(settings, config, vocabulary)
-    generator = TextGenerator(model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown)
+    if unknown := vocabulary.unknown(settings.stop_text):
+        raise UserError(
+            f"`stop` must be of {NOUNS[vocabulary.tokens]}s that the run knows, or no text ends; got {unknown[0]!r}"
+        )
+    generator = TextGenerator(
+        model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown, settings.stop_text
+    )
     if settings.interactive:
         converse(generator, config.data, settings.length)
         return
-    prefixes = text_rules.clean_prefixes(settings.prefix, config.data.text_rule, config.data.tokens)
-    prefixes = prefixes or config.run.prefix
-    for prefix in prefixes:
-        vocabulary.encode_prefix(prefix, settings.unknown)  # all are checked before the first is continued
-    print_texts = _print_beams if settings.beam_width else _print_streams if settings.stream else _print_samples
-    print_texts(generator, prefixes, settings)
+    cleaned = iter(text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.tokens))
+    prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix) or config.run.prefix
+    for prefix in prefixes:  # all are checked before the first is continued
+        vocabulary.encode_prefix(prefix if settings.beam_width else prefix or generator.beginning, settings.unknown)
+    if settings.beam_width:
+        _print_beams(generator, prefixes, settings)
+    elif settings.stream:
+        _print_streams(generator, prefixes, settings)
+    else:
+        known = _records(config, generator.stop) if settings.report_new else None
+        _print_samples(generator, prefixes, settings, known)
 
 
 def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabulary) -> None:
@@ -153,9 +181,25 @@ def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabular
     host.check_memory(needed, f"sampling {rows:,} texts side by side from {len(vocabulary):,} different tokens")
 
 
-def _print_samples(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
+def _print_samples(
+    generator: Any, prefixes: Sequence[str], settings: SampleSettings, known: set[str] | None = None
+) -> None:
     for samples in generator.generate(prefixes, settings.length, settings.num_samples):
         print(*samples, sep="\n")
+        if known is not None:
+            new = [sample for sample in samples if sample.strip() not in known]
+            messages.note(
+                f"{len(samples)} samples: {len(samples) - len(new)} are in the training text, {len(new)} are new, "
+                f"{len(set(new))} of them different"
+            )
+
+
+def _records(config: Config, stop: str) -> set[str]:
+    """Returns the records of the run's training text, which `stop` separates."""
+    data = config.data
+    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
+    end, _ = run_text.split_bounds(corpus.survey.num_tokens, data)
+    return {record.strip() for record in corpus.part(0, end).split(stop)}
 
 
 def _print_streams(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:

@@ -40,9 +40,8 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        "a group of settings, which other flags override: those of a section of the book, or own_text, which fits model "
-        f"and training to the text and --minutes; by default {presets.OWN_TEXT} for a path as --corpus, else "
-        f"{presets.DEFAULT_PRESET}",
+        "settings of a section of the book, or own_text, which fits a model to text and --minutes; other flags "
+        f"override them. By default {presets.OWN_TEXT} if --corpus is a path, else {presets.DEFAULT_PRESET}",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
@@ -167,6 +166,11 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
     if free and (run := RunDir(run_dir)).exists:
         begun = run.config().flat()
+        if begun["minutes"] != config.training.minutes:
+            raise UserError(
+                f"`run_dir={run_dir}`: the epochs of this run were fixed for `minutes={begun['minutes']:g}`; got "
+                f"{config.training.minutes:g}; give `epochs` to train it longer, or another `run_dir`"
+            )
         config, free = config.replace(**{name: begun[name] for name in free}), frozenset()
     text = text_lib.read(config)
     config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config.config import SECTIONS, Config, may_change_on_resume
+from tfrnn.config.config import SECTIONS, Config, may_change_on_resume, settings_to_compare
 from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
 from tfrnn.config.sections import CELLS, OPTIMIZERS
 from tfrnn.config.settings import parse
@@ -41,6 +41,9 @@ WRONG_VALUES = {
     "early_stopping": [-1, 2.5],
     "clip_norm": [-1, float("nan")],
     "epochs": [0, -5, 1.5],
+    "minutes": [-1, "long", float("nan")],
+    "validation_fraction": [-0.1, 1, float("nan")],
+    "epochs_per_pass": [0, 1.5],
     "chains": [-1, 1.5],
     "jit_compile": ["yes", True],
     "seed": [-1, 2**31],
@@ -110,9 +113,25 @@ def test_the_named_classes_of_cells_and_optimizers_exist():
 
 def test_the_settings_that_may_change_on_resume():
     changeable = {name for name in FIELDS if may_change_on_resume(name)}
-    training = {"epochs", "early_stopping", "chains", "jit_compile"}
+    training = {"epochs", "minutes", "early_stopping", "chains", "jit_compile"}
     run = {"device", "strategy", "worker_timeout", "cpu_devices", "cache_dir", "log_dir"}
     assert changeable == training | run | {"prefix", "show_every", "save_every"}
+
+
+LATER = {"validation_fraction": 0.0, "epochs_per_pass": 1, "minutes": 0.0}  # what runs of version 0.1 do not have
+
+
+def test_a_run_of_version_0_1_has_the_defaults_of_later_settings_and_resumes():
+    config = Config().replace(units=7)
+    old = config.to_dict()
+    for section in old.values():
+        for name in LATER:
+            section.pop(name, None)
+    assert Config.from_dict(old) == config
+    assert settings_to_compare(config).keys().isdisjoint(LATER)  # so that the digest in its checkpoints is the same
+    assert settings_to_compare(config.replace(epochs_per_pass=2))["epochs_per_pass"] == 2
+    with pytest.raises(UserError, match="lacks"):
+        Config.from_dict({**old, "model": {}})
 
 
 def test_contradictory_devices_and_strategies_are_refused():

@@ -38,6 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adam",
         "schedule": "cosine",
         "minutes": 10.0,
+        "show_every": 5,
     },
 }
 DEFAULT_PRESET = "rnn_concise"

@@ -46,7 +46,7 @@ class Data(Section):
     validation_tokens: int = setting(5_000, "number of tokens held out, right after those", minimum=0)
     validation_fraction: float = setting(
         0.0,
-        "fraction of the text to hold out at its end, of a long text at most 500,000 tokens; 0: --validation_tokens says",
+        "fraction of the text to hold out at its end, at most 500,000 tokens; 0: --validation_tokens says",
         minimum=0,
         below=1,
         rare=True,

@@ -165,7 +165,7 @@ class _CutBatches(Batches):
 
     @abc.abstractmethod
     def _cut_batches(self, number: tf.Tensor, offset: tf.Tensor, k: tf.Tensor, rows: range) -> Batch | MaskedBatch:
-        """Returns these rows of batch k of a pass, of this number; for several k, [n], every part has a leading axis of length n."""
+        """Returns these rows of batch k of a pass; for several k, [n], every part has a leading axis of length n."""
 
 
 class _Windows(_CutBatches):
@@ -416,8 +416,8 @@ def sequential_batches(
       batch_size, num_steps: B and T.
       seed: determines the offsets.
       random_offset: whether epochs skip an offset; if not, every epoch is the same.
-      epochs_per_pass: the number of epochs into which a pass over the text is divided, for long texts; only the first of
-        them starts from zero states.
+      epochs_per_pass: the number of epochs into which a pass over the text is divided; only the first of them starts
+        from zero states.
     Returns:
       `Batches`, with inputs and targets of shape [T, B], or [T, B, D] for a series.
     Raises:

@@ -29,6 +29,7 @@ from tfrnn.runtime import execution, threads
 BLOCK_SIZE = 1024
 # From this length on, XLA saves more time on a few samples than the half second that it takes to compile.
 MIN_LENGTH_FOR_XLA = 1000
+TOKENS_BETWEEN_STOPS = 64  # generated before the texts are searched for the one at which they end
 
 
 class SamplingState(NamedTuple):
@@ -54,6 +55,7 @@ class TextGenerator:
     sampler: Choosing = GREEDY
     seed: int = 0
     unknown: str = "error"
+    stop: str = ""
     _traces: dict[tuple[int, bool], Any] = dataclasses.field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -63,16 +65,32 @@ class TextGenerator:
         _whole_number("seed", self.seed)
 
     def read(self, prefixes: Sequence[str], after: Reading | None = None) -> Reading:
-        """Reads texts side by side: see `read_prefixes`."""
+        """Reads texts side by side: see `read_prefixes`. An empty one begins after `stop`, or after a line end."""
+        if isinstance(prefixes, (list, tuple)) and after is None:
+            prefixes = [prefix or self.beginning for prefix in prefixes]
         return read_prefixes(self.model, self.vocabulary, prefixes, after, self.unknown)
+
+    @property
+    def beginning(self) -> str:
+        """What is read in place of an empty prefix; empty if there is nothing that texts begin after."""
+        return self.stop or ("\n" if self.vocabulary.id_of("\n") else "")
 
     def generate(self, prefixes: Sequence[str], length: int, num_samples: int = 1) -> list[list[str]]:
         """Continues each prefix several times, all side by side: see `generate_many`."""
         if num_samples < 1:
             raise UserError(f"`num_samples` must be at least 1; got {num_samples}")
-        continuations, _ = self.extend(self.read(prefixes).repeat(num_samples), length)
-        rows = iter(continuations)
+        reading = self.read(prefixes).repeat(num_samples)
+        rows = iter(self._extend_to_stop(reading, length) if self.stop else self.extend(reading, length)[0])
         return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
+
+    def _extend_to_stop(self, reading: Reading, length: int) -> list[str]:
+        """Returns the continuations of each row by at most `length` tokens, each up to the first `stop` in it."""
+        length, texts = _whole_number("length", length), [""] * len(reading.sample)
+        while length and not all(self.stop in text for text in texts):
+            count = min(length, TOKENS_BETWEEN_STOPS)
+            pieces, reading = self.extend(reading, count)
+            texts, length = [text + piece for text, piece in zip(texts, pieces, strict=True)], length - count
+        return [text.split(self.stop)[0] for text in texts]
 
     def extend(self, reading: Reading, length: int) -> tuple[list[str], Reading]:
         """Generates the next `length` tokens of each row: see `continue_texts`."""
@@ -93,10 +111,19 @@ class TextGenerator:
         length = _whole_number("length", length)
         if len(reading.sample) != 1:
             raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
+        held = ""  # what may be the beginning of `stop`
         for _ in range(length):
             (gap,) = reading.gaps
             tokens, reading = self.extend_within_block(reading, 1)
-            yield gap + self.vocabulary.decode(tokens[:, 0]), reading
+            held += gap + self.vocabulary.decode(tokens[:, 0])
+            if self.stop and self.stop in held:
+                yield held.split(self.stop)[0], reading
+                return
+            kept = next((n for n in range(len(self.stop) - 1, 0, -1) if held.endswith(self.stop[:n])), 0)
+            yield held[: len(held) - kept], reading
+            held = held[len(held) - kept :]
+        if held:
+            yield held, reading
 
     def extend_within_block(self, reading: Reading, length: int, use_xla: bool = False) -> tuple[np.ndarray, Reading]:
         """Generates the next tokens, `length` of them or as many as are left of the current block.
@@ -270,6 +297,7 @@ def generate_many(
     sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
+    stop: str = "",
 ) -> list[list[str]]:
     """Continues each prefix several times, all side by side, and returns a list of samples for each prefix.
 
@@ -285,15 +313,17 @@ def generate_many(
       model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefixes: the texts to continue, at least one, cleaned as the training text was.
-      length: the number of tokens to add to each.
+      length: the number of tokens to add to each, or, with `stop`, the largest.
       num_samples: the number of samples of each prefix.
       sampler: how each token is chosen; greedy by default.
       seed: fixes the random numbers of a sampler that draws.
       unknown: what to do with unknown tokens in a prefix: `error`, `unk` or `skip`.
+      stop: a text before which a sample ends, such as a line end if the texts are lines. An empty prefix begins after
+        it, or else after a line end.
     Raises:
       UserError: num_samples is below 1, or as `generate`.
     """
-    return TextGenerator(model, vocabulary, sampler, seed, unknown).generate(prefixes, length, num_samples)
+    return TextGenerator(model, vocabulary, sampler, seed, unknown, stop).generate(prefixes, length, num_samples)
 
 
 def generate(
@@ -304,6 +334,7 @@ def generate(
     sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
+    stop: str = "",
 ) -> str:
     """Returns the prefix followed by `length` generated tokens.
 
@@ -318,15 +349,17 @@ def generate(
       model: a LanguageModel, or another model of the form that `Trainer` describes; trained or not.
       vocabulary: the vocabulary that the model was trained with.
       prefix: the text to continue, cleaned as the training text was.
-      length: the number of tokens to add.
+      length: the number of tokens to add, or, with `stop`, the largest.
       sampler: how each token is chosen; greedy by default.
       seed: fixes the random numbers of a sampler that draws.
       unknown: what to do with unknown tokens in the prefix: `error`, `unk` or `skip`.
+      stop: a text before which a sample ends, such as a line end if the texts are lines. An empty prefix begins after
+        it, or else after a line end.
     Raises:
       UserError: the prefix has no known token, or has an unknown one and `unknown` is `error`; a setting of the
         sampler is out of its range; the sampler, the length or the seed cannot be used.
     """
-    return TextGenerator(model, vocabulary, sampler, seed, unknown).generate([prefix], length)[0][0]
+    return TextGenerator(model, vocabulary, sampler, seed, unknown, stop).generate([prefix], length)[0][0]
 
 
 def stream(
@@ -337,6 +370,7 @@ def stream(
     sampler: Choosing = GREEDY,
     seed: int = 0,
     unknown: str = "error",
+    stop: str = "",
 ) -> Iterator[str]:
     """Yields the text of each token as it is generated; joined to the prefix, they are what `generate` returns.
 
@@ -348,6 +382,6 @@ def stream(
     >>> "to " + "".join(pieces) == tfrnn.generate(model, vocabulary, "to ", length=5)
     True
     """
-    generator = TextGenerator(model, vocabulary, sampler, seed, unknown)
+    generator = TextGenerator(model, vocabulary, sampler, seed, unknown, stop)
     for piece, _ in generator.stream(generator.read([prefix]), length):
         yield piece

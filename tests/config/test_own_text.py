@@ -1,0 +1,86 @@
+"""The preset own_text: what it takes for a text and a time, and what it leaves to the user."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfrnn import train
+from tfrnn.config import own_text, sizes
+from tfrnn.config.config import Config
+from tfrnn.errors import UserError
+
+CONFIG = Config.from_preset("own_text")
+FLOPS = 1e11
+
+
+def num_weights(config, vocab_size):
+    return sizes.weight_bytes(config.model, vocab_size) / 4
+
+
+@given(
+    num_tokens=st.integers(200, 10**9),
+    minutes=st.floats(0.05, 1000),
+    vocab_size=st.integers(2, 6000),
+    speed=st.floats(0.01, 100),
+)
+def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes, vocab_size, speed):
+    def chosen(num_tokens, minutes):
+        config = CONFIG.replace(minutes=minutes)
+        return own_text.choose(config, own_text.BY_TEXT, num_tokens, vocab_size, speed * FLOPS)
+
+    config = chosen(num_tokens, minutes)
+    for more in (chosen(2 * num_tokens, minutes), chosen(num_tokens, 2 * minutes)):
+        assert num_weights(more, vocab_size) >= num_weights(config, vocab_size)
+    rows, steps = config.data.batch_size, config.data.num_steps
+    assert rows % 4 == 0
+    assert rows * steps + steps < num_tokens or num_tokens < 1000
+
+
+def test_what_was_given_stays_as_it_was():
+    config = CONFIG.replace(units=77, dropout=0.3, batch_size=5)
+    chosen = own_text.choose(config, ("num_layers", "num_steps", "learning_rate"), 10**6, 65, FLOPS)
+    assert (chosen.model.units, chosen.model.dropout, chosen.data.batch_size) == (77, 0.3, 5)
+
+
+def test_a_path_is_a_text_of_ones_own_and_a_name_is_not():
+    config, free, preset, _ = train.parse_flags(["train", "--corpus=my_book.txt"])
+    assert (config.training.minutes, config.data.max_tokens, config.data.validation_fraction) == (10, 0, 0.1)
+    assert free == {*own_text.BY_TEXT, *own_text.BY_TIME}
+    assert preset == ""
+    config, free, _, _ = train.parse_flags(["train", "--corpus=tiny_shakespeare"])
+    assert (config.training.minutes, config.data.max_tokens, free) == (0, 10_000, frozenset())
+
+
+def test_any_flag_beside_it_wins():
+    flags = ["train", "--corpus=my_book.txt", "--units=99", "--epochs=7", "--validation_tokens=300", "--max_tokens=900"]
+    config, free, _, _ = train.parse_flags(flags)
+    assert (
+        config.flat().items()
+        >= {
+            "units": 99,
+            "epochs": 7,
+            "minutes": 0.0,
+            "max_tokens": 900,
+            "validation_tokens": 300,
+            "validation_fraction": 0.0,
+        }.items()
+    )
+    assert free.isdisjoint({"units", *own_text.BY_TIME})
+    config, free, _, _ = train.parse_flags(["train", "--corpus=my_book.txt", "--preset=gru_concise"])
+    assert (config.data.max_tokens, config.training.epochs, free) == (10_000, 500, frozenset())
+    config, free, _, _ = train.parse_flags(["train", "--minutes=2"])  # of the book's model on the book's text
+    assert (config.model.cell, free) == ("rnn", {*own_text.BY_TIME})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--minutes=3", "--epochs=4"], "`minutes` decides the number of epochs; got `epochs` too"),
+        (["--validation_fraction=0.2", "--validation_tokens=4"], "`validation_fraction` says how much is held out"),
+        (["--corpus=my_book.txt", "--strategy=multi_worker"], "for which each would measure its own speed"),
+        (["--minutes=-1"], "must be a number at least 0"),
+    ],
+)
+def test_contradictions_are_refused(flags, message):
+    with pytest.raises(UserError, match=message):
+        train.parse_flags(["train", *flags])
