@@ -28,6 +28,9 @@ from tfrnn.errors import DivergedError, UserError
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
+# What a run takes from the one that it begins with: its model, and how it reads texts.
+FROM_OTHER_RUN = ("tokens", "text_rule", *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"))
+
 EXAMPLES = (
     "--preset=rnn_concise --run_dir=runs/first",
     "--corpus=my_book.txt --max_tokens=0 --epochs=20",
@@ -81,9 +84,12 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, frozenset[str], str, str]:
     config = Config.from_preset(used, **given)
     if config.data.validation_fraction and "validation_tokens" in given:
         raise UserError("`validation_fraction` says how much is held out; got `validation_tokens` too; leave one out")
+    if config.training.freeze and not config.training.init_from:
+        raise UserError("`freeze` keeps the weights that `init_from` gives; give that too, or leave it out")
     free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
+    free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
     free |= {*(own_text.BY_TIME if config.training.minutes else ())}
-    if config.run.strategy == "multi_worker" and free:
+    if config.run.strategy == "multi_worker" and free.intersection(own_text.BY_TEXT + own_text.BY_TIME):
         raise UserError(
             "`strategy=multi_worker`: expected settings that are the same in all workers; got "
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
@@ -172,7 +178,15 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
                 f"{config.training.minutes:g}; give `epochs` to train it longer, or another `run_dir`"
             )
         config, free = config.replace(**{name: begun[name] for name in free}), frozenset()
-    text = text_lib.read(config)
+    other = RunDir(config.training.init_from) if config.training.init_from else None
+    known = None
+    if other:
+        if RunDir(run_dir).exists:
+            known = RunDir(run_dir).vocabulary(config.data.tokens)
+        else:
+            config, free = _as_in_other_run(config, free, other)
+            known = other.vocabulary(config.data.tokens)
+    text = text_lib.read(config, known)
     config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     _check_memory(config, text)
@@ -182,9 +196,10 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
     try:
         threads.set_threads(config.run.cpu_devices)
         strategy = _make_strategy(config.run, workers)
+        initial = _weights_of(other) if other and not RunDir(run_dir).exists else {}
         if free:
-            config = _fit(config, free, text, strategy, started)
-        _train(config, text, run_dir, resume_command, strategy)
+            config = _fit(config, free, text, strategy, started, initial)
+        _train(config, text, run_dir, resume_command, strategy, initial)
     except (
         tf.errors.UnavailableError,
         tf.errors.AbortedError,
@@ -197,6 +212,21 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
         raise workers.connection_lost(error) from None
 
 
+def _as_in_other_run(config: Config, free: frozenset[str], other: RunDir) -> tuple[Config, frozenset[str]]:
+    """Returns the settings with the model of another run, and the names of those that are still free.
+
+    Raises UserError if settings that were given contradict it.
+    """
+    settings = other.config().flat()
+    config = config.replace(**{name: settings[name] for name in free.intersection(FROM_OTHER_RUN)})
+    for name, value in config.flat().items():
+        if name in FROM_OTHER_RUN and name != "text_rule" and value != settings[name]:
+            raise UserError(
+                f"`init_from={other.path}`: that run has `{name}={settings[name]}`; got {value}; leave the flag out"
+            )
+    return config, free.difference(FROM_OTHER_RUN)
+
+
 def _check_memory(config: Config, text: Text) -> None:
     host.check_memory(
         sizes.min_training_bytes(config, len(text.vocabulary)),
@@ -206,7 +236,17 @@ def _check_memory(config: Config, text: Text) -> None:
     )
 
 
-def _fit(config: Config, free: frozenset[str], text: Text, strategy: Any, started: float) -> Config:
+def _weights_of(run: RunDir) -> dict[str, Any]:
+    """Returns the best weights of a run by their names."""
+    from tfrnn.models.loading import load_run
+
+    model, _, _ = load_run(run.path)
+    return {name: weight.numpy() for name, weight in model.named_weights.items()}
+
+
+def _fit(
+    config: Config, free: frozenset[str], text: Text, strategy: Any, started: float, initial: dict[str, Any]
+) -> Config:
     """Returns the settings with the free ones fitted to the text, and to what is left of the time since `started`."""
     from tfrnn.training import time_plan
 
@@ -219,7 +259,7 @@ def _fit(config: Config, free: frozenset[str], text: Text, strategy: Any, starte
     if not config.training.minutes:
         return config
     messages.note("measuring the speed ...")
-    trainer, batches, validation = _make_trainer(config.replace(warmup_steps=0), text, strategy)
+    trainer, batches, validation = _make_trainer(config.replace(warmup_steps=0), text, strategy, initial)
     speed = time_plan.measure(trainer, batches, validation)
     seconds = 60 * config.training.minutes
     # On a slow machine starting may take more than a minute; a few steps more are better than none.
@@ -248,7 +288,9 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
         faulthandler.cancel_dump_traceback_later()
 
 
-def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
+def _train(
+    config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any, initial: dict[str, Any]
+) -> None:
     from tfrnn.models.labeller import summary
     from tfrnn.training.replicas import replicas_of
     from tfrnn.training.training_run import FollowerRun, TrainingRun
@@ -258,7 +300,9 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
     _check_same_in_all_workers(config, text, workers)
     if not workers.is_chief:
         try:
-            _run_to_end(FollowerRun(config, text, *_make_trainer(config, text, strategy)), workers, resume_command)
+            _run_to_end(
+                FollowerRun(config, text, *_make_trainer(config, text, strategy, initial)), workers, resume_command
+            )
         except DivergedError:  # which the chief reports
             sys.exit(2)
         return
@@ -267,7 +311,7 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
             run.check_same(config, text.vocabulary)
         for note in text.notes:
             messages.note(note)
-        trainer, batches, validation = _make_trainer(config, text, strategy)
+        trainer, batches, validation = _make_trainer(config, text, strategy, initial)
         training = TrainingRun(config, text, trainer, batches, validation, run, summarize=summary)
         _run_to_end(training, workers, resume_command)
 
@@ -297,8 +341,12 @@ def _check_same_in_all_workers(config: Config, text: Text, workers: Any) -> None
         )
 
 
-def _make_trainer(config: Config, text: Text, strategy: Any) -> tuple[Any, Any, Any]:
-    """Returns a trainer with a new model, before its first step; the training batches; and the validation batches."""
+def _make_trainer(config: Config, text: Text, strategy: Any, initial: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """Returns a trainer with a new model, before its first step; the training batches; and the validation batches.
+
+    The model begins with the weights of another if there are some in `initial`, by their names.
+    """
+    from tfrnn.models import loading
     from tfrnn.models.building import build_language_model
     from tfrnn.training import optimizers
     from tfrnn.training.trainer import Trainer
@@ -316,6 +364,12 @@ def _make_trainer(config: Config, text: Text, strategy: Any) -> tuple[Any, Any, 
     execution.set_seed(training.seed, training.deterministic)
     with strategy.scope():
         model = build_language_model(config.model, len(text.vocabulary))
+        if initial:
+            model.build()
+            loading.begin_with(model, initial)
+        if training.freeze:
+            model.build()
+            loading.freeze(model, training.freeze)
         optimizer = optimizers.make_optimizer(training, total_steps)
     trainer = Trainer(
         model, optimizer, training.clip_norm, strategy, chains=training.chains, jit_compile=training.jit

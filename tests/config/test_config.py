@@ -41,6 +41,8 @@ WRONG_VALUES = {
     "early_stopping": [-1, 2.5],
     "clip_norm": [-1, float("nan")],
     "epochs": [0, -5, 1.5],
+    "init_from": [3, "\udcff"],
+    "freeze": ["bare", (1,)],
     "minutes": [-1, "long", float("nan")],
     "validation_fraction": [-0.1, 1, float("nan")],
     "epochs_per_pass": [0, 1.5],
@@ -118,7 +120,7 @@ def test_the_settings_that_may_change_on_resume():
     assert changeable == training | run | {"prefix", "show_every", "save_every"}
 
 
-LATER = {"validation_fraction": 0.0, "epochs_per_pass": 1, "minutes": 0.0}  # what runs of version 0.1 do not have
+LATER = {"validation_fraction": 0.0, "epochs_per_pass": 1, "minutes": 0.0, "init_from": "", "freeze": ()}  # what runs of version 0.1 do not have
 
 
 def test_a_run_of_version_0_1_has_the_defaults_of_later_settings_and_resumes():

@@ -113,6 +113,17 @@ class Model(Section):
 class Training(Section):
     """Training"""
 
+    init_from: str = setting(
+        "",
+        "the folder of a run whose weights a new run begins with; its model and its way of reading texts are taken too",
+        since="0.2",
+    )
+    freeze: TEXTS = setting(
+        (),
+        "layer that keeps the weights that it begins with (repeatable): rnn.0, rnn.1, ..., embedding or dense",
+        rare=True,
+        since="0.2",
+    )
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(1.0, "the learning rate", above=0, maximum=1e9)
     schedule: str = setting(

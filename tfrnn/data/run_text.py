@@ -136,9 +136,12 @@ def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     return min(end, num_tokens), min(end + validation_tokens, num_tokens)
 
 
-def read(config: Config) -> Text:
+def read(config: Config, known: Vocabulary | None = None) -> Text:
     """Reads the text of a run with these settings.
 
+    Args:
+      config: the settings.
+      known: a vocabulary with whose tokens and ids that of the run begins, if it begins with another run's weights.
     Raises:
       MissingFileError: the corpus does not exist or cannot be downloaded.
       UserError: the text cannot be read, or is too short for the settings.
@@ -153,6 +156,8 @@ def read(config: Config) -> Text:
             f"{held_out_end - end}; give `validation_tokens`, or less `max_tokens`"
         )
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
+    if known:
+        vocabulary = known.united(vocabulary)
     prefixes = _prefixes(config, corpus, vocabulary)
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]

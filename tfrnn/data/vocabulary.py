@@ -66,6 +66,17 @@ class Vocabulary:
         counts = collections.Counter(text.split() if tokens == "word" else text)
         return cls.from_counts(counts, tokens, max_tokens)
 
+    def united(self, other: "Vocabulary") -> "Vocabulary":
+        """Returns a vocabulary that begins with this one's tokens, with their ids, and has the other's after them.
+
+        Raises UserError if the tokens of one are characters and those of the other are not.
+        """
+        if self.tokens != other.tokens:
+            raise UserError(f"expected two vocabularies of `tokens={self.tokens}`; got one of {other.tokens}")
+        return Vocabulary(
+            [*self.id_to_token, *(t for t in other.id_to_token if t not in self._token_to_id)], self.tokens
+        )
+
     def __len__(self) -> int:
         """The number of tokens, including `<unk>`."""
         return len(self.id_to_token)

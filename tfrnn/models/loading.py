@@ -1,6 +1,10 @@
 """Loads a trained model from its run directory."""
 
 import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
 
 from tfrnn.config import sizes
 from tfrnn.config.config import Config
@@ -52,6 +56,38 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     model.build()
     model.set_weights(weights)
     return model, vocabulary, config
+
+
+def begin_with(model: LanguageModel, weights: Mapping[str, np.ndarray]) -> None:
+    """Sets the weights of a model to those of another, whose vocabulary its own begins with.
+
+    What belongs to the further tokens stays as it was: rows of the kernel or embedding that reads them, columns and
+    biases of the layer that predicts them.
+
+    Args:
+      model: a built model.
+      weights: those of the other by their names, as in `named_weights`.
+    """
+    for name, variable in model.named_weights.items():
+        values = np.array(variable)
+        values[tuple(map(slice, weights[name].shape))] = weights[name]
+        variable.assign(values)
+
+
+def freeze(model: LanguageModel, names: Iterable[str]) -> None:
+    """Makes layers of a model keep their weights, given their names: the beginnings of those in `named_weights`.
+
+    Raises:
+      UserError: there is no such layer, or no weight would be left to train.
+    """
+    layers: dict[str, Any] = {f"rnn.{i}": cell for i, cell in enumerate(model.rnn.cells)}
+    layers |= {name: layer for name in ("embedding", "dense") if (layer := getattr(model, name))}
+    for name in names:
+        if name not in layers:
+            raise UserError(f"`freeze` must be one of {', '.join(layers)}; got {name!r}{did_you_mean(name, layers)}")
+        layers[name].trainable = False
+    if not model.trainable_weights:
+        raise UserError(f"`freeze` leaves nothing to train; the layers are {', '.join(layers)}")
 
 
 def _why_missing(run: RunDir) -> str:

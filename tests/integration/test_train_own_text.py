@@ -17,7 +17,7 @@ def own_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     text = "".join(f"{name}\n" for name in np.random.default_rng(0).choice(NAMES, 800))
     (folder / "names.txt").write_text(text)
-    flags = [f"--corpus={folder}/names.txt", "--minutes=0.1", "--units=16", f"--run_dir={folder}/run"]
+    flags = [f"--corpus={folder}/names.txt", "--minutes=0.1", "--units=16", "--num_layers=1", f"--run_dir={folder}/run"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time_plan, "MEASURED_SECONDS", 0.3)
         status, out, err = run(train.main, *flags)
@@ -84,3 +84,73 @@ def test_a_stop_that_cannot_come_is_refused(own_run):
     status, _, err = run(sample.main, f"--run_dir={folder}/run", "--report_new")
     assert status == 2
     assert "give that too" in err
+
+
+BEGIN_WITH = ["--preset=own_text", "--epochs=2", "--max_tokens=600", "--num_steps=8", "--batch_size=4", "--dropout=0"]
+
+
+@pytest.fixture(scope="module")
+def other_text(tmp_path_factory):
+    """The path of a text with characters that the names do not have, and lacks some of theirs."""
+    path = tmp_path_factory.mktemp("other") / "other.txt"
+    path.write_text("A qualm, a quip; 42 quails!\n" * 60)
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_begins_at_the_loss_that_the_other_ended_with(own_run, tmp_path):
+    folder, _, _, _ = own_run
+    flags = [f"--init_from={folder}/run", f"--corpus={folder}/names.txt", "--learning_rate=1e-20"]
+    given = tfrnn.load_run(folder / "run")[2].flat()
+    flags += [f"--{name}={given[name]}" for name in ("batch_size", "num_steps", "epochs_per_pass")]
+    status, _, err = run(train.main, *flags, "--epochs=1", f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    (row,) = metrics(tmp_path / "run")
+    # The same sums in the same order, by weights that a learning rate of 1e-20 does not change.
+    assert row["val_perplexity"] == min(row["val_perplexity"] for row in metrics(folder / "run"))
+
+
+@pytest.mark.slow
+def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_path):
+    folder, _, _, _ = own_run
+    flags = [f"--init_from={folder}/run", f"--corpus={other_text}", "--freeze=rnn.0", *BEGIN_WITH]
+    flags += [f"--run_dir={tmp_path}/run"]
+    status, _, err = run(train.main, *flags)
+    assert status == 0, err
+    model, vocabulary, _ = tfrnn.load_run(tmp_path / "run", "last")
+    other_model, other_vocabulary, _ = tfrnn.load_run(folder / "run")
+    assert vocabulary.id_to_token[: len(other_vocabulary)] == other_vocabulary.id_to_token
+    assert {"q", "4", "!"} <= {*vocabulary.id_to_token[len(other_vocabulary) :]}
+    for name, weight in model.named_weights.items():
+        known = other_model.named_weights[name].numpy()
+        same = np.array_equal(weight.numpy()[tuple(map(slice, known.shape))], known)
+        assert same == name.startswith("rnn.0"), name
+    status, out, err = run(train.main, *flags)  # it is finished, and does not need the other run any more
+    assert (status, "this run is finished" in err) == (0, True), err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--units=99"], "that run has --units=16; got 99; leave the flag out"),
+        (["--freeze=rnn.7"], "--freeze must be one of rnn.0, dense; got 'rnn.7'"),
+        (["--freeze=rnn.0", "--freeze=dense"], "leaves nothing to train"),
+    ],
+)
+def test_what_does_not_fit_the_other_run_is_refused(flags, message, own_run, other_text, tmp_path):
+    folder, _, _, _ = own_run
+    given = [f"--init_from={folder}/run", f"--corpus={other_text}", *BEGIN_WITH, f"--run_dir={tmp_path}/run"]
+    status, _, err = run(train.main, *given, *flags)
+    assert status == 2
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_to_begin_with_must_exist_and_frozen_layers_need_one(tmp_path):
+    status, _, err = run(train.main, f"--init_from={tmp_path}/none", f"--run_dir={tmp_path}/run")
+    assert status == 2
+    assert "none" in err
+    status, _, err = run(train.main, "--freeze=dense")
+    assert status == 2
+    assert "--freeze keeps the weights that --init_from gives" in err
