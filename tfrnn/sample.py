@@ -137,7 +137,7 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     if settings.interactive:
         converse(generator, config.data, settings.length)
         return
-    prefixes = text_rules.clean_prefixes(settings.prefix, config.data.text_rule, config.data.tokens)
+    prefixes = text_rules.clean_prefixes(settings.prefix, config.data.text_rule, config.data.token_kind)
     prefixes = prefixes or config.run.prefix
     for prefix in prefixes:
         vocabulary.encode_prefix(prefix, settings.unknown)  # all are checked before the first is continued
@@ -206,7 +206,7 @@ def converse(generator: Any, data: Data, length: int) -> None:
 def _read_line(generator: Any, data: Data, line: str, after: Any) -> Any:
     """Lets the model read a line after the text so far. Raises UserError if it cannot, or there is no text at all."""
     if line:
-        (text,) = text_rules.clean_prefixes([line], data.text_rule, data.tokens)
+        (text,) = text_rules.clean_prefixes([line], data.text_rule, data.token_kind)
         if after is not None and line[0].isspace() and not text[0].isspace() and data.tokens == "char":
             text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
         return generator.read([text], after)

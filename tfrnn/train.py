@@ -128,6 +128,7 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
             "`pip install tensorboard`"
         )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
+    config = _with_rules_of_run(config, run_dir)
     text = text_lib.read(config)
     config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
@@ -153,6 +154,22 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
         if workers is None:
             raise
         raise workers.connection_lost(error) from None
+
+
+def _with_rules_of_run(config: Config, run_dir: str) -> Config:
+    """Returns the settings with the rules of texts that `auto` stands for, if they do not depend on the text.
+
+    They are those by which the run in this folder was begun, if there is one: a later version may have others.
+    """
+    from tfrnn.runs.run_dir import RunDir
+
+    run = RunDir(run_dir)
+    begun = run.config().data if run.exists else None
+    text_rule = begun.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
+    word_rule = config.data.word_rule
+    if word_rule == "auto":
+        word_rule = begun.word_rule if begun else "marks"
+    return config.replace(text_rule=text_rule, word_rule=word_rule)
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

@@ -15,7 +15,9 @@ from tfrnn.errors import UserError
 
 FIELDS = {field.name: (field, kind) for section in SECTIONS for field, kind in section.fields()}
 WRONG_VALUES = {
+    "encoding": ["utf-nine", "", "rot13", "a\0b", 8],
     "text_rule": ["shout", "", 3],
+    "word_rule": ["letters", None],
     "tokens": ["byte", None],
     "max_tokens": [-1, 1.5, "many", True],
     "validation_tokens": [-1, None],
@@ -139,6 +141,13 @@ def test_contradictory_schedules_are_refused():
 def test_a_config_survives_config_json(**settings):
     config = Config().replace(**settings)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_setting_that_config_json_lacks_is_that_of_runs_older_than_the_setting():
+    data = Config().replace(tokens="word", text_rule="raw").to_dict()
+    del data["data"]["encoding"], data["data"]["word_rule"]  # as version 0.1 wrote it
+    config = Config.from_dict(data)
+    assert (config.data.encoding, config.data.word_rule, config.data.token_kind) == ("auto", "spaces", "spaced")
 
 
 @given(

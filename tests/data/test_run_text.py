@@ -26,6 +26,6 @@ def test_a_text_has_the_rule_and_the_prefixes_that_the_settings_leave_to_it(tmp_
     (tmp_path / "text").write_text("A well, and a road to it. " * 9)
     config = Config().replace(corpus=str(tmp_path / "text"), max_tokens=90, validation_tokens=90)
     left = run_text.read(config)
-    assert (left.rule, left.prefixes) == ("raw", ("A well, and ",))
+    assert (left.rule, left.prefixes) == ("plain", ("A well, and ",))
     chosen = run_text.read(config.replace(text_rule="book", prefix=("A Road",)))
     assert (chosen.rule, chosen.prefixes) == ("book", ("a road",))

@@ -86,7 +86,8 @@ class TextGenerator:
             tokens, reading = self.extend_within_block(reading, remaining, use_xla)
             blocks.append(tokens)
         rows_of_tokens = np.concatenate(blocks).T
-        return [gap + self.vocabulary.decode(ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)], reading
+        texts = [self.vocabulary.decode_after(gap, ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)]
+        return texts, reading
 
     def stream(self, reading: Reading, length: int) -> Iterator[tuple[str, Reading]]:
         """Continues a reading of one row token by token: see `stream_on`."""
@@ -96,7 +97,7 @@ class TextGenerator:
         for _ in range(length):
             (gap,) = reading.gaps
             tokens, reading = self.extend_within_block(reading, 1)
-            yield gap + self.vocabulary.decode(tokens[:, 0]), reading
+            yield self.vocabulary.decode_after(gap, tokens[:, 0]), reading
 
     def extend_within_block(self, reading: Reading, length: int, use_xla: bool = False) -> tuple[np.ndarray, Reading]:
         """Generates the next tokens, `length` of them or as many as are left of the current block.
@@ -124,8 +125,8 @@ class TextGenerator:
                 raise
             return self.extend_within_block(reading, length)
         tokens = tokens.numpy()
-        gap = " " if self.vocabulary.tokens == "word" else ""
-        return tokens, reading.advanced(tokens, after.logits, after.state, gap)
+        gaps = tuple(map(self.vocabulary.gap_after, tokens[-1]))
+        return tokens, reading.advanced(tokens, after.logits, after.state, gaps)
 
 
 def _window(sampler: Choosing) -> int:
