@@ -4,6 +4,7 @@ Without --corpus or --text_file the text is the one that the run held out.
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,12 +15,13 @@ import numpy as np
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
 from tfrnn.config.config import Config
-from tfrnn.config.sections import Run
+from tfrnn.config.sections import Run, check_encoding
 from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
 from tfrnn.data.run_text import SurveyedCorpus
-from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
+from tfrnn.data.text_rules import NOUNS
+from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
 from tfrnn.plots.heat_map import heat_map
@@ -36,8 +38,11 @@ PARTS = {"held_out": "what it held out of", "training": "what it was trained on 
 class TextChoice(Section):
     """The text"""
 
-    corpus: str = setting("", "another corpus, cleaned as the run's own was")
-    text_file: str = setting("", "path of a UTF-8 text, cleaned as the run's own was")
+    corpus: str = setting("", "another corpus, or paths of texts, cleaned as the run's own was", several=True)
+    text_file: str = setting("", "path of a text, cleaned as the run's own was")
+    encoding: str = setting(
+        "auto", "encoding of that text; auto: UTF-8, or what a byte order mark at its beginning tells", rare=True
+    )
     part: str = setting(
         "auto",
         "which part of the text: held_out or training, as the run divides its own text, or all; auto: all of the text "
@@ -49,6 +54,12 @@ class TextChoice(Section):
         super().__post_init__()
         if self.corpus and self.text_file:
             raise UserError(f"expected `corpus` or `text_file`; got {self.corpus} and {self.text_file}; leave one out")
+        check_encoding(self.encoding)
+        if self.encoding != "auto" and not self.name_or_path:
+            raise UserError(
+                f"`encoding={self.encoding}` is for `corpus` or `text_file`; the run's own text is read as it was in "
+                "training; leave it out"
+            )
 
     @property
     def name_or_path(self) -> str:
@@ -202,7 +213,7 @@ def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, ca
 
     data = config.data
     try:
-        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, cache_dir)
+        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, cache_dir, data.encoding)
     except MissingFileError as error:  # the run may come from another machine
         raise MissingFileError(
             f"`run_dir={trained.run_dir}`: expected the run's own corpus {data.corpus!r}, but it cannot be read "
@@ -232,8 +243,11 @@ def read_text(
                 f"`text_file` must be the path of a text; the file {choice.text_file!r} does not exist"
             )
         name = str(Path(choice.text_file).absolute())  # a relative path might be the name of a corpus
-    corpus = SurveyedCorpus(name, data.text_rule, data.tokens, cache_dir) if name else run_corpus
-    assert corpus
+    if name:
+        corpus = SurveyedCorpus(name, data.text_rule, data.token_kind, cache_dir, choice.encoding)
+    else:
+        assert run_corpus
+        corpus = run_corpus
     if choice.resolved_part == "all":
         return corpus.part(0, corpus.survey.num_tokens)
     ranges = part_ranges(corpus, config)
@@ -291,7 +305,7 @@ def _json_rows(tokens: list[str], ids: np.ndarray, scored: Any, vocabulary: Voca
     for position, (bits, likeliest) in enumerate(predictions, 1):
         yield {
             "position": position,
-            "token": tokens[position],
+            "token": text_rules.shown(tokens[position]),
             "bits": round(float(bits), 4),
             "unknown": bool(ids[position] == 0),
             "likeliest": [[token, round(probability, 4)] for token, probability in likeliest],
@@ -301,7 +315,7 @@ def _json_rows(tokens: list[str], ids: np.ndarray, scored: Any, vocabulary: Voca
 def _likeliest_tokens(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tuple[str, float]]]:
     """Yields, for each predicted token, the tokens that the model thought likeliest, with their probabilities."""
     for ids, probabilities in zip(scored.likeliest, scored.probabilities, strict=True):
-        yield [(vocabulary.id_to_token[i], float(p)) for i, p in zip(ids, probabilities, strict=True)]
+        yield [(text_rules.shown(vocabulary.id_to_token[i]), float(p)) for i, p in zip(ids, probabilities, strict=True)]
 
 
 def _heat_map_page(
@@ -312,9 +326,9 @@ def _heat_map_page(
         noun = NOUNS[vocabulary.tokens]
         remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {noun}s."]
     predictions = scored.first(len(shown))
-    between = " " if vocabulary.tokens == "word" else ""
     likeliest = list(_likeliest_tokens(predictions, vocabulary))
-    return heat_map(shown, predictions.bits, likeliest, title, remarks, between)
+    between = [text_rules.gap(before, after, vocabulary.tokens) for before, after in itertools.pairwise(shown)]
+    return heat_map(list(map(text_rules.shown, shown)), predictions.bits, likeliest, title, remarks, between)
 
 
 def _report_memorisation(

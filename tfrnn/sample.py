@@ -160,7 +160,9 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     if settings.interactive:
         converse(generator, config.data, settings.length)
         return
-    cleaned = iter(text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.tokens))
+    cleaned = iter(
+        text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.token_kind)
+    )
     prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix) or config.run.prefix
     for prefix in prefixes:  # all are checked before the first is continued
         vocabulary.encode_prefix(prefix if settings.beam_width else prefix or generator.beginning, settings.unknown)
@@ -197,7 +199,7 @@ def _print_samples(
 def _records(config: Config, stop: str) -> set[str]:
     """Returns the records of the run's training text, which `stop` separates."""
     data = config.data
-    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
+    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, config.run.cache_dir, data.encoding)
     end, _ = run_text.split_bounds(corpus.survey.num_tokens, data)
     return {record.strip() for record in corpus.part(0, end).split(stop)}
 
@@ -250,7 +252,7 @@ def converse(generator: Any, data: Data, length: int) -> None:
 def _read_line(generator: Any, data: Data, line: str, after: Any) -> Any:
     """Lets the model read a line after the text so far. Raises UserError if it cannot, or there is no text at all."""
     if line:
-        (text,) = text_rules.clean_prefixes([line], data.text_rule, data.tokens)
+        (text,) = text_rules.clean_prefixes([line], data.text_rule, data.token_kind)
         if after is not None and line[0].isspace() and not text[0].isspace() and data.tokens == "char":
             text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
         return generator.read([text], after)

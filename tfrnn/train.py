@@ -1,5 +1,4 @@
 """Trains a recurrent language model on a text and continues prefixes with it.
-
 The same command with the same --run_dir resumes training where it stopped.
 """
 
@@ -29,11 +28,16 @@ from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
 # What a run takes from the one that it begins with: its model, and how it reads texts.
-FROM_OTHER_RUN = ("tokens", "text_rule", *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"))
+FROM_OTHER_RUN = (
+    "tokens",
+    "word_rule",
+    "text_rule",
+    *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"),
+)
 
 EXAMPLES = (
     "--preset=rnn_concise --run_dir=runs/first",
-    "--corpus=my_book.txt --max_tokens=0 --epochs=20",
+    "--corpus=my_book.txt --minutes=10",
 )
 
 
@@ -43,8 +47,7 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        "settings of a section of the book, or own_text, which fits a model to text and --minutes; other flags "
-        f"override them. By default {presets.OWN_TEXT} if --corpus is a path, else {presets.DEFAULT_PRESET}",
+        f"settings that flags override; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
@@ -182,10 +185,11 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
     known = None
     if other:
         if RunDir(run_dir).exists:
-            known = RunDir(run_dir).vocabulary(config.data.tokens)
+            known = RunDir(run_dir).vocabulary(config.data.token_kind)
         else:
             config, free = _as_in_other_run(config, free, other)
-            known = other.vocabulary(config.data.tokens)
+            known = other.vocabulary(config.data.token_kind)
+    config = _with_rules_of_run(config, run_dir)
     text = text_lib.read(config, known)
     config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
@@ -271,6 +275,20 @@ def _fit(
     if "warmup_steps" not in free:
         return config
     return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))
+
+
+def _with_rules_of_run(config: Config, run_dir: str) -> Config:
+    """Returns the settings with the rules of texts that `auto` stands for, if they do not depend on the text.
+
+    They are those by which the run in this folder was begun, if there is one: a later version may have others.
+    """
+    run = RunDir(run_dir)
+    begun = run.config().data if run.exists else None
+    text_rule = begun.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
+    word_rule = config.data.word_rule
+    if word_rule == "auto":
+        word_rule = begun.word_rule if begun else "marks"
+    return config.replace(text_rule=text_rule, word_rule=word_rule)
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from entry_points import run
+from entry_points import run, run_as_given
 
 import tfrnn
 from tfrnn import __main__
@@ -174,3 +174,25 @@ for arguments in ([], ["--version"], ["train", "--help"], ["trian"], ["forecast"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     loaded = [line for line in process.stdout.splitlines() if line.startswith("loaded by")]
     assert (len(loaded), [line for line in loaded if not line.endswith("set()")]) == (5, []), process.stderr
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--seed=1 --seed=2",
+        "--seed=1 --seed=1",
+        "--random_offset --norandom_offset",
+        "--run_dir=a --epochs=2 --run_dir=b",
+    ],
+)
+def test_a_flag_that_is_given_twice_is_refused_if_once_is_meant(flags):
+    status, out, err = run_as_given(COMMANDS["train"].main, *flags.split())
+    name = "random_offset" if "random" in flags else flags.partition("=")[0].lstrip("-")
+    assert (status, out) == (2, "")
+    assert err == f"tfrnn: error: --{name}: expected it once; got it 2 times; leave all but one out\n"
+
+
+def test_a_flag_of_several_values_may_be_repeated():
+    given = COMMANDS["train"].make_flags().parse(["train", "--corpus=a", "--corpus=b,c", "--prefix=x", "--prefix=y,z"])
+    assert given == {"corpus": "a,b,c", "prefix": ("x", "y,z")}
+    assert COMMANDS["train"].make_flags().parse(["train", *flags_lib.as_flags(given)]) == given

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config.config import SECTIONS, Config, may_change_on_resume, settings_to_compare
+from tfrnn.config.config import SECTIONS, Config, may_change_on_resume
 from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
 from tfrnn.config.sections import CELLS, OPTIMIZERS
 from tfrnn.config.settings import parse
@@ -15,7 +15,9 @@ from tfrnn.errors import UserError
 
 FIELDS = {field.name: (field, kind) for section in SECTIONS for field, kind in section.fields()}
 WRONG_VALUES = {
+    "encoding": ["utf-nine", "", "rot13", "a\0b", 8],
     "text_rule": ["shout", "", 3],
+    "word_rule": ["letters", None],
     "tokens": ["byte", None],
     "max_tokens": [-1, 1.5, "many", True],
     "validation_tokens": [-1, None],
@@ -120,22 +122,6 @@ def test_the_settings_that_may_change_on_resume():
     assert changeable == training | run | {"prefix", "show_every", "save_every"}
 
 
-LATER = {"validation_fraction": 0.0, "epochs_per_pass": 1, "minutes": 0.0, "init_from": "", "freeze": ()}  # what runs of version 0.1 do not have
-
-
-def test_a_run_of_version_0_1_has_the_defaults_of_later_settings_and_resumes():
-    config = Config().replace(units=7)
-    old = config.to_dict()
-    for section in old.values():
-        for name in LATER:
-            section.pop(name, None)
-    assert Config.from_dict(old) == config
-    assert settings_to_compare(config).keys().isdisjoint(LATER)  # so that the digest in its checkpoints is the same
-    assert settings_to_compare(config.replace(epochs_per_pass=2))["epochs_per_pass"] == 2
-    with pytest.raises(UserError, match="lacks"):
-        Config.from_dict({**old, "model": {}})
-
-
 def test_contradictory_devices_and_strategies_are_refused():
     with pytest.raises(UserError, match=r"`cpu_devices` is for `strategy=mirrored`; got one_device"):
         Config().replace(cpu_devices=2)
@@ -160,6 +146,13 @@ def test_contradictory_schedules_are_refused():
 def test_a_config_survives_config_json(**settings):
     config = Config().replace(**settings)
     assert Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+def test_a_setting_that_config_json_lacks_is_that_of_runs_older_than_the_setting():
+    data = Config().replace(tokens="word", text_rule="raw").to_dict()
+    del data["data"]["encoding"], data["data"]["word_rule"]  # as version 0.1 wrote it
+    config = Config.from_dict(data)
+    assert (config.data.encoding, config.data.word_rule, config.data.token_kind) == ("auto", "spaces", "spaced")
 
 
 @given(

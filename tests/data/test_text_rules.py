@@ -1,10 +1,11 @@
 """The text rules: their definitions, and cleaning in pieces."""
 
 import collections
+import itertools
 
 import pytest
 from hypothesis import given
-from texts import CUTS, RULES, TEXTS, TOKENS, cut
+from texts import CUTS, RULES, TEXTS, TOKENS, cut, put_together
 
 from tfrnn.data import text_rules
 from tfrnn.errors import UserError
@@ -20,6 +21,7 @@ def clean_by_definition(text, rule):
         "book": "".join(" ".join(words) for words in letters),
         "lines": " ".join(" ".join(words) for words in letters if words),
         "spaces": " ".join(lines),
+        "plain": "\n".join(lines),
         "raw": text,
     }[rule]
 
@@ -30,6 +32,7 @@ def clean_by_definition(text, rule):
         ("book", "i the ndmile zed send"),
         ("lines", "i the nd mile zed s end"),
         ("spaces", "I, the\t2nd    Émile -- Zed's end"),
+        ("plain", "I, the\t2nd\n\n  Émile -- Zed's\nend"),
         ("raw", EXAMPLE),
     ],
 )
@@ -40,7 +43,9 @@ def test_each_rule_on_an_example(rule, expected):
 @given(text=TEXTS, rule=RULES)
 def test_each_rule_equals_its_definition_line_by_line(text, rule):
     assert text_rules.clean(text, rule) == clean_by_definition(text, rule)
-    assert text_rules.clean(text, rule, "word") == clean_by_definition(text, "lines" if rule == "book" else rule)
+    with_words = {"book": "lines", "raw": "plain"}
+    assert text_rules.clean(text, rule, "word") == clean_by_definition(text, with_words.get(rule, rule))
+    assert text_rules.clean(text, rule, "spaced") == clean_by_definition(text, "lines" if rule == "book" else rule)
 
 
 def test_the_rule_book_joins_lines_but_not_words():
@@ -52,8 +57,8 @@ def test_the_rule_book_joins_lines_but_not_words():
 def test_the_cleaned_text_does_not_depend_on_the_pieces(text, cuts, rule, tokens):
     pieces = list(text_rules.clean_pieces(cut(text, cuts), rule, tokens))
     assert "".join(pieces) == text_rules.clean(text, rule, tokens)
-    if tokens == "word":
-        assert [word for piece in pieces for word in piece.split()] == "".join(pieces).split()
+    split = [token for piece in pieces for token in text_rules.split(piece, tokens)]
+    assert split == text_rules.split("".join(pieces), tokens)
 
 
 @pytest.mark.parametrize("rule", text_rules.TEXT_RULES)
@@ -88,3 +93,65 @@ def test_a_prefix_keeps_a_space_at_its_end(rule):
 def test_a_prefix_of_which_nothing_is_left_is_named():
     with pytest.raises(UserError, match="'123'"):
         text_rules.clean_prefixes(["ok", "123"], "book")
+
+
+POEM = """June could say: "ran in" --
+don't (ever) cross that well-known bridge!
+
+ It cost 3.14 €... l'été\r\nof <unk>s"""
+
+
+def test_words_keep_line_ends_as_tokens_and_part_punctuation():
+    tokens = text_rules.split(POEM, "word")
+    assert "|".join(map(text_rules.shown, tokens)) == (
+        'June|could|say|:|"|ran|in|"|--|\n|don\'t|(|ever|)|cross|that|well|-|known|bridge|!|\n|\n|It|cost|'
+        "3|.|14|€|...|l'été|\n|of|<|unk|>|s"
+    )
+    assert {token for token in tokens if token.isalpha()} >= {"ran", "in", "ever", "bridge", "unk"}
+    assert text_rules.join(tokens, "word") == POEM.replace("\r", "").replace("\n ", "\n")
+
+
+def test_a_generated_mark_touches_the_words_that_it_touched_in_the_text():
+    tokens = text_rules.split('he said, "no!"', "word")
+    assert [text_rules.join(pair, "word") for pair in itertools.pairwise(tokens)] == [
+        "he said",
+        "said,",
+        ', "',
+        '"no',
+        "no!",
+        '!"',
+    ]
+    assert [text_rules.gap(*pair, "word") for pair in itertools.pairwise(tokens)] == [" ", "", " ", "", "", ""]
+
+
+@given(text=TEXTS)
+def test_words_and_marks_put_together_are_the_text_with_single_spaces(text):
+    tokens = text_rules.split(text, "word")
+    assert text_rules.join(tokens, "word") == put_together(text)
+    assert text_rules.split(put_together(text), "word") == tokens
+    gaps = [text_rules.gap(*pair, "word") for pair in itertools.pairwise(tokens)]
+    texts = [text_rules.join([token], "word") for token in tokens]
+    assert "".join(itertools.chain(*zip(["", *gaps], texts, strict=False))) == put_together(text)
+
+
+@given(text=TEXTS, tokens=TOKENS)
+def test_each_token_is_one_and_no_other_text_is(text, tokens):
+    parts = text_rules.split(text, tokens)
+    assert [part for part in parts if not text_rules.is_token(part, tokens)] == []
+    assert text_rules.is_token(text, tokens) == (parts == [text]) or text_rules.JOINT in text
+
+
+@pytest.mark.parametrize(
+    ("token", "is_one"),
+    [
+        ("\n", True),
+        ("\u2060!", True),
+        ("(\u2060", True),
+        ("a!", False),
+        ("\u2060a", False),
+        ("\u2060", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_token_of_the_kind_word(token, is_one):
+    assert text_rules.is_token(token, "word") is is_one

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from texts import TEXTS, TOKENS
 
 from tfrnn.data import text_rules
 from tfrnn.data.vocabulary import Vocabulary
@@ -30,7 +33,7 @@ def test_ids_have_the_smallest_dtype(size, dtype):
     assert vocabulary.encode(vocabulary.id_to_token[-1], "unk").dtype == np.int32
 
 
-@pytest.mark.parametrize("tokens", ["char", "word"])
+@pytest.mark.parametrize("tokens", text_rules.NOUNS)
 def test_decode_inverts_encode_after_a_round_trip_through_json(tokens):
     text = "so 日本 much\u0301 to say"
     vocabulary = Vocabulary.from_text(text, tokens)
@@ -61,3 +64,44 @@ def test_an_unknown_policy_is_refused():
 def test_json_of_anything_else_is_refused(text):
     with pytest.raises(UserError, match="vocabulary"):
         Vocabulary.from_json(text)
+
+
+@pytest.mark.parametrize("tokens", ["char", "word", "spaced"])
+@pytest.mark.parametrize(
+    ("written", "typed"), [("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301"), ("\u1112\u1161", "\ud558")]
+)
+def test_a_prefix_finds_accents_composed_or_decomposed_as_the_text_has_them(written, typed, tokens):
+    vocabulary = Vocabulary.from_text(f"{written} so", tokens)
+    ids = vocabulary.encode(f"so {written}")
+    np.testing.assert_array_equal(vocabulary.encode_prefix(f"so {typed}"), ids)
+    with pytest.raises(UserError, match="unknown"):
+        vocabulary.encode(f"so {typed}")
+
+
+def test_a_known_character_is_taken_as_it_is_typed_beside_one_that_is_not_known():
+    vocabulary = Vocabulary.from_text("e\u0301 \u00fc so")
+    assert vocabulary.decode(vocabulary.encode_prefix("\u00e9\u00fc")) == "e\u0301\u00fc"
+
+
+def test_a_mark_in_a_prefix_is_that_which_the_text_has():
+    vocabulary = Vocabulary.from_text("so it goes! (well, well)", "word")
+    assert vocabulary.decode(vocabulary.encode_prefix("so ! ( so")) == "so! (so"
+    with pytest.raises(UserError, match=r"unknown words '\?' in 'so\?': expected only .*'!'"):
+        vocabulary.encode_prefix("so?")
+
+
+@given(text=TEXTS, tokens=TOKENS, cut=st.integers(0, 60))
+def test_a_text_continued_token_by_token_is_the_text(text, tokens, cut):
+    parts = text_rules.split(text, tokens)
+    vocabulary = Vocabulary.from_text(text, tokens)
+    ids = [vocabulary.id_of(part) for part in parts]
+    whole, gap = vocabulary.decode(ids[:cut]), vocabulary.gap_after(ids[:cut][-1]) if ids[:cut] else ""
+    assert whole + vocabulary.decode_after(gap, ids[cut:]) == vocabulary.decode(ids)
+    for i in ids[cut:]:
+        whole, gap = whole + vocabulary.decode_after(gap, [i]), vocabulary.gap_after(i)
+    assert whole == text_rules.join(parts, tokens)
+
+
+def test_another_kind_of_tokens_is_refused():
+    with pytest.raises(UserError, match="`tokens` must be char, word or spaced; got 'byte'"):
+        Vocabulary.from_text("abc", "byte")

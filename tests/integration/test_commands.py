@@ -24,7 +24,7 @@ import faults
 import keras
 import numpy as np
 import pytest
-from entry_points import SMALL, metrics, quiet_environment, run
+from entry_points import SMALL, last_of_each, metrics, quiet_environment, run
 
 import tfrnn
 from tfrnn import sample, train
@@ -204,7 +204,7 @@ def in_a_terminal(*arguments, cwd):
         fcntl.ioctl(2, termios.TIOCSCTTY, 0)  # so that Ctrl-C typed there interrupts the command
 
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, "-m", *last_of_each(arguments)],
         stdout=-1, stderr=stderr, cwd=cwd, start_new_session=True, preexec_fn=take_terminal, env=quiet_environment(),
     )  # fmt: skip
     os.close(stderr)

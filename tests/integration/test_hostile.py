@@ -20,6 +20,7 @@ import pytest
 from entry_points import SMALL, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from texts import put_together
 
 import tfrnn
 from tfrnn import sample, train
@@ -47,7 +48,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=8,
 )
-KINDS = st.sampled_from(["char", "word"])
+KINDS = st.sampled_from(sorted(text_rules.NOUNS))
 
 
 # Texts
@@ -57,7 +58,7 @@ KINDS = st.sampled_from(["char", "word"])
 def test_a_decoded_text_is_the_encoded_text(text, tokens):
     vocabulary = Vocabulary.from_text(text, tokens)
     decoded = vocabulary.decode(vocabulary.encode(text))
-    assert decoded == (text if tokens == "char" else " ".join(text.split()))
+    assert decoded == {"char": text, "word": put_together(text), "spaced": " ".join(text.split())}[tokens]
     counts = np.bincount(vocabulary.encode(text), minlength=len(vocabulary))[1:]
     assert (np.diff(counts) <= 0).all()  # by falling frequency
     assert Vocabulary.from_json(vocabulary.to_json(), tokens).id_to_token == vocabulary.id_to_token
@@ -92,7 +93,8 @@ def test_a_text_rule_applied_twice_is_the_rule_applied_once(text, tokens):
         cleaned = text_rules.clean(text, rule, tokens)
         assert text_rules.clean(cleaned, rule, tokens) == cleaned
         assert re.fullmatch(
-            {"book": "[a-z ]*", "lines": "[a-z ]*", "spaces": r"[^\r\n]*", "raw": "(?s:.*)"}[rule], cleaned
+            {"book": "[a-z ]*", "lines": "[a-z ]*", "spaces": r"[^\r\n]*", "plain": r"[^\r]*", "raw": "(?s:.*)"}[rule],
+            cleaned,
         )
         assert text_rules.join(text_rules.split(cleaned, tokens), tokens).split() == cleaned.split()
 
@@ -372,13 +374,13 @@ def every_character(tmp_path):
 
 def test_a_vocabulary_of_every_character_and_many_units_is_refused_for_its_memory(every_character, tmp_path):
     with mock.patch.object(host, "memory_bytes", return_value=8 * 10**9):
-        status, _, err = run(train.main, f"--corpus={every_character}", f"--run_dir={tmp_path}/run")
+        status, _, err = run(train.main, f"--corpus={every_character}", "--text_rule=raw", f"--run_dir={tmp_path}/run")
     assert (status, "and 1,112,064 different tokens needs" in err) == (2, True)
 
 
 @pytest.mark.slow
 def test_a_vocabulary_of_every_character_and_few_units_is_read(every_character):
-    text = text_lib.read(Config().replace(corpus=str(every_character), units=4, max_tokens=0))
+    text = text_lib.read(Config().replace(corpus=str(every_character), text_rule="raw", units=4, max_tokens=0))
     assert len(text.vocabulary) == 1_112_064
     assert text.training[:100].tolist() == list(range(1, 101))
 

@@ -125,7 +125,7 @@ def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_pa
         known = other_model.named_weights[name].numpy()
         same = np.array_equal(weight.numpy()[tuple(map(slice, known.shape))], known)
         assert same == name.startswith("rnn.0"), name
-    status, out, err = run(train.main, *flags)  # it is finished, and does not need the other run any more
+    status, _out, err = run(train.main, *flags)  # it is finished, and does not need the other run any more
     assert (status, "this run is finished" in err) == (0, True), err
 
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +14,7 @@ import faults
 import numpy as np
 import pytest
 
-from tfrnn.config.config import Config
+from tfrnn.config.config import Config, may_change_on_resume, values_before
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runs.checkpoints import Layout
@@ -161,6 +163,25 @@ def test_a_checkpoint_under_another_name_is_not_used(tmp_path):
     expected = r"00000009-00000000.npz cannot be used \(its position is \[2, 0\], not that of its name\)"
     with pytest.warns(RunWarning, match=expected), RunDir(tmp_path) as run:
         assert load_epoch(run) == 1
+
+
+@pytest.mark.parametrize("tokens", ["char", "word"])
+def test_a_run_that_is_older_than_a_setting_is_loaded_by_the_value_it_was_begun_with(tokens, tmp_path):
+    config = Config().replace(tokens=tokens, text_rule="raw", word_rule="spaces")
+    with RunDir(tmp_path) as run:
+        run.create(config, TOKENS)
+        data = json.loads((tmp_path / "config.json").read_text())
+        for section in data.values():
+            for name in section.keys() & values_before().keys():
+                del section[name]
+        (tmp_path / "config.json").write_text(json.dumps(data))
+        fixed = {name: v for section in data.values() for name, v in section.items() if not may_change_on_resume(name)}
+        digest = hashlib.sha256(json.dumps([fixed, TOKENS.id_to_token]).encode()).digest()  # as version 0.1 made it
+        run._checkpoints.save((1, 0), {**arrays_of(1), "settings_sha256": np.frombuffer(digest, np.uint8)})
+        assert run.config() == config
+        assert run.load(LAYOUTS, run.config(), TOKENS)["best_epoch"] == 1
+        with pytest.raises(UserError, match="other settings"):
+            run.load(LAYOUTS, config.replace(encoding="cp1252"), TOKENS)
 
 
 def test_finished_epochs_without_a_checkpoint_are_an_error(tmp_path):

@@ -23,7 +23,23 @@ SMALL = [
 ]
 
 
+REPEATABLE = {"--prefix", "--corpus"}
+
+
+def last_of_each(arguments):
+    """Arguments without a flag's value before another value of it, so that a test can change one of SMALL."""
+    names = [argument.partition("=")[0] for argument in arguments]
+    later = [names[i + 1 :] for i in range(len(names))]
+    repeatable = [name in REPEATABLE or not name.startswith("--") for name in names]
+    return [arguments[i] for i, name in enumerate(names) if repeatable[i] or name not in later[i]]
+
+
 def run(main, *arguments):
+    """Runs a command in this process with the last value of each flag; returns its exit status, stdout and stderr."""
+    return run_as_given(main, *last_of_each(arguments))
+
+
+def run_as_given(main, *arguments):
     """Runs a command in this process; returns its exit status, stdout and stderr."""
     out, err, status = io.StringIO(), io.StringIO(), 0
     with (
@@ -44,9 +60,12 @@ def quiet_environment():
 
 
 def command(*arguments, environment=None, **kwargs):
-    """Starts a module in a new process, which SIGINT interrupts even if the tests ignore it, as background jobs do."""
+    """Starts a module in a new process, which SIGINT interrupts even if the tests ignore it, as background jobs do.
+
+    Of each flag the last value is given.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [sys.executable, "-m", *last_of_each(arguments)],
         stdout=-1,
         stderr=-1,
         text=True,

@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from entry_points import last_of_each
+
 # Small, so that a run takes seconds, with a validation text and a state that matter.
 SMALL = ["--batch_size=4", "--num_steps=8", "--max_tokens=2000", "--validation_tokens=300", "--units=16"]
 LONG = "--max_tokens=60000"
@@ -102,7 +104,7 @@ def start(arguments: list[str], run_dir: Path, *python: str) -> subprocess.Popen
             text.write_text(load_corpus("sample") * 4)
         arguments = [*arguments, f"--corpus={text}", "--text_rule=book"]
     command = [sys.executable, *(python or ("-m", "tfrnn.train"))]
-    flags = [*arguments, f"--run_dir={run_dir}", "--save_every=0", "--show_every=0"]
+    flags = last_of_each([*arguments, f"--run_dir={run_dir}", "--save_every=0", "--show_every=0"])
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(command + flags, stdout=-1, stderr=-1, text=True, env=environment)
 

@@ -43,6 +43,7 @@ class Flags:
         self.values = flags.FlagValues()
         self.values.set_gnu_getopt(True)
         self._command, self._about, self._examples = command, about or "", examples
+        self._joined: set[str] = set()  # the flags whose values are joined by commas if they are given several times
         self._groups: list[tuple[str, list[tuple[str, str]], list[tuple[str, str]]]] = []  # title, all, usual
         flags.DEFINE_boolean("help", False, "show the usual flags", short_name="h", flag_values=self.values)
         flags.DEFINE_boolean("helpfull", False, "show all flags", flag_values=self.values)
@@ -71,12 +72,14 @@ class Flags:
             self._define(field, kind)
 
     def _define(self, field: Any, kind: Any) -> None:
+        if field.metadata.get("several"):
+            self._joined.add(field.name)
         # No flag has a default here, since `parse` returns only the flags that were given.
         if kind is bool:
             flag = flags.BooleanFlag(field.name, None, field.metadata["help"])
             flag.parser = _SettingParser(field, kind)
             flags.DEFINE_flag(flag, self.values)
-        elif kind == settings.TEXTS:
+        elif kind == settings.TEXTS or field.metadata.get("several"):
             flags.DEFINE_multi_string(field.name, None, field.metadata["help"], flag_values=self.values)
         else:
             parser = _SettingParser(field, kind)
@@ -91,7 +94,7 @@ class Flags:
           argv: the program and its arguments, as `sys.argv`.
 
         Raises:
-          UserError: a flag is unknown, a value is wrong, or an argument is not a flag.
+          UserError: a flag is unknown or given twice, a value is wrong, or an argument is not a flag.
         """
         messages.show_settings_as(set(self.values))
         see_help = f"`{command_line(self._command)} --help` lists the flags"
@@ -110,7 +113,17 @@ class Flags:
         if "help" in given or "helpfull" in given:
             print(self._help(full="helpfull" in given))
             sys.exit(0)
-        return {name: tuple(flag.value) if isinstance(flag.value, list) else flag.value for name, flag in given.items()}
+        for name, flag in given.items():
+            if flag.present > 1 and not isinstance(flag.value, list):
+                raise UserError(f"--{name}: expected it once; got it {flag.present} times; leave all but one out")
+        return {name: self._value(name) for name in given}
+
+    def _value(self, name: str) -> Any:
+        """Returns the value of a flag that was given; of one that may be repeated a tuple, or a text with commas."""
+        value = self.values[name].value
+        if isinstance(value, list):
+            return ",".join(value) if name in self._joined else tuple(value)
+        return value
 
     @staticmethod
     def take(given: dict[str, Any], section: type[SectionType]) -> SectionType:

@@ -1,7 +1,7 @@
 """All settings of a training run as one value: `Config().replace(units=512)`, `--units=512`, `config.model.units`."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
@@ -44,6 +44,8 @@ class Config:
     def from_dict(cls, data: Any) -> "Config":
         """Returns the config with this content of config.json; the inverse of `to_dict`.
 
+        A setting that is younger than the file has the value by which the run was begun.
+
         Raises:
           UserError: a key is missing or unknown, or a value is wrong.
         """
@@ -51,11 +53,9 @@ class Config:
         default = cls()
         _check_keys("config", data, vars(default))
         for name, section in vars(default).items():
-            values = data[name]
-            if isinstance(values, dict):
-                values = _later_defaults(section) | values
-            _check_keys(f"config section {name}", values, vars(section))
-            sections[name] = type(section)(**values)
+            before = {key: value for key, value in values_before().items() if key in vars(section)}
+            _check_keys(f"config section {name}", data[name], vars(section), before)
+            sections[name] = type(section)(**{**before, **data[name]})
         return cls(**sections)
 
     @classmethod
@@ -85,27 +85,16 @@ def may_change_on_resume(name: str) -> bool:
     return any(field.name == name and field.metadata.get("may_change") for field in fields)
 
 
-def _later_defaults(section: Any) -> dict[str, Any]:
-    """Returns the defaults of the settings of a section that runs of earlier versions do not have."""
-    return {field.name: field.default for field, _ in section.fields() if "since" in field.metadata}
+def values_before() -> dict[str, Any]:
+    """Returns the settings that a run's config.json may lack, with the values that such a run was begun with."""
+    fields = (field for section in SECTIONS for field, _ in section.fields())
+    return {field.name: field.metadata["before"] for field in fields if "before" in field.metadata}
 
 
-def settings_to_compare(config: Config) -> dict[str, Any]:
-    """Returns the settings that may not change on resume, by name.
-
-    Those that earlier versions did not have are left out if they have their defaults, so that their runs resume.
-    """
-    later = {name: value for section in SECTIONS for name, value in _later_defaults(section).items()}
-    return {
-        name: value
-        for name, value in config.flat().items()
-        if not may_change_on_resume(name) and (name not in later or value != later[name])
-    }
-
-
-def _check_keys(name: str, data: Any, expected: Mapping[str, Any]) -> None:
+def _check_keys(name: str, data: Any, expected: Mapping[str, Any], optional: Container[str] = ()) -> None:
     if not isinstance(data, dict):
         raise UserError(f"{name} must be an object with {', '.join(expected)}; got {type(data).__name__}")
-    unknown, missing = sorted(set(data) - set(expected)), sorted(set(expected) - set(data))
+    unknown = sorted(set(data) - set(expected))
+    missing = sorted(key for key in expected if key not in data and key not in optional)
     if unknown or missing:
         raise UserError(f"{name} has unknown keys [{', '.join(unknown)}] and lacks [{', '.join(missing)}]")

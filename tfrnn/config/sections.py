@@ -3,11 +3,13 @@
 The name of a setting is unique among all sections, so that it needs no section in front of it.
 """
 
+import codecs
 import dataclasses
+from encodings.aliases import aliases
 from typing import Any
 
 from tfrnn.config.settings import TEXTS, Section, setting
-from tfrnn.errors import UserError
+from tfrnn.errors import UserError, did_you_mean
 
 # Names of the cells' classes: scratch in tfrnn.layers.cells, keras in keras.layers.
 CELLS = {
@@ -32,17 +34,34 @@ class Data(Section):
 
     corpus: str = setting(
         "sample",
-        "sample, time_machine, jay_lyrics, tiny_shakespeare, or the path of a UTF-8 text file or a folder of them",
+        "sample, time_machine, jay_lyrics, tiny_shakespeare, or paths of texts, folders or archives (repeatable)",
+        several=True,
+    )
+    encoding: str = setting(
+        "auto",
+        "encoding of the text files, e.g. gb18030 or cp1252; auto: UTF-8, or what a byte order mark at the beginning "
+        "tells (UTF-16, UTF-32)",
+        before="auto",
+        rare=True,
     )
     text_rule: str = setting(
         "auto",
         "how the text is cleaned. book: only letters, in lower case, lines joined without a space; lines: the same, "
-        "joined with a space; spaces: line ends become spaces; raw: unchanged; auto: the rule of the corpus",
-        choices=("auto", "book", "lines", "spaces", "raw"),
+        "joined with a space; spaces: line ends become spaces; plain: every line end becomes a line feed; raw: "
+        "unchanged; auto: the rule of the corpus, plain for a file",
+        choices=("auto", "book", "lines", "spaces", "plain", "raw"),
         rare=True,
     )
     tokens: str = setting("char", "what a token is", choices=("char", "word"))
-    max_tokens: int = setting(10_000, "number of tokens to train on, from the start; 0: all not held out", minimum=0)
+    word_rule: str = setting(
+        "auto",
+        "for --tokens=word. marks: words, punctuation marks and line ends; spaces: what stands between white space; "
+        "auto: marks, or the rule of the run that is resumed",
+        choices=("auto", "marks", "spaces"),
+        before="spaces",
+        rare=True,
+    )
+    max_tokens: int = setting(10_000, "number of tokens to train on; 0: all not held out", minimum=0)
     validation_tokens: int = setting(5_000, "number of tokens held out, right after those", minimum=0)
     validation_fraction: float = setting(
         0.0,
@@ -50,7 +69,7 @@ class Data(Section):
         minimum=0,
         below=1,
         rare=True,
-        since="0.2",
+        before=0.0,
     )
     vocabulary: str = setting(
         "corpus",
@@ -63,7 +82,7 @@ class Data(Section):
     )
     sampling: str = setting(
         "sequential",
-        "sequential: each row continues, with its state; random: shuffled pieces, each from a zero state",
+        "sequential: with carried state; random: shuffled",
         choices=("sequential", "random"),
     )
     random_offset: bool = setting(True, "start each epoch at a random one of the first --num_steps tokens", rare=True)
@@ -73,10 +92,33 @@ class Data(Section):
         minimum=1,
         maximum=10**6,
         rare=True,
-        since="0.2",
+        before=1,
     )
     batch_size: int = setting(32, "number of pieces of the text read in parallel", minimum=1, maximum=2**20)
     num_steps: int = setting(35, "number of tokens of each read in a training step", minimum=1, maximum=2**20)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_encoding(self.encoding)
+
+    @property
+    def token_kind(self) -> str:
+        """What a token is, with the rule of words: a key of `text_rules.NOUNS`."""
+        return "spaced" if (self.tokens, self.word_rule) == ("word", "spaces") else self.tokens
+
+
+def check_encoding(name: str) -> None:
+    """Raises UserError if a setting `encoding` is neither auto nor the name of an encoding of texts."""
+    if name == "auto":
+        return
+    try:
+        "a".encode(name)
+        codecs.getincrementaldecoder(name)
+    except (LookupError, ValueError):  # unknown, not of texts, or no name at all
+        hint = did_you_mean(name.lower(), aliases)
+        raise UserError(
+            f"`encoding` must be auto or the name of an encoding that Python knows, e.g. gb18030; got {name!r}{hint}"
+        ) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,14 +157,14 @@ class Training(Section):
 
     init_from: str = setting(
         "",
-        "the folder of a run whose weights a new run begins with; its model and its way of reading texts are taken too",
-        since="0.2",
+        "folder of a run whose weights a new one begins with",
+        before="",
     )
     freeze: TEXTS = setting(
         (),
         "layer that keeps the weights that it begins with (repeatable): rnn.0, rnn.1, ..., embedding or dense",
         rare=True,
-        since="0.2",
+        before=(),
     )
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(1.0, "the learning rate", above=0, maximum=1e9)
@@ -150,12 +192,11 @@ class Training(Section):
     epochs: int = setting(500, "number of passes over the training data", minimum=1, may_change=True)
     minutes: float = setting(
         0.0,
-        "train for about this many minutes: the number of epochs follows from the speed of the first seconds; 0: "
-        "--epochs says",
+        "about how long to train; 0: as --epochs says",
         minimum=0,
         maximum=1e5,
         may_change=True,
-        since="0.2",
+        before=0.0,
     )
     early_stopping: int = setting(
         0,

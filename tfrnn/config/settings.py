@@ -26,8 +26,9 @@ def setting(default: Any, help: str, **bounds: Any) -> Any:
         minimum, maximum: inclusive bounds.
         above, below: exclusive bounds.
         may_change: whether a run may be resumed with another value.
+        several: whether the flag may be given more than once; the values are joined by commas.
         rare: whether the flag is shown only by --helpfull.
-        since: the first version whose runs have it; earlier runs were made with what is the default.
+        before: the value in a run whose config.json lacks the setting, because it is older than the setting.
     """
     return dataclasses.field(default=default, metadata={"help": help, **bounds})
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tfrnn.data import text_rules
 from tfrnn.data.corpora import catalogue
-from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
+from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
 
 
@@ -17,9 +17,10 @@ def read_time_machine() -> list[str]:
 
 def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
     """Returns the tokens of each line: its words, or its characters if token is `char`."""
-    if token not in NOUNS:
-        raise UserError(f"`token` must be one of {', '.join(NOUNS)}; got {token!r}")
-    return [text_rules.split(line, token) for line in lines]
+    kinds = {"char": "char", "word": "spaced"}
+    if token not in kinds:
+        raise UserError(f"`token` must be one of {', '.join(kinds)}; got {token!r}")
+    return [text_rules.split(line, kinds[token]) for line in lines]
 
 
 class Vocab(Vocabulary):
@@ -39,7 +40,7 @@ class Vocab(Vocabulary):
         rest = [token for token, count in self.token_freqs if count >= min_freq and token not in first]
         self._tuples = any(isinstance(token, tuple) for token in rest)
         characters = all(isinstance(token, str) and len(token) == 1 for token in rest)
-        super().__init__([*first, *rest], "char" if characters else "word")
+        super().__init__([*first, *rest], "char" if characters else "spaced")
 
     @property
     def unk(self) -> int:

@@ -55,17 +55,18 @@ class SurveyedCorpus:
     Args:
       name: the name of a corpus or the path of a text, as for `catalogue.open_corpus`.
       rule: a key of text_rules.TEXT_RULES, or `auto`.
-      tokens: `char` or `word`.
+      tokens: a key of text_rules.NOUNS.
       cache_dir: the folder of the cache; empty: `cache.default_cache_dir()`.
+      encoding: that of the files, as for `catalogue.open_corpus`.
     Raises:
       MissingFileError: the file does not exist, or the corpus cannot be downloaded.
       UserError: the text cannot be read.
     """
 
-    def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = ""):
+    def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = "", encoding: str = "auto"):
         self.name, self.tokens = name, tokens
         self.rule = catalogue.text_rule_of(name, rule)
-        self._source = catalogue.open_corpus(name)
+        self._source = catalogue.open_corpus(name, encoding)
         self._is_large = self._source.size > IN_MEMORY_LIMIT
         self._cache = cache.Cache(cache_dir or cache.default_cache_dir())
         self._sha256 = ""
@@ -147,7 +148,7 @@ def read(config: Config, known: Vocabulary | None = None) -> Text:
       UserError: the text cannot be read, or is too short for the settings.
     """
     data = config.data
-    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.tokens, config.run.cache_dir)
+    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, config.run.cache_dir, data.encoding)
     survey = corpus.survey
     end, held_out_end = split_bounds(survey.num_tokens, data)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
@@ -171,8 +172,8 @@ def read(config: Config, known: Vocabulary | None = None) -> Text:
 def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Returns the prefixes to continue. Raises UserError if one has unknown tokens, before training begins."""
     data, survey = config.data, corpus.survey
-    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.tokens)
-    prefixes = text_rules.clean_prefixes(given, corpus.rule, data.tokens)
+    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.token_kind)
+    prefixes = text_rules.clean_prefixes(given, corpus.rule, data.token_kind)
     if not config.run.prefix and data.max_vocabulary:
         prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
     for prefix in prefixes:

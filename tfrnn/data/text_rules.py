@@ -6,11 +6,22 @@ book    in each line, every run of characters other than A-Z and a-z becomes one
         letters become lower case; the lines are joined with nothing between them (Dive into Deep Learning, section 8.2)
 lines   as book, but with one space between lines
 spaces  every line end becomes a space; the rest is unchanged (the book's lyrics)
+plain   every line end (CR, LF, or both) becomes a line feed; the rest is unchanged
 raw     unchanged
+
+A token is one of three kinds:
+
+char    a character
+word    a word, a punctuation mark (up to three equal ones), or a line end. A mark that touches the token before it or
+        after it has JOINT on that side, so that the text can be put together again; one space parts other tokens
+spaced  what stands between white space, so that lines are not kept, and marks stay with their words
 """
 
+import functools
+import itertools
 import re
 import string
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -18,6 +29,10 @@ import numpy as np
 from tfrnn.errors import UserError
 
 MAX_WORD_LENGTH = 2**20  # characters
+NOUNS = {"char": "character", "word": "word", "spaced": "word"}  # what a token of each kind is called
+JOINT = "\u2060"  # Unicode's word joiner, which is invisible; one that a text has itself is not read
+LINE_END = "\n"
+_APOSTROPHES = "'\u2019"
 _LINE_END = re.compile("\r\n|\r|\n")
 _LOWERED = bytes(ord(chr(i).lower()) if chr(i) in string.ascii_letters else ord(" ") for i in range(256))
 # Tables that map a byte to a lower-case letter, to a space, or to \n, which makes the run that contains it vanish.
@@ -47,21 +62,23 @@ def _keep_letters(pieces: Iterable[str], table: bytes) -> Iterator[str]:
             yield data[kept].tobytes().decode("ascii")
 
 
-def _replace_line_ends(pieces: Iterable[str]) -> Iterator[str]:
+def _replace_line_ends(pieces: Iterable[str], replacement: str) -> Iterator[str]:
     held = ""  # \r, which may be the first half of a line end
     for piece in pieces:
         text = held + piece
         held = "\r" if text.endswith("\r") else ""
-        yield text[: len(text) - len(held)].replace("\r\n", " ").replace("\r", " ").replace("\n", " ")
+        text = text[: len(text) - len(held)].replace("\r\n", "\n").replace("\r", "\n")
+        yield text.replace("\n", replacement)
     if held:
-        yield " "
+        yield replacement
 
 
 # Each rule maps the pieces of a text to the pieces of the cleaned text.
 TEXT_RULES: dict[str, Callable[[Iterable[str]], Iterator[str]]] = {
     "book": lambda pieces: _keep_letters(pieces, _NOTHING_BETWEEN_LINES),
     "lines": lambda pieces: _keep_letters(pieces, _SPACE_BETWEEN_LINES),
-    "spaces": _replace_line_ends,
+    "spaces": lambda pieces: _replace_line_ends(pieces, " "),
+    "plain": lambda pieces: _replace_line_ends(pieces, LINE_END),
     "raw": iter,
 }
 
@@ -87,17 +104,20 @@ def clean_pieces(pieces: Iterable[str], rule: str, tokens: str = "char") -> Iter
     """Cleans a text piece by piece; the result does not depend on how the text is cut into pieces.
 
     If tokens are words, the rule `book` acts as `lines`, because the book splits each line into words before it joins
-    them. No piece then ends inside a word, so that the tokens of the pieces are the tokens of the whole text.
+    them. No piece then ends inside a word, so that the tokens of the pieces are the tokens of the whole text. If line
+    ends are tokens, the rule `raw` acts as `plain`.
 
     Args:
       pieces: the text, in pieces of any length.
       rule: a key of TEXT_RULES.
-      tokens: `char` or `word`.
+      tokens: a key of NOUNS.
     Raises:
       UserError: tokens are words, and one is longer than MAX_WORD_LENGTH characters.
     """
-    cleaned = TEXT_RULES["lines" if (rule, tokens) == ("book", "word") else rule](pieces)
-    return filter(None, _cut_between_words(cleaned) if tokens == "word" else cleaned)
+    if tokens == "char":
+        return filter(None, TEXT_RULES[rule](pieces))
+    of_words = {"book": "lines", "raw": "plain"} if tokens == "word" else {"book": "lines"}
+    return filter(None, _cut_between_words(TEXT_RULES[of_words.get(rule, rule)](pieces)))
 
 
 def clean(text: str, rule: str, tokens: str = "char") -> str:
@@ -130,10 +150,77 @@ def clean_prefixes(prefixes: Iterable[str], rule: str, tokens: str = "char") -> 
 
 
 def split(text: str, tokens: str = "char") -> list[str]:
-    """Returns the tokens of a cleaned text: its characters, or its words, which white space separates."""
-    return text.split() if tokens == "word" else list(text)
+    """Returns the tokens of a cleaned text, of a kind in NOUNS."""
+    if tokens == "char":
+        return list(text)
+    if tokens == "spaced":
+        return text.split()
+    lines = text.replace(JOINT, "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    words = (itertools.chain.from_iterable(map(_split_between_spaces, line.split())) for line in lines)
+    return [token for line in words for token in (*line, LINE_END)][:-1]
+
+
+@functools.lru_cache(2**16)
+def _split_between_spaces(text: str) -> tuple[str, ...]:
+    """Returns the words and marks of a text without white space, with the joints between them."""
+    if text.isalnum():
+        return (text,)
+    parts: list[str] = []
+    is_mark = [_is_mark(character) for character in text]
+    for i in range(1, len(text) - 1):
+        if text[i] in _APOSTROPHES and not is_mark[i - 1] and not is_mark[i + 1]:
+            is_mark[i] = False  # don't is one word
+    begin = 0
+    for end in range(1, len(text) + 1):
+        run_may_continue = not is_mark[begin] or (text[begin] == text[end : end + 1] and end - begin < 3)
+        if end < len(text) and is_mark[begin] == is_mark[end] and run_may_continue:
+            continue
+        joint_before = JOINT if is_mark[begin] and begin else ""
+        joint_after = JOINT if is_mark[begin] and end < len(text) and not is_mark[end] else ""
+        parts.append(f"{joint_before}{text[begin:end]}{joint_after}")
+        begin = end
+    return tuple(parts)
+
+
+def _is_mark(character: str) -> bool:
+    """Returns whether a character is punctuation or a symbol."""
+    return unicodedata.category(character)[0] in "PS" and character != "_"
 
 
 def join(parts: Sequence[str], tokens: str = "char") -> str:
-    """Joins tokens to a text: the inverse of `split`; words are joined by one space."""
-    return (" " if tokens == "word" else "").join(parts)
+    """Joins tokens to a text: the inverse of `split`, but for white space between words that is not a single space."""
+    if tokens == "char":
+        return "".join(parts)
+    text = " ".join(parts)
+    if tokens == "word":
+        text = text.replace(f" {JOINT}", "").replace(f"{JOINT} ", "").replace(JOINT, "")
+        text = text.replace(f" {LINE_END}", LINE_END).replace(f"{LINE_END} ", LINE_END)
+    return text
+
+
+def gap(before: str, after: str, tokens: str = "char") -> str:
+    """Returns what stands between two tokens in a text: a space, or nothing."""
+    if tokens == "word" and (before[-1:] in (JOINT, LINE_END) or after[:1] in (JOINT, LINE_END)):
+        return ""
+    return "" if tokens == "char" else " "
+
+
+def shown(token: str) -> str:
+    """Returns a token as a person reads it, without joints."""
+    return token.replace(JOINT, "")
+
+
+def is_token(token: str, tokens: str = "char") -> bool:
+    """Returns whether a text is one token of a kind in NOUNS."""
+    if tokens == "word" and JOINT in token:
+        core = token.removeprefix(JOINT).removesuffix(JOINT)
+        return core in variants(token) and split(core, tokens) == [core]
+    return (token == LINE_END and tokens == "word") or split(token, tokens) == [token]
+
+
+def variants(token: str) -> list[str]:
+    """Returns a punctuation mark with and without a joint on either side; of another token only itself."""
+    core = shown(token)
+    if not core or not all(map(_is_mark, core)):
+        return [token]
+    return [f"{JOINT}{core}", core, f"{core}{JOINT}", f"{JOINT}{core}{JOINT}"]

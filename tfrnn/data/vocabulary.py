@@ -4,16 +4,17 @@ import collections
 import functools
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tfrnn.data import text_rules
-from tfrnn.errors import UserError
+from tfrnn.data.text_rules import NOUNS
+from tfrnn.errors import UserError, join_with_or
 
 UNKNOWN = "<unk>"
 UNKNOWN_POLICIES = ("error", "skip", "unk")
-NOUNS = {"char": "character", "word": "word"}
 
 
 class Vocabulary:
@@ -31,13 +32,16 @@ class Vocabulary:
 
     Args:
       id_to_token: every token once, `<unk>` first.
-      tokens: what a token is, `char` or `word`.
+      tokens: what a token is: `char`; `word` for words, punctuation marks and line ends; `spaced` for what stands
+        between white space.
     """
 
     def __init__(self, id_to_token: Iterable[str], tokens: str = "char"):
         self.id_to_token = list(id_to_token)
         self.tokens = tokens
         self._token_to_id = {token: i for i, token in enumerate(self.id_to_token)}
+        if tokens not in NOUNS:
+            raise UserError(f"`tokens` must be {join_with_or(NOUNS)}; got {tokens!r}")
         if self.id_to_token[:1] != [UNKNOWN] or len(self._token_to_id) != len(self.id_to_token):
             raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
 
@@ -47,7 +51,7 @@ class Vocabulary:
 
         Args:
           counts: the number of times each token occurs, in order of first appearance.
-          tokens: `char` or `word`.
+          tokens: `char`, `word` or `spaced`.
           max_tokens: keep at most this number of tokens, the most frequent, not counting `<unk>`; 0 keeps all.
         """
         known = [token for token in counts if token != UNKNOWN]  # a text of words may contain "<unk>"
@@ -60,10 +64,10 @@ class Vocabulary:
 
         Args:
           text: a cleaned text, as `load_corpus` returns it.
-          tokens: `char` or `word`.
+          tokens: `char`, `word` or `spaced`.
           max_tokens: keep at most this number of tokens, the most frequent, not counting `<unk>`; 0 keeps all.
         """
-        counts = collections.Counter(text.split() if tokens == "word" else text)
+        counts = collections.Counter(text if tokens == "char" else text_rules.split(text, tokens))
         return cls.from_counts(counts, tokens, max_tokens)
 
     def united(self, other: "Vocabulary") -> "Vocabulary":
@@ -104,24 +108,47 @@ class Vocabulary:
         Raises:
           UserError: the text has unknown tokens and `unknown` is `error`; the message names them.
         """
+        return self._encode_tokens(
+            text if self.tokens == "char" else text_rules.split(text, self.tokens), text, unknown
+        )
+
+    def _encode_tokens(self, tokens: str | Sequence[str], text: str, unknown: str) -> np.ndarray:
+        """Encodes the tokens of a text, characters in a string or words in a list: see `encode`."""
         if unknown not in UNKNOWN_POLICIES:
             raise UserError(f"`unknown` must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
-        if self.tokens == "char":
-            ids = self.ids(text).astype(np.int32)
-            known = ids > 0
-        else:
-            words = text_rules.split(text, self.tokens)
-            ids = self.ids(words).astype(np.int32)
-            known = np.array([word in self._token_to_id for word in words], bool)
+        ids = self.ids(tokens).astype(np.int32)
+        known = ids > 0 if isinstance(tokens, str) else np.array([word in self._token_to_id for word in tokens], bool)
         if unknown == "error" and not known.all():
-            unknown_tokens = self.unknown(text)
-            shown = ", ".join(map(repr, unknown_tokens[:10])) + (", ..." if len(unknown_tokens) > 10 else "")
-            expected = ", ".join(map(repr, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
+            unknown_tokens = [token for token in dict.fromkeys(tokens) if token not in self._token_to_id]
+            listed = ", ".join(map(_quoted, unknown_tokens[:10])) + (", ..." if len(unknown_tokens) > 10 else "")
+            expected = ", ".join(map(_quoted, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
-                f"unknown {NOUNS[self.tokens]}s {shown} in {_shortened(text)!r}: expected only those of the "
+                f"unknown {NOUNS[self.tokens]}s {listed} in {_shortened(text)!r}: expected only those of the "
                 f"vocabulary ({expected}); leave them out, or give `unknown=skip`"
             )
         return ids[known] if unknown == "skip" else ids
+
+    def as_written(self, text: str) -> str | list[str]:
+        """Returns the tokens of a text in the form in which the vocabulary knows them.
+
+        A character or word that it does not know is taken with its accents composed or decomposed, if it knows it so,
+        and a punctuation mark as one that touches its neighbours, or not.
+        """
+        if self.tokens == "char":
+            whole = (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD")))
+            known = (form for form in whole if not self.unknown(form))
+            return next(known, None) or "".join(map(self._known_form, _with_accents(text)))
+        return [self._known_form(token) for token in text_rules.split(text, self.tokens)]
+
+    def _known_form(self, part: str) -> str:
+        """Returns a word, or a character with its accents, in a form that the vocabulary knows; itself if none is."""
+        forms = [part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD"))]
+        if self.tokens == "word":
+            forms += sorted(text_rules.variants(part), key=lambda form: self._token_to_id.get(form, len(self)))
+        for form in forms:
+            if all(token in self._token_to_id for token in (form if self.tokens == "char" else [form])):
+                return form
+        return part
 
     def ids(self, tokens: str | Sequence[str]) -> np.ndarray:
         """Returns the ids of characters in a string or of words in a list, `dtype` [N], with 0 for an unknown one."""
@@ -139,8 +166,12 @@ class Vocabulary:
         return table
 
     def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
-        """Encodes a prefix as `encode` does. Raises UserError if there is no token in it to continue."""
-        ids = self.encode(prefix, unknown)
+        """Encodes a prefix as `encode` does, as the vocabulary writes it: see `as_written`.
+
+        Raises:
+          UserError: there is no token in it to continue, or as `encode`.
+        """
+        ids = self._encode_tokens(self.as_written(prefix), prefix, unknown)
         if not len(ids):
             raise UserError(
                 f"`prefix` {prefix!r}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one"
@@ -148,8 +179,18 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Returns the text of ids [N]; words are joined by one space. Raises IndexError if an id is too large."""
+        """Returns the text of ids [N], with a space between words. Raises IndexError if an id is too large."""
         return text_rules.join([self.id_to_token[int(i)] for i in ids], self.tokens)
+
+    def decode_after(self, gap: str, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns the text of ids [N] as it continues a text, after `gap` (see `gap_after`) if they do not touch it."""
+        if not len(ids):
+            return ""
+        return (gap and text_rules.gap("", self.id_to_token[int(ids[0])], self.tokens)) + self.decode(ids)
+
+    def gap_after(self, token_id: int) -> str:
+        """Returns what separates a token from the next one, unless that touches it: a space, or nothing."""
+        return text_rules.gap(self.id_to_token[int(token_id)], "", self.tokens)
 
     def to_json(self) -> str:
         """Returns the tokens in id order as a JSON list."""
@@ -166,9 +207,22 @@ class Vocabulary:
             raise UserError("a vocabulary must be a JSON list of tokens; got something else")
         for token in data[1:]:
             # A lone surrogate is not a character, but JSON can contain it.
-            if any("\ud800" <= c <= "\udfff" for c in token) or text_rules.split(token, tokens) != [token]:
+            if any("\ud800" <= c <= "\udfff" for c in token) or not text_rules.is_token(token, tokens):
                 raise UserError(f"each entry of a vocabulary must be one {NOUNS[tokens]}; got {token[:40]!r}")
         return cls(data, tokens)
+
+
+def _with_accents(text: str) -> Iterator[str]:
+    """Yields the characters of a text, each with the combining marks after it."""
+    begin = 0
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not unicodedata.combining(text[end]):
+            yield text[begin:end]
+            begin = end
+
+
+def _quoted(token: str) -> str:
+    return repr(text_rules.shown(token))
 
 
 def _shortened(text: str, limit: int = 40) -> str:

@@ -63,7 +63,7 @@ def load_export(folder: str | Path) -> tuple[LanguageModel, Vocabulary, Config]:
     if missing := [name for name in (SAFETENSORS, CONFIG, VOCABULARY) if not (Path(folder) / name).is_file()]:
         raise MissingFileError(f"{folder}: expected an export in the format safetensors, but it has no {missing[0]}")
     config = run.config()
-    vocabulary = run.vocabulary(config.data.tokens)
+    vocabulary = run.vocabulary(config.data.token_kind)
     shapes = sizes.weight_shapes(config.model, len(vocabulary))
     host.check_memory(2 * sizes.weight_bytes(config.model, len(vocabulary)), f"the model that {folder} describes")
     model = build_language_model(config.model, len(vocabulary), initialized=False)

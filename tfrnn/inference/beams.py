@@ -66,7 +66,7 @@ def beam_search(
         beams = step_parents[beams]
     continuations = np.stack(reversed_tokens[::-1], 1)  # [W, length]
     return [
-        Beam(prefix + reading.gaps[0] + vocabulary.decode(ids), float(score))
+        Beam(prefix + vocabulary.decode_after(reading.gaps[0], ids), float(score))
         for score, ids in zip(scores.numpy(), continuations, strict=True)
         if np.isfinite(score)  # with fewer than W continuations the last beams are impossible ones
     ]

@@ -104,7 +104,8 @@ class TextGenerator:
             tokens, reading = self.extend_within_block(reading, remaining, use_xla)
             blocks.append(tokens)
         rows_of_tokens = np.concatenate(blocks).T
-        return [gap + self.vocabulary.decode(ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)], reading
+        texts = [self.vocabulary.decode_after(gap, ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)]
+        return texts, reading
 
     def stream(self, reading: Reading, length: int) -> Iterator[tuple[str, Reading]]:
         """Continues a reading of one row token by token: see `stream_on`."""
@@ -115,7 +116,7 @@ class TextGenerator:
         for _ in range(length):
             (gap,) = reading.gaps
             tokens, reading = self.extend_within_block(reading, 1)
-            held += gap + self.vocabulary.decode(tokens[:, 0])
+            held += self.vocabulary.decode_after(gap, tokens[:, 0])
             if self.stop and self.stop in held:
                 yield held.split(self.stop)[0], reading
                 return
@@ -151,8 +152,8 @@ class TextGenerator:
                 raise
             return self.extend_within_block(reading, length)
         tokens = tokens.numpy()
-        gap = " " if self.vocabulary.tokens == "word" else ""
-        return tokens, reading.advanced(tokens, after.logits, after.state, gap)
+        gaps = tuple(map(self.vocabulary.gap_after, tokens[-1]))
+        return tokens, reading.advanced(tokens, after.logits, after.state, gaps)
 
 
 def _window(sampler: Choosing) -> int:

@@ -30,7 +30,7 @@ class Reading(NamedTuple):
       sample: the number of the sample of its text that each row is, int64 [B]; with `generated` and the seed it
         determines the random numbers of the row.
       generated: the number of tokens generated so far.
-      gaps: for each row, what separates the text from the next token: a space or nothing.
+      gaps: for each row, what separates the text from the next token unless that touches it: a space or nothing.
     """
 
     logits: tf.Tensor
@@ -60,16 +60,16 @@ class Reading(NamedTuple):
         logits, state = tf.nest.map_structure(lambda tensor: tensor[one], (self.logits, self.state))
         return Reading(logits, state, self.recent[one], self.sample[one], self.generated, self.gaps[one])
 
-    def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, gap: str) -> "Reading":
+    def advanced(self, tokens: np.ndarray, logits: tf.Tensor, state: State, gaps: tuple[str, ...]) -> "Reading":
         """Returns the reading after generated tokens.
 
         Args:
           tokens: int32 [n, B].
           logits, state: of the model after the last of them.
-          gap: what separates it from the next.
+          gaps: for each row, what separates it from the next token.
         """
         recent = np.concatenate([self.recent, tokens.T], 1)[:, -MAX_RECENT:]
-        return Reading(logits, state, recent, self.sample, self.generated + len(tokens), (gap,) * len(recent))
+        return Reading(logits, state, recent, self.sample, self.generated + len(tokens), gaps)
 
 
 def read_prefixes(
@@ -117,7 +117,10 @@ def read_prefixes(
     before = _of_nothing(model, rows) if after is None else after
     logits, state = _read_rows(model, encoded, before.state)
     recent = [np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(before.recent, encoded, strict=True)]
-    gaps = tuple("" if vocabulary.tokens == "char" or text[-1:].isspace() else " " for text in prefixes)
+    gaps = tuple(
+        "" if text[-1:].isspace() else vocabulary.gap_after(ids[-1])
+        for text, ids in zip(prefixes, encoded, strict=True)
+    )
     return Reading(logits, state, np.stack(recent), before.sample, before.generated, gaps)
 
 

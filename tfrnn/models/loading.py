@@ -48,7 +48,7 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     config = run.config()
     if not config.run.prefix:
         raise UserError(f"{run.path / CONFIG}: expected at least one prefix, as train writes it; got none")
-    vocabulary = run.vocabulary(config.data.tokens)
+    vocabulary = run.vocabulary(config.data.token_kind)
     num_bytes = 2 * sizes.weight_bytes(config.model, len(vocabulary))
     host.check_memory(num_bytes, f"the model that {run.path / CONFIG} describes")
     weights = run.load_weights(config, vocabulary, checkpoint)

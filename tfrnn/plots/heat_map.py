@@ -33,7 +33,7 @@ def heat_map(
     likeliest: Sequence[Sequence[tuple[str, float]]],
     title: str,
     remarks: Sequence[str] = (),
-    between: str = "",
+    between: str | Sequence[str] = "",
 ) -> str:
     """Returns an HTML page that shows a text, with each token on a colour for its surprisal.
 
@@ -43,14 +43,15 @@ def heat_map(
       likeliest: for each of those, the tokens that the model thought likeliest, with their probabilities.
       title: the title of the page.
       remarks: paragraphs between the title and the text.
-      between: what separates tokens: a space for words, nothing for characters.
+      between: what separates tokens, by default nothing; or for each token what separates it from the next, [N - 1].
     """
     levels = np.searchsorted(COLOUR_BOUNDS, bits, "right")
     pieces = [_token_as_html(tokens[0])]
     for token, level, surprisal, alternatives in zip(tokens[1:], levels, bits, likeliest, strict=True):
         guesses = ", ".join(f"{_token_name(other)} {100 * share:.0f}%" for other, share in alternatives)
         label = html.escape(f"{_token_name(token)} {surprisal:.1f} bits; likeliest: {guesses}")
-        pieces.append(f'<span class="s{level}" title="{label}">{_token_as_html(token)}</span>')
+        gap = between if isinstance(between, str) else between[len(pieces) - 1]
+        pieces.append(f'{gap}<span class="s{level}" title="{label}">{_token_as_html(token)}</span>')
     edges = (0, *COLOUR_BOUNDS)
     ranges = [f"{low:g} to {high:g}" for low, high in itertools.pairwise(edges)] + [f"{edges[-1]:g} and more"]
     legend = "".join(f'<li><span class="s{level}">{text}</span></li>' for level, text in enumerate(ranges))
@@ -65,7 +66,7 @@ def heat_map(
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
         f"{paragraphs}<p>Surprisal in bits of each token, given all tokens before it:</p>\n<ul>{legend}</ul>\n"
-        f"<pre>{between.join(pieces)}</pre>\n</body>\n</html>\n"
+        f"<pre>{''.join(pieces)}</pre>\n</body>\n</html>\n"
     )
 
 

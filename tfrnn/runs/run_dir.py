@@ -142,7 +142,7 @@ class RunDir:
         """Returns the vocabulary.
 
         Args:
-          tokens: `char` or `word`, what its tokens are.
+          tokens: what its tokens are, a key of `text_rules.NOUNS`.
         Raises:
           MissingFileError: there is no vocabulary.json.
           UserError: vocabulary.json is not one of tfrnn.
@@ -167,7 +167,7 @@ class RunDir:
                     f"`run_dir={self.path}`: the run was begun with `{name}={previous[name]}`, now it is {value}; "
                     f"give `{name}={previous[name]}` to resume it, or another `run_dir` for a new run"
                 )
-        if self.vocabulary(config.data.tokens).id_to_token != vocabulary.id_to_token:
+        if self.vocabulary(config.data.token_kind).id_to_token != vocabulary.id_to_token:
             raise self.changed_corpus_error(config)
 
     def changed_corpus_error(self, config: Config) -> UserError:
@@ -328,6 +328,14 @@ def _fixed_settings() -> frozenset[str]:
 
 
 def _digest_settings(config: Config, vocabulary: Vocabulary) -> np.ndarray:
-    """Returns the SHA-256 of the vocabulary and of all settings that may not change, uint8 [32]."""
-    fixed = config_lib.settings_to_compare(config)
+    """Returns the SHA-256 of the vocabulary and of all settings that may not change, uint8 [32].
+
+    A setting that has the value of runs older than itself is left out, since such a run's checkpoints do not know it.
+    """
+    before = config_lib.values_before()
+    fixed = {
+        name: value
+        for name, value in config.flat().items()
+        if name in _fixed_settings() and not (name in before and value == before[name])
+    }
     return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)

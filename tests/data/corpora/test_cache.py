@@ -47,16 +47,18 @@ def test_a_cached_text_is_not_read_again(tokens, tmp_path):
     assert np.asarray(cached_ids).tolist() == np.asarray(ids).tolist()
 
 
-@pytest.mark.parametrize("tokens", ["char", "word"])
-def test_the_names_of_the_files_are_those_of_version_1(tokens, tmp_path):
+@pytest.mark.parametrize(("tokens", "name_of_kind"), [("char", "char"), ("spaced", "word")])
+def test_the_names_of_the_files_are_those_of_version_1(tokens, name_of_kind, tmp_path):
     survey, _ = fill(tmp_path, InMemory("story", STORY), tokens=tokens)
     vocabulary = Vocabulary.from_counts(survey.counts, tokens).to_json()
     name = f"ids-{hashlib.sha256(vocabulary.encode()).hexdigest()[:16]}-{survey.num_tokens}.bin"
-    folder = f"{SHA256}-raw-{tokens}-1"
+    folder = f"{SHA256}-raw-{name_of_kind}-1"
     assert names_in(tmp_path) == [f"{folder}/{name}", f"{folder}/survey.json"]
 
 
-@pytest.mark.parametrize("other", [{"sha256": "5b" * 32}, {"rule": "lines"}, {"tokens": "word"}], ids=str)
+@pytest.mark.parametrize(
+    "other", [{"sha256": "5b" * 32}, {"rule": "lines"}, {"tokens": "word"}, {"tokens": "spaced"}], ids=str
+)
 def test_another_text_rule_or_kind_of_tokens_has_its_own_files(other, tmp_path):
     fill(tmp_path, InMemory("story", STORY))
     with pytest.raises(AssertionError, match="must not be read"):

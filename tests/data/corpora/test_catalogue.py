@@ -62,3 +62,52 @@ def test_a_rule_that_leaves_nothing_is_refused(tmp_path):
 def test_an_unknown_rule_is_refused():
     with pytest.raises(UserError, match="text_rule"):
         tfrnn.load_corpus("sample", "shout")
+
+
+@pytest.fixture
+def texts(tmp_path, monkeypatch):
+    """A folder with texts, of which one has a comma in its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    for name in ("a.txt", "b.txt", "deep/c.txt", "Poe, E. A..txt", "[x].txt"):
+        (tmp_path / name).write_text(name)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "paths"),
+    [
+        ("a.txt", ["a.txt"]),
+        ("b.txt,a.txt", ["b.txt", "a.txt"]),
+        ("Poe, E. A..txt", ["Poe, E. A..txt"]),
+        ("b.txt,Poe, E. A..txt,deep", ["b.txt", "Poe, E. A..txt", "deep"]),
+        ("?.txt", ["a.txt", "b.txt"]),
+        ("deep,?.txt", ["deep", "a.txt", "b.txt"]),
+        ("**/?.txt", ["a.txt", "b.txt", "deep/c.txt"]),
+        ("[x].txt", ["[x].txt"]),
+        ("", [""]),
+    ],
+)
+def test_a_corpus_names_paths_in_its_order(corpus, paths, texts):
+    assert catalogue.paths_of(corpus) == paths
+
+
+def test_several_texts_are_read_in_their_order(texts):
+    assert tfrnn.load_corpus("b.txt,deep,a.txt") == "b.txt\ndeep/c.txt\na.txt"
+    source = catalogue.open_corpus("b.txt,deep,a.txt")
+    assert (len("".join(source.pieces())), source.num_texts) == (22, 3)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "message"),
+    [
+        ("a,b.txt", "there is no file 'a'"),
+        ("b.txt,a", "there is no file 'a'"),
+        ("b.txt,", "there is no file ''"),
+        ("?.bak", r"nothing matches '\?\.bak'"),
+        ("a.txt,?.txt", "each path once; got 'a.txt' twice"),
+        ("a.txt,sample", "one of sample, .* alone; got sample among others"),
+    ],
+)
+def test_paths_that_cannot_be_meant_are_refused(corpus, message, texts):
+    with pytest.raises(UserError, match=message):
+        catalogue.open_corpus(corpus)

@@ -1,9 +1,13 @@
 """Text files and folders of them."""
 
+import bz2
 import gzip
 import hashlib
+import io
+import lzma
 import os
 import re
+import tarfile
 import threading
 import zipfile
 
@@ -50,7 +54,8 @@ def test_a_folder_is_read_as_its_files_one_after_the_other(chunk, folder):
     source, read = Files(folder, chunk), []
     assert "".join(source.pieces(read.append)) == TEXT_OF_FOLDER
     assert sum(read) == source.size
-    assert tfrnn.load_corpus(str(folder)) == TEXT_OF_FOLDER
+    assert tfrnn.load_corpus(str(folder), "raw") == TEXT_OF_FOLDER
+    assert tfrnn.load_corpus(str(folder)) == TEXT_OF_FOLDER.replace("\r\n", "\n")
 
 
 def test_the_sha256_of_a_folder_is_that_of_its_files_digests(folder):
@@ -114,7 +119,7 @@ def test_the_position_of_a_bad_byte_is_that_in_the_unpacked_text(file_format, ch
     else:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
             archive.writestr("text", content)
-    with pytest.raises(UserError, match=r"byte 11003 is 0xe9; convert the file to UTF-8$"):
+    with pytest.raises(UserError, match=r"byte 11003 is 0xe9; it is probably in Windows-1252: give `encoding=cp1252`$"):
         list(Files(path, chunk).pieces())
 
 
@@ -153,11 +158,139 @@ def test_a_zip_archive_is_one_text_that_is_not_damaged(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"some", b"same", 1))
     with pytest.raises(UserError, match="cannot be unpacked"):
         tfrnn.load_corpus(str(path))
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a", "a")
-        archive.writestr("b", "b")
-    with pytest.raises(UserError, match=r"a zip archive of a text.* contains 2 files, not one"):
-        tfrnn.load_corpus(str(path))
+
+
+MADE_BY_A_MAC = {"__MACOSX/books/._a.txt": b"\0\1", "books/.DS_Store": b"\0", "books/._a.txt": b"\0"}
+
+
+def pack_zip(path, files):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.mkdir("books") if hasattr(archive, "mkdir") else archive.writestr("books/", b"")
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def pack_tar(path, files, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        folder = tarfile.TarInfo("books")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+PACKERS = {
+    "zip": pack_zip,
+    "tar": pack_tar,
+    "tar.gz": lambda path, files: pack_tar(path, files, "w:gz"),
+    "tar.bz2": lambda path, files: pack_tar(path, files, "w:bz2"),
+    "tar.xz": lambda path, files: pack_tar(path, files, "w:xz"),
+}
+
+
+@pytest.mark.parametrize("chunk", [4, 2**20])
+@pytest.mark.parametrize("file_format", PACKERS)
+def test_an_archive_is_read_as_a_folder_without_what_a_mac_adds(file_format, chunk, tmp_path):
+    path = tmp_path / "a file"  # its bytes tell what it is, not its name
+    PACKERS[file_format](path, {"books/a.txt": "größer".encode(), **MADE_BY_A_MAC})
+    source, read = Files(path, chunk), []
+    assert "".join(source.pieces(read.append)) == "größer"
+    assert (source.num_texts, source.encoding, sum(read)) == (1, "UTF-8", source.size)
+    several = {"books/b.txt": "größer\n".encode("utf-16"), "books/a.txt": b"\xef\xbb\xbffirst", "c": b"", "d": b"."}
+    PACKERS[file_format](path, {**several, **MADE_BY_A_MAC})
+    source = Files(path, chunk)
+    assert "".join(source.pieces()) == ("first\ngrößer\n." if file_format == "zip" else "größer\nfirst\n.")
+    assert (source.num_texts, sorted(source.encoding.split(", "))) == (3, ["UTF-16", "UTF-8"])
+    PACKERS[file_format](path, {**several, "books/picture": b"\x89PNG\0"})
+    with pytest.raises(UserError, match=r"a file: books/picture: expected .* but byte (4 is NUL|0 is 0x89)"):
+        list(Files(path, chunk).pieces())
+    PACKERS[file_format](path, MADE_BY_A_MAC)
+    with pytest.raises(UserError, match="it contains no file"):
+        list(Files(path, chunk).pieces())
+    PACKERS[file_format](path, several)
+    path.write_bytes(path.read_bytes()[: min(path.stat().st_size // 2, 1100)])
+    with pytest.raises(UserError, match=r"unpacked|is 0x|NUL"):
+        list(Files(path, chunk).pieces())
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_file_is_its_text(compress, tmp_path):
+    (tmp_path / "text").write_bytes(compress(STORY.encode()))
+    assert read_text(tmp_path / "text") == STORY
+    (tmp_path / "text").write_bytes(compress(STORY.encode() * 9)[:-5])
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        read_text(tmp_path / "text")
+
+
+def test_a_document_is_refused(tmp_path):
+    for name, content in (("pdf", b"%PDF-1.7 ..."), ("rtf", b"{\\rtf1 ...}")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=r"expected a text, got a .*document.*; save its text in a file of its own"):
+            read_text(tmp_path / name)
+    pack_zip(tmp_path / "docx", {"[Content_Types].xml": b"<xml>", "word/document.xml": b"<xml>"})
+    with pytest.raises(UserError, match=r"docx: expected a text, got an office document"):
+        read_text(tmp_path / "docx")
+
+
+SENTENCES = {
+    "cp1252": "Im Frühling gehen die Mädchen über die große Brücke; „Schön!“, rief der König – für alle.\n",
+    "latin-1": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt à côté de l'hôtel.\n",
+    "cp1250": "Zażółć gęślą jaźń, a potem pójdź do źródła i weź łódź. Wczoraj był piękny dzień.\n",
+    "koi8-r": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
+    "cp1251": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
+    "gb18030": "床前明月光，疑是地上霜。举头望明月，低头思故乡。春眠不觉晓，处处闻啼鸟。\n",
+    "big5": "床前明月光，疑是地上霜。舉頭望明月，低頭思故鄉。春眠不覺曉，處處聞啼鳥。\n",
+    "shift_jis": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "euc_jp": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "euc_kr": "나는 학교에 갑니다. 오늘은 날씨가 아주 좋습니다. 옛날 옛적에 호랑이가 살았습니다.\n",
+    "utf-16-le": "Im Frühling gehen die Mädchen über die große Brücke.\n",
+    "utf-32-be": "Im Frühling gehen die Mädchen über die große Brücke.\n",
+}
+
+
+@pytest.mark.parametrize("encoding", SENTENCES)
+def test_another_encoding_is_named_and_then_read(encoding, tmp_path):
+    text, path = SENTENCES[encoding] * 30, tmp_path / "text"
+    path.write_bytes(text.encode(encoding))
+    with pytest.raises(UserError, match=r"it is probably in .*: give `encoding=") as error:
+        read_text(path)
+    suggested = re.search("`encoding=(.*)`", str(error.value))[1]
+    for name in (encoding, suggested):
+        for chunk in (4, 1001, 2**20):
+            source = Files(path, chunk, name)
+            assert "".join(source.pieces()) == text
+        assert source.sha256() != Files(path).sha256()  # the ids of a large text depend on its encoding
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("chunk", [4, 5, 2**20])
+def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
+    (tmp_path / "text").write_bytes(STORY.encode(encoding))
+    source = Files(tmp_path / "text", chunk)
+    assert "".join(source.pieces()) == STORY
+    assert source.encoding == encoding.removesuffix("-sig").upper()
+    (tmp_path / "text").write_bytes("a\0b".encode(encoding))
+    with pytest.raises(UserError, match="NUL"):
+        list(Files(tmp_path / "text", chunk).pieces())
+
+
+def test_a_wrong_encoding_is_refused(tmp_path):
+    (tmp_path / "text").write_bytes("größer".encode("latin-1"))
+    with pytest.raises(UserError, match=r"expected ascii, but byte 2 is 0xf6; give another `encoding`"):
+        list(Files(tmp_path / "text", encoding="ascii").pieces())
+    with pytest.raises(UserError, match=r"expected UTF-16, but .*; give another `encoding`"):
+        list(Files(tmp_path / "text", encoding="utf-16").pieces())
+
+
+def test_several_paths_are_read_one_after_the_other(folder, tmp_path):
+    (tmp_path / "more").write_text("more")
+    source = Files([str(tmp_path / "more"), str(folder)])
+    assert "".join(source.pieces()) == "more\n" + TEXT_OF_FOLDER
+    digests = [file.digest(None) for file in source._files]
+    assert source.sha256() == hashlib.sha256(b"".join(digests)).hexdigest()
+    assert source.name == f"{tmp_path}/more, {folder}"
 
 
 def test_a_file_that_changes_is_refused(tmp_path):
@@ -203,7 +336,8 @@ def test_the_size_of_an_unpacked_text_is_limited(tmp_path, monkeypatch):
 def test_the_characters_of_a_file_are_not_changed(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes(b"\xef\xbb\xbfA\r\nb\xc3\xa9\n")
-    assert tfrnn.load_corpus(str(path)) == "A\r\nbé\n"
+    assert tfrnn.load_corpus(str(path), "raw") == "A\r\nbé\n"
+    assert tfrnn.load_corpus(str(path)) == "A\nbé\n"
     assert tfrnn.load_corpus(str(path), "spaces") == "A bé "
 
 

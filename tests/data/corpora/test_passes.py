@@ -69,7 +69,7 @@ def test_a_file_is_the_same_in_chunks_of_any_size(file_format, chunk, packed):
 
 
 @pytest.mark.parametrize("rule", text_rules.TEXT_RULES)
-@pytest.mark.parametrize("tokens", ["char", "word"])
+@pytest.mark.parametrize("tokens", text_rules.NOUNS)
 @pytest.mark.parametrize("file_format", ["plain", "gzip", "zip"])
 def test_passes_over_a_file_equal_the_loaded_corpus(file_format, tokens, rule, packed):
     source = Files(packed[file_format], 7)
@@ -97,6 +97,9 @@ def test_no_more_is_read_than_is_needed(tmp_path):
 def test_a_survey_keeps_a_bounded_beginning():
     source = CutSource("\n" * 2000 + "so it goes " * 2000, [1500, 5000])
     assert passes.survey(source, "raw").beginning == "\n" * passes.BEGINNING_TOKENS
-    survey = passes.survey(source, "raw", "word")
+    survey = passes.survey(source, "raw", "spaced")
     assert len(survey.beginning.split()) == passes.BEGINNING_TOKENS
+    assert catalogue.prefixes_of("pieces", survey.beginning, survey.counts, "spaced") == ("so it goes",)
+    survey = passes.survey(CutSource("so it goes, " * 500, [1500, 5000]), "raw", "word")
+    assert len(text_rules.split(survey.beginning, "word")) == passes.BEGINNING_TOKENS
     assert catalogue.prefixes_of("pieces", survey.beginning, survey.counts, "word") == ("so it goes",)

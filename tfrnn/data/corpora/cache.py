@@ -21,6 +21,7 @@ from tfrnn.runtime import durable
 SURVEY_FILE = "survey.json"
 FORMAT_VERSION = 1  # to be increased if a text rule or the content of a file changes
 MAX_SURVEY_BYTES = 2**32
+_KINDS = {"char": "char", "spaced": "word", "word": "words"}  # of tokens, in names of folders: version 0.1's stay
 ABANDONED_AFTER_SECONDS = 24 * 3600.0  # without a write, a half-written file belongs to a process that was killed
 
 
@@ -50,7 +51,7 @@ class Cache:
           source: the text.
           sha256: the SHA-256 of the source, in hex.
           rule: a key of text_rules.TEXT_RULES.
-          tokens: `char` or `word`.
+          tokens: a key of text_rules.NOUNS.
           on_bytes: is called with the number of bytes of the source read since the last call.
         Raises:
           UserError: the text cannot be read, nothing is left of it by the rule, or the folder cannot be written.
@@ -106,7 +107,7 @@ class Cache:
                     path.unlink()
 
     def _path(self, sha256: str, rule: str, tokens: str, name: str) -> Path:
-        return self.folder / f"{sha256}-{rule}-{tokens}-{FORMAT_VERSION}" / name
+        return self.folder / f"{sha256}-{rule}-{_KINDS[tokens]}-{FORMAT_VERSION}" / name
 
     @contextlib.contextmanager
     def _create(self, path: Path) -> Iterator[BinaryIO]:

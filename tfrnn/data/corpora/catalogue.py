@@ -1,6 +1,9 @@
-"""Corpora by name or path: a story in the package, corpora that are downloaded once, and any UTF-8 files."""
+"""Corpora by name or path: a story in the package, corpora that are downloaded once, and any text files."""
 
+import collections
 import dataclasses
+import glob
+import os
 from collections.abc import Container
 
 from tfrnn.data import text_rules
@@ -32,16 +35,16 @@ CORPORA = {
     "jay_lyrics": KnownCorpus("spaces", ("分开", "不分开"), "tfrnn.data.corpora.jay_lyrics"),
     "tiny_shakespeare": KnownCorpus("raw", ("ROMEO:\n", "First "), "tensorflow_datasets.datasets.tiny_shakespeare"),
 }
-DEFAULT_PREFIX_LENGTH = {"char": 12, "word": 3}  # tokens at the beginning of a file
+DEFAULT_PREFIX_LENGTH = {"char": 12, "word": 3, "spaced": 3}  # tokens at the beginning of a file
 
 
 def text_rule_of(name_or_path: str, text_rule: str = "auto") -> str:
-    """Returns the text rule to use; `auto` is the rule of a named corpus, and `raw` for a file.
+    """Returns the text rule to use; `auto` is the rule of a named corpus, and `plain` for a file.
 
     Raises UserError if there is no such rule.
     """
     if text_rule == "auto":
-        return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "raw"
+        return CORPORA[name_or_path].text_rule if name_or_path in CORPORA else "plain"
     if text_rule not in text_rules.TEXT_RULES:
         raise UserError(f"`text_rule` must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {text_rule!r}")
     return text_rule
@@ -57,18 +60,46 @@ def prefixes_of(name_or_path: str, beginning: str, known: Container[str], tokens
       name_or_path: the name of a corpus or the path of a text, as for `open_corpus`.
       beginning: the beginning of the cleaned text, of at least DEFAULT_PREFIX_LENGTH tokens if it has as many.
       known: the tokens that occur in the cleaned text.
-      tokens: `char` or `word`.
+      tokens: a key of text_rules.NOUNS.
     """
     prefixes = CORPORA[name_or_path].prefixes if name_or_path in CORPORA else ()
     if prefixes and tokens == "char" and all(character in known for character in "".join(prefixes)):
         return prefixes
     length = DEFAULT_PREFIX_LENGTH[tokens]
-    if tokens == "word":
-        return (" ".join(beginning.split(maxsplit=length)[:length]),)
-    return (beginning[:length],)
+    return (text_rules.join(text_rules.split(beginning, tokens)[:length], tokens),)
 
 
-def open_corpus(name_or_path: str) -> Source:
+def paths_of(corpus: str) -> list[str]:
+    """Returns the paths that a setting names, in its order.
+
+    Commas separate paths. A path may itself contain some, if there is such a file. The files that match a pattern, such
+    as `texts/*.txt` or `texts/**/*.txt`, are in the order of their paths.
+
+    Raises:
+      MissingFileError: nothing matches a pattern.
+      UserError: a path is named twice.
+    """
+    paths: list[str] = []
+    parts = corpus.split(",")
+    while parts:
+        candidates = ((n, ",".join(parts[:n])) for n in range(len(parts), 0, -1))
+        count, path = next(((n, path) for n, path in candidates if os.path.lexists(path)), (1, parts[0]))
+        if not os.path.lexists(path) and any(character in path for character in "*?[") and "\0" not in path:
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise MissingFileError(f"`corpus`: expected a pattern of paths, but nothing matches {path!r}")
+            paths += matches
+        else:
+            paths.append(path)
+        parts = parts[count:]
+    if len(paths) > 1:
+        seen = collections.Counter(map(os.path.realpath, paths))
+        if named_twice := [path for path in paths if seen[os.path.realpath(path)] > 1]:
+            raise UserError(f"`corpus`: expected each path once; got {named_twice[0]!r} twice; leave one out")
+    return paths
+
+
+def open_corpus(name_or_path: str, encoding: str = "auto") -> Source:
     """Opens a corpus to be read in pieces.
 
     A named corpus that is not in the package is read from the folder that TFRNN_DATA_DIR names if that folder contains
@@ -76,7 +107,9 @@ def open_corpus(name_or_path: str) -> Source:
     and of a download is verified.
 
     Args:
-      name_or_path: a key of CORPORA, which is read into memory, or the path of a UTF-8 text or of a folder of texts.
+      name_or_path: a key of CORPORA, which is read into memory, or the path of a text or of a folder of texts, or
+        several, see `paths_of`.
+      encoding: that of the files; `auto`: UTF-8, or what a byte order mark tells.
     Raises:
       MissingFileError: the file does not exist, or the corpus cannot be downloaded.
       UserError: the file cannot be read, has another SHA-256 than recorded, or does not begin with text. Reading the
@@ -88,19 +121,23 @@ def open_corpus(name_or_path: str) -> Source:
         return InMemory(name_or_path, story)
     if name_or_path in CORPORA:
         return InMemory(name_or_path, fetch.fetch_text(name_or_path, CORPORA[name_or_path].builder))
+    paths = paths_of(name_or_path)
     try:
-        files = Files(name_or_path or "no such file")  # an empty path would be the current folder
+        files = Files([path or "no such file" for path in paths], encoding=encoding)  # "" would be the current folder
     except FileNotFoundError:
+        missing = next(path for path in paths if not path or not os.path.exists(path))
         names = ", ".join(CORPORA)
+        if missing in CORPORA:
+            raise UserError(f"`corpus`: expected paths, or one of {names} alone; got {missing} among others") from None
         raise MissingFileError(
-            f"`corpus` must be one of {names} or the path of a text; there is no file {name_or_path!r}"
-            f"{did_you_mean(name_or_path, CORPORA)}"
+            f"`corpus` must be one of {names} or the path of a text; there is no file {missing!r}"
+            f"{did_you_mean(missing, CORPORA)}"
         ) from None
     next(files.pieces(), None)  # reports a fault at the beginning now, not after a long pass over the whole text
     return files
 
 
-def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char") -> str:
+def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char", encoding: str = "auto") -> str:
     """Returns the cleaned text of a corpus.
 
     >>> tfrnn.load_corpus("sample")[:34]
@@ -114,18 +151,20 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
 
     Args:
       name_or_path: `sample` (a story in the package), `time_machine`, `jay_lyrics`, `tiny_shakespeare`, or the path of
-        a UTF-8 text (plain or gzip) or of a folder of such texts.
+        a text (plain, compressed or in an archive) or of a folder of such texts; several are separated by commas.
       text_rule: `book` keeps letters, in lower case, and joins the lines with nothing between them; `lines` does so
-        with a space between them; `spaces` turns line ends into spaces; `raw` changes nothing; `auto` is the rule of a
-        named corpus, and `raw` for a file.
-      tokens: `char` or `word`, the kind of tokens that the text will be split into: with words, the rule `book` keeps
-        a space between lines.
+        with a space between them; `spaces` turns line ends into spaces; `plain` turns each into a line feed; `raw`
+        changes nothing; `auto` is the rule of a named corpus, and `plain` for a file.
+      tokens: `char`, `word` or `spaced`, the kind of tokens that the text will be split into: with words, the rule
+        `book` keeps a space between lines.
+      encoding: the encoding of the files; `auto`: UTF-8, or what a byte order mark at the beginning tells.
     Returns:
       The text as one string.
     Raises:
       MissingFileError: the file does not exist, or the corpus cannot be downloaded.
-      UserError: the file is empty, is not UTF-8, has another SHA-256 than recorded, or the rule leaves nothing of it.
+      UserError: the file is empty or in another encoding, has another SHA-256 than recorded, or the rule leaves nothing
+        of it.
     """
-    source = open_corpus(name_or_path)
+    source = open_corpus(name_or_path, encoding)
     rule = text_rule_of(name_or_path, text_rule)
     return joined(source, cleaned(source, rule, tokens))

@@ -1,89 +1,134 @@
-"""Text files, read in pieces: plain, compressed by gzip, or the only member of a zip archive."""
+"""Text files, read in pieces: plain, compressed, or in an archive; in any encoding."""
 
+import bz2
 import codecs
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
+import operator
 import os
 import stat
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
+from tfrnn.data.corpora import encodings
 from tfrnn.data.corpora.sources import OnBytes, check_size, does_not_fit, joined
 from tfrnn.errors import UserError
 
 CHUNK_BYTES = 2**20  # that are read at once
 # What reading raises if a file is damaged, encrypted, truncated, or compressed by an unknown method.
-_READ_ERRORS = (zipfile.BadZipFile, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError)
+_READ_ERRORS = (
+    zipfile.BadZipFile, tarfile.TarError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+)  # fmt: skip
+_COMPRESSED = {b"\x1f\x8b": "gzip file", b"BZh": "bzip2 file", b"\xfd7zXZ\0": "xz file"}
+_TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_DOCUMENTS = {b"%PDF": "PDF document", b"{\\rt": "document in RTF"}  # by their first bytes
+_SAVE_AS_TEXT = "save its text in a file of its own"
 
 
 class Files:
-    """A Source of a UTF-8 text file, or of all the text files in a folder, one after the other.
+    """A Source of text files: of one, of several, of the files in a folder or an archive, one after the other.
 
     No character is changed; only a byte order mark at the beginning of a file is removed.
 
-    The files of a folder are the regular files in it at any depth, in the order of their paths, except hidden ones
-    (with a leading dot). A link to a folder is not followed. A line end is added after a file that does not end with
-    one, if another file follows. A path that is not a regular file but can be read, e.g. a pipe, is read once, when
-    this object is made, and kept in memory.
+    The files of a folder, and of a zip archive, are the regular files in it at any depth, in the order of their paths;
+    those of a tar archive are in its own order. Hidden ones are left out: those with a leading dot, and the folder
+    __MACOSX. A link to a folder is not followed. A line end is added after a file that does not end with one, if
+    another file follows. A path that is not a regular file but can be read, e.g. a pipe, is read once, when this object
+    is made, and kept in memory.
+
+    Attributes:
+      name: the paths.
+      size: the number of bytes on disk.
+      encoding: the encoding of the texts read last, as people write it; of several, all of them.
+      num_texts: the number of texts read last; of an archive, that of the files in it.
 
     Args:
-      path: the path of the file or folder.
-      chunk: the number of bytes that are read at once.
+      path: the path of the file or folder; or several.
+      chunk: the number of bytes that are read at once, at least 4.
+      encoding: the encoding of the files; `auto`: UTF-8, or what a byte order mark tells.
     Raises:
-      FileNotFoundError: the file does not exist.
-      UserError: the file cannot be read or is a device, or the folder contains no files. Reading the text raises
-        UserError if the text is empty, binary, not UTF-8 or damaged, or if a file has changed.
+      FileNotFoundError: a file does not exist.
+      UserError: a file cannot be read or is a device, or a folder contains no files. Reading the text raises UserError
+        if it is empty, binary, in another encoding or damaged, or if a file has changed.
     """
 
-    def __init__(self, path: str | os.PathLike, chunk: int = CHUNK_BYTES):
-        self.name = os.fspath(path)
-        try:
-            status = Path(path).stat()
-            self._is_folder = stat.S_ISDIR(status.st_mode)
-            if self._is_folder:
-                advice = ", or remove it from the folder"
-                self._files = [_File(member, member.stat(), chunk, advice) for member in _files_in(Path(path))]
-            else:
-                self._files = [_File(Path(path), status, chunk)]
-        except (FileNotFoundError, UserError):
-            raise
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from None
-        if not self._files:
-            raise UserError(f"{path}: expected a text file or a directory of text files, but this one holds none")
+    def __init__(self, path: str | os.PathLike | Sequence[str], chunk: int = CHUNK_BYTES, encoding: str = "auto"):
+        paths = [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else list(path)
+        self.name = ", ".join(paths)
+        self.encoding, self.num_texts = "", 0
+        self._encoding = encoding
+        self._files: list[_File] = []
+        self._is_one_file = len(paths) == 1
+        for one in paths:
+            try:
+                status = Path(one).stat()
+                if stat.S_ISDIR(status.st_mode):
+                    self._is_one_file = False
+                    members = _files_in(Path(one))
+                    advice = ", or remove it from the folder"
+                    self._files += [_File(member, member.stat(), chunk, encoding, advice) for member in members]
+                    if not members:
+                        raise UserError(
+                            f"{one}: expected a text file or a directory of text files, but this one holds none"
+                        )
+                else:
+                    self._files.append(_File(Path(one), status, chunk, encoding))
+            except (FileNotFoundError, UserError):
+                raise
+            except (OSError, ValueError) as error:
+                raise _unreadable(one, error) from None
         self.size = sum(file.size for file in self._files)
 
     def sha256(self, on_bytes: OnBytes = None) -> str:
-        """Returns the SHA-256 of the bytes on disk, in hex; for a folder, that of its files' digests, in order."""
+        """Returns the SHA-256 of the bytes on disk, in hex; of several files, that of their digests, in order.
+
+        If an encoding is given, it is that of the encoding's name and this.
+        """
         digests = [file.digest(on_bytes) for file in self._files]
-        return (hashlib.sha256(b"".join(digests)).digest() if self._is_folder else digests[0]).hex()
+        digest = digests[0] if self._is_one_file else hashlib.sha256(b"".join(digests)).digest()
+        if self._encoding != "auto":
+            digest = hashlib.sha256(codecs.lookup(self._encoding).name.encode() + digest).digest()
+        return digest.hex()
 
     def pieces(self, on_bytes: OnBytes = None) -> Iterator[str]:
-        """Yields the text in pieces of at most `chunk` bytes; `on_bytes` is called with the number of bytes read."""
-        empty, last = True, "\n"
+        """Yields the text in pieces of about `chunk` bytes; `on_bytes` is called with the number of bytes read."""
+        found: dict[str, None] = {}
+        num_texts, empty, last = 0, True, "\n"
         for file in self._files:
-            between = "" if last in "\r\n" else "\n"
-            for piece in file.pieces(on_bytes):
-                empty = False
-                if piece:
-                    yield between + piece
-                    between, last = "", piece[-1]
+            for _, text in itertools.groupby(file.pieces(on_bytes), operator.itemgetter(0)):
+                num_texts += 1
+                between = "" if last in "\r\n" else "\n"
+                for _, piece in text:
+                    empty = False
+                    found[file.encoding] = None
+                    self.encoding, self.num_texts = ", ".join(found), num_texts
+                    if piece:
+                        yield between + piece
+                        between, last = "", piece[-1]
         if empty:
-            which = f"all {len(self._files)} files in it are" if self._is_folder else "the file is"
+            which = "the file is" if self._is_one_file else f"all {len(self._files)} files in it are"
             raise UserError(f"{self.name}: expected a text, but {which} empty")
 
 
 class _File:
-    """One file of `Files`; error messages about its content end with `advice`."""
+    """One file of `Files`; error messages about its content end with `advice`.
 
-    def __init__(self, path: Path, status: os.stat_result, chunk: int, advice: str = ""):
-        self._path, self._chunk, self._advice = path, chunk, advice
+    Attributes:
+      size: the number of bytes on disk.
+      encoding: the encoding of the text in it that was read last, as people write it.
+    """
+
+    def __init__(self, path: Path, status: os.stat_result, chunk: int, encoding: str, advice: str = ""):
+        self._path, self._chunk, self._encoding, self._advice = path, chunk, encoding, advice
         self._content: bytes | None = None  # of a path that is not a regular file
+        self.encoding = ""
         self.size, self._modified_ns = status.st_size, status.st_mtime_ns
         if not stat.S_ISREG(status.st_mode):
             self._content = read_bytes(path)
@@ -92,52 +137,81 @@ class _File:
     def digest(self, on_bytes: OnBytes) -> bytes:
         """Returns the SHA-256 of the bytes on disk."""
         sha256 = hashlib.sha256()
-        for chunk in self._chunks(on_bytes, unpacked=False):
+        for _, chunk in self._chunks(on_bytes, unpacked=False):
             sha256.update(chunk)
         return sha256.digest()
 
-    def pieces(self, on_bytes: OnBytes) -> Iterator[str]:
-        """Yields the text in pieces: none if the file is empty, otherwise at least one."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
-        begin, at_start = 0, True  # begin: the position of the chunk, in bytes of the text
-        for chunk in self._chunks(on_bytes, unpacked=True):
-            if 0 in chunk:
-                raise self._content_error(
-                    f"a text, but byte {begin + chunk.index(0)} is NUL, so the file is binary; take a text"
-                )
-            text = self._decoded(decoder, chunk, begin)
+    def pieces(self, on_bytes: OnBytes) -> Iterator[tuple[str, str]]:
+        """Yields the texts in pieces, each with the name of its text in an archive: of an empty text none."""
+        for member, chunks in itertools.groupby(self._chunks(on_bytes, unpacked=True), operator.itemgetter(0)):
+            for piece in self._decoded(member, (chunk for _, chunk in chunks)):
+                yield member, piece
+
+    def _decoded(self, member: str, chunks: Iterator[bytes]) -> Iterator[str]:
+        """Yields a text in pieces, at least one."""
+        head = b""
+        while len(head) < encodings.MARK_BYTES and (chunk := next(chunks, b"")):
+            head += chunk
+        encoding = encodings.by_mark(head) if self._encoding == "auto" else self._encoding
+        self.encoding = encodings.title(encoding)
+        decoder = codecs.getincrementaldecoder(encoding)()
+        may_have_nul_bytes = encodings.has_nul_bytes(encoding)
+        begin, at_start, last = 0, True, b""  # begin: the position of the chunk, in bytes of the text
+        if head[: encodings.MARK_BYTES] in _DOCUMENTS:
+            raise self._error(member, f"a text, got a {_DOCUMENTS[head[: encodings.MARK_BYTES]]}; {_SAVE_AS_TEXT}")
+        for chunk in itertools.chain([head], chunks):
+            if 0 in chunk and not may_have_nul_bytes:
+                raise self._binary(member, f"byte {begin + chunk.index(0)}", chunk)
+            text = self._decode(member, decoder, chunk, begin, last)
+            if "\0" in text:
+                raise self._binary(member, "a character", b"")
             begin += len(chunk)
             yield text.removeprefix("\ufeff") if at_start else text
-            at_start = at_start and not text
-        self._decoded(decoder, b"", begin)
+            at_start, last = at_start and not text, chunk
+        self._decode(member, decoder, b"", begin, last)
 
-    def _decoded(self, decoder: codecs.IncrementalDecoder, chunk: bytes, begin: int) -> str:
-        """Decodes the next bytes; no bytes mean the end of the text."""
+    def _decode(self, member: str, decoder: codecs.IncrementalDecoder, chunk: bytes, begin: int, last: bytes) -> str:
+        """Decodes the next bytes, after the chunk `last`; no bytes mean the end of the text."""
         before = len(decoder.getstate()[0])  # bytes at the end of the last chunk that begin a character
         try:
             return decoder.decode(chunk, not chunk)
         except UnicodeDecodeError as error:
             position, byte = begin - before + error.start, error.object[error.start]
-            raise self._content_error(
-                f"UTF-8, but byte {position} is 0x{byte:02x}; convert the file to UTF-8"
-            ) from None
+            found = f"byte {position} is 0x{byte:02x}"
+            likely = encodings.guess(last + chunk) if self._encoding == "auto" and self.encoding == "UTF-8" else ""
+        except UnicodeError as error:  # UTF-16 and UTF-32 without a byte order mark
+            found, likely = str(error), ""
+        if likely:
+            advice = f"it is probably in {encodings.title(likely)}: give `encoding={likely}`"
+        else:
+            advice = f"give {'its' if self._encoding == 'auto' else 'another'} `encoding`, or convert the file to UTF-8"
+        raise self._error(member, f"{self.encoding}, but {found}; {advice}")
 
-    def _content_error(self, message: str) -> UserError:
-        return UserError(f"{self._path}: expected {message}{self._advice}")
+    def _binary(self, member: str, place: str, part: bytes) -> UserError:
+        """Returns the error for a text with a NUL character."""
+        likely = encodings.guess(part)
+        if likely.startswith("utf_"):
+            advice = f"it is probably in {encodings.title(likely)}: give `encoding={likely}`"
+            return self._error(member, f"{self.encoding}, but {place} is NUL; {advice}")
+        return self._error(member, f"a text, but {place} is NUL, so the file is binary; take a text")
 
-    def _chunks(self, on_bytes: OnBytes, unpacked: bool) -> Iterator[bytes]:
-        """Yields the bytes on disk, or the bytes of the text that they contain if `unpacked`."""
+    def _error(self, member: str, message: str) -> UserError:
+        name = f"{self._path}: {member}" if member else self._path
+        return UserError(f"{name}: expected {message}{self._advice}")
+
+    def _chunks(self, on_bytes: OnBytes, unpacked: bool) -> Iterator[tuple[str, bytes]]:
+        """Yields the bytes on disk, or those of the texts in them if `unpacked`, each with the name of its text."""
         file_format, reported = "", 0
         try:
             with open(self._path, "rb") if self._content is None else io.BytesIO(self._content) as file:
                 self._check_unchanged(file)
                 file_format = _format_of(file) if unpacked else ""
-                stream = _unpack(file, file_format)
-                while chunk := stream.read(self._chunk):
-                    if on_bytes:
-                        on_bytes(file.tell() - reported)
-                        reported = file.tell()
-                    yield chunk
+                for member, stream in _unpack(file, file_format):
+                    while chunk := stream.read(self._chunk):
+                        if on_bytes and file.tell() > reported:  # an archive is not read from the front to the back
+                            on_bytes(file.tell() - reported)
+                            reported = file.tell()
+                        yield member, chunk
                 self._check_unchanged(file)
                 if on_bytes and reported < self.size:  # the bytes after the text in an archive
                     on_bytes(self.size - reported)
@@ -146,8 +220,8 @@ class _File:
         except _READ_ERRORS as error:
             if not file_format:
                 raise _unreadable(self._path, error) from None
-            raise self._content_error(
-                f"a {file_format} of a text, but it cannot be unpacked ({error}); pack or download it again"
+            raise self._error(
+                "", f"a {file_format} of a text, but it cannot be unpacked ({error}); pack or download it again"
             ) from None
 
     def _check_unchanged(self, file: BinaryIO) -> None:
@@ -160,23 +234,73 @@ class _File:
 
 def _format_of(file: BinaryIO) -> str:
     """Returns the format of a packed file, or an empty string if it is plain."""
-    magic = file.read(2)
-    file_format = "gzip file" if magic == b"\x1f\x8b" else "zip archive" if zipfile.is_zipfile(file) else ""
+    beginning = file.read(tarfile.BLOCKSIZE)
+    file_format = next((name for magic, name in _COMPRESSED.items() if beginning.startswith(magic)), "")
+    if not file_format and _is_tar(beginning):
+        file_format = "tar archive"
+    if not file_format and zipfile.is_zipfile(file):
+        file_format = "zip archive"
     file.seek(0)
     return file_format
 
 
-def _unpack(file: BinaryIO, file_format: str) -> IO[bytes]:
-    """Returns the stream of the bytes of the text in a file of this format."""
+def _is_tar(beginning: bytes) -> bool:
+    return beginning[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+
+
+def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yields the streams of the bytes of the texts in a file of this format, with their names if it is an archive."""
+    if file_format == "zip archive":
+        yield from _members_of_zip(zipfile.ZipFile(file))
+        return
+    stream = _decompressed(file, file_format)
+    is_tar = file_format == "tar archive"
+    if stream is not file:
+        is_tar = _is_tar(stream.read(tarfile.BLOCKSIZE))
+        stream.seek(0)
+    if is_tar:
+        yield from _members_of_tar(stream)
+    else:
+        yield "", stream
+
+
+def _decompressed(file: BinaryIO, file_format: str) -> IO[bytes]:
+    """Returns the stream of the bytes in a compressed file; of another file itself."""
     if file_format == "gzip file":
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if file_format == "zip archive":
-        archive = zipfile.ZipFile(file)
-        members = archive.infolist()
-        if len(members) != 1:
-            raise zipfile.BadZipFile(f"it contains {len(members)} files, not one")
-        return archive.open(members[0])
-    return file
+    if file_format == "bzip2 file":
+        return cast(IO[bytes], bz2.BZ2File(file))
+    return cast(IO[bytes], lzma.LZMAFile(file)) if file_format == "xz file" else file
+
+
+def _members_of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
+    names = archive.namelist()
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        raise UserError(
+            f"{archive.filename or 'the file'}: expected a text, got an office document or an e-book; {_SAVE_AS_TEXT}"
+        )
+    members = [member for member in archive.infolist() if not member.is_dir() and not _is_hidden(member.filename)]
+    if not members:
+        raise zipfile.BadZipFile("it contains no file")
+    for member in sorted(members, key=operator.attrgetter("filename")):
+        with archive.open(member) as stream:
+            yield member.filename if len(members) > 1 else "", stream
+
+
+def _members_of_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+    empty = True
+    with tarfile.open(fileobj=file, mode="r|") as archive:
+        for member in archive:
+            if member.isfile() and not _is_hidden(member.name):
+                empty = False
+                yield member.name, cast(IO[bytes], archive.extractfile(member))
+    if empty:
+        raise tarfile.ReadError("it contains no file")
+
+
+def _is_hidden(path: str) -> bool:
+    """Returns whether a path in a folder or an archive is not of a text of the user's: hidden, or added by a Mac."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -187,8 +311,8 @@ def _files_in(folder: Path) -> list[Path]:
 
     paths: list[Path] = []
     for root, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(root, name) for name in names if not name.startswith(".")]
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        paths += [Path(root, name) for name in names if not _is_hidden(name)]
     return sorted(filter(Path.is_file, paths), key=lambda path: path.relative_to(folder).as_posix())
 
 
@@ -214,6 +338,6 @@ def read_bytes(path: str | os.PathLike) -> bytes:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Returns the text of a file or folder. Raises FileNotFoundError or UserError as `Files` does."""
+    """Returns the text of a file or folder in UTF-8. Raises FileNotFoundError or UserError as `Files` does."""
     files = Files(path)
     return joined(files, files.pieces())

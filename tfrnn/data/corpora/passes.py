@@ -39,7 +39,7 @@ def cleaned(source: Source, rule: str, tokens: str, on_bytes: OnBytes = None) ->
     Args:
       source: the text.
       rule: a key of text_rules.TEXT_RULES.
-      tokens: `char` or `word`.
+      tokens: a key of text_rules.NOUNS.
       on_bytes: is called with the number of bytes read since the last call.
     Raises:
       UserError: the text cannot be read or cleaned; or, at its end, only white space is left of it.
@@ -68,7 +68,7 @@ def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = 
     Args:
       source: the text.
       rule: a key of text_rules.TEXT_RULES.
-      tokens: `char` or `word`.
+      tokens: a key of text_rules.NOUNS.
       on_bytes: is called with the number of bytes read since the last call.
     Raises:
       UserError: the text cannot be read or cleaned, or only white space is left of it.
@@ -78,7 +78,7 @@ def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = 
     beginning: list[str] = []
     for piece in cleaned(source, rule, tokens, on_bytes):
         sha256.update(piece.encode())
-        part = piece.split() if tokens == "word" else piece
+        part = piece if tokens == "char" else text_rules.split(piece, tokens)
         beginning.extend(part[: max(0, BEGINNING_TOKENS - num_tokens)])
         num_tokens += len(part)
         counts.add(part)
@@ -108,15 +108,17 @@ def take(source: Source, rule: str, tokens: str, begin: int, end: int) -> str:
 
     Raises UserError if it is too large to be read as a whole.
     """
-    parts, position, size = [], 0, 0
+    parts: list[str] = []
+    position, size, last = 0, 0, ""
     for part in _first(source, rule, tokens, end):
         taken = part[max(0, begin - position) :]
         if taken:
-            parts.append(text_rules.join(taken, tokens))
-            size += len(parts[-1])
+            gap = text_rules.gap(last, taken[0], tokens) if parts else ""
+            parts.append(gap + text_rules.join(taken, tokens))
+            size, last = size + len(parts[-1]), taken[-1]
             check_size(source.name, size)
         position += len(part)
-    return text_rules.join(parts, tokens)
+    return "".join(parts)
 
 
 def _first(
@@ -127,7 +129,7 @@ def _first(
     if left <= 0:
         return
     for piece in cleaned(source, rule, tokens, on_bytes):
-        part = (piece.split() if tokens == "word" else piece)[:left]
+        part = (piece if tokens == "char" else text_rules.split(piece, tokens))[:left]
         yield part
         left -= len(part)
         if not left:
@@ -171,4 +173,4 @@ class _WordCounts:
         return dict(self._counts)
 
 
-_COUNTS: dict[str, Callable[[], Any]] = {"char": _CharacterCounts, "word": _WordCounts}
+_COUNTS: dict[str, Callable[[], Any]] = {"char": _CharacterCounts, "word": _WordCounts, "spaced": _WordCounts}

@@ -1,0 +1,94 @@
+"""Encodings of text files: what a byte order mark tells, and what bytes that are not UTF-8 probably are."""
+
+import codecs
+
+MARK_BYTES = 4  # at the beginning of a file that tell its encoding
+# A mark is removed by these encodings. UTF-32 comes first, because its mark begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# What people call the encodings that the guess returns, if Python's name is another.
+_NAMES = {
+    "cp1250": "Windows-1250",
+    "cp1251": "Windows-1251",
+    "cp1252": "Windows-1252",
+    "cp1253": "Windows-1253",
+    "cp1254": "Windows-1254",
+    "cp932": "Shift-JIS",
+    "cp949": "EUC-KR",
+    "euc_jis_2004": "EUC-JP",
+    "gb18030": "GB 18030",
+}
+# How the names of the encodings begin in which texts are found; the library below knows rarer ones, and guesses these
+# from noise.
+_LIKELY = ("big5", "cp125", "cp437", "cp85", "cp866", "cp932", "cp949", "euc_", "gb", "iso", "koi8", "mac_", "shift")
+# The letters beyond ASCII of Western languages, each as one alphabet, for `_is_western`.
+_WESTERN_ALPHABETS = [
+    set("àâæçéèêëîïôœùûüÿ"),  # French
+    set("áéíóúüñàèìòùãõâêôçï"),  # Spanish, Portuguese, Italian, Catalan
+    set("äöüßé"),  # German
+    set("åäöæøéü"),  # Danish, Norwegian, Swedish, Finnish
+    set("áéíóúýðþæö"),  # Icelandic
+    set("éëïöüáóíèê"),  # Dutch
+]
+_WESTERN_MARKS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
+
+
+def by_mark(beginning: bytes) -> str:
+    """Returns the encoding that a byte order mark tells; UTF-8 if there is none.
+
+    Args:
+      beginning: the first MARK_BYTES bytes of a file, or all of them if there are fewer.
+    """
+    return next((encoding for mark, encoding in _MARKS if beginning.startswith(mark)), "utf-8")
+
+
+def has_nul_bytes(encoding: str) -> bool:
+    """Returns whether the bytes of a text in this encoding include NUL."""
+    return "\0" in "a".encode(encoding).decode("latin-1")
+
+
+def title(encoding: str) -> str:
+    """Returns an encoding as people write it, e.g. `UTF-8` or `GB 18030`."""
+    name = codecs.lookup(encoding).name
+    return _NAMES.get(name) or (name.upper() if name.startswith("utf") else name)
+
+
+def guess(part: bytes) -> str:
+    """Returns the name of the encoding that a part of a text is probably in; an empty string if there is none.
+
+    Args:
+      part: bytes that may begin and end within a character.
+    """
+    lines = part.splitlines(keepends=True)
+    whole_lines = b"".join(lines[1:-1]) if len(lines) > 3 else b""
+    for data in filter(None, (part, whole_lines)):
+        if _is_western(data):
+            return "cp1252"
+        import charset_normalizer
+
+        found = charset_normalizer.from_bytes(data).best()
+        if found and found.encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
+            return found.encoding
+    return ""
+
+
+def _is_western(data: bytes) -> bool:
+    """Returns whether bytes are a text in Windows-1252, of which Latin-1 is a part, in a Western language.
+
+    Most other encodings of a byte a character can be read as this one, but give letters of no single language.
+    """
+    try:
+        text = data.decode("cp1252").lower()
+    except UnicodeDecodeError:
+        return False
+    letters = [character for character in text if character.isalpha()]
+    marks = {character for character in text if not (character.isascii() or character.isalpha())}
+    beyond_ascii = [character for character in letters if not character.isascii()]
+    is_binary = any(character < " " and character not in "\t\n\r\f" for character in text)
+    if is_binary or not marks <= _WESTERN_MARKS or 2 * len(beyond_ascii) > len(letters):
+        return False
+    return any(sum(c in alphabet for c in beyond_ascii) >= 0.97 * len(beyond_ascii) for alphabet in _WESTERN_ALPHABETS)
