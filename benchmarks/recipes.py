@@ -46,7 +46,15 @@ def measure(corpus: str, minutes: float, seed: int, flags: list[str], folder: Pa
     config = tfrnn.Config.from_dict(json.loads((run_dir / "config.json").read_text()))
     passes = config.training.epochs / config.data.epochs_per_pass
     model = f"{config.model.cell} {config.model.num_layers} x {config.model.units}, dropout {config.model.dropout:g}"
-    return f"| {Path(corpus).name} | {minutes:g} | {seed} | {model}, {passes:.1f} passes | {seconds / 60:.2f} | {bits[1]} |"
+    row = [
+        Path(corpus).name,
+        f"{minutes:g}",
+        f"{seed}",
+        f"{model}, {passes:.1f} passes",
+        f"{seconds / 60:.2f}",
+        bits[1],
+    ]
+    return f"| {' | '.join(row)} |"
 
 
 def _tfrnn(*arguments: str) -> list[str]:
