@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
@@ -21,8 +21,11 @@ from tfrnn.config import presets, sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
+from tfrnn.data import window_counts
+from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
 EXAMPLES = (
@@ -43,12 +46,25 @@ class RunFlags(Section):
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
 
 
+class Given(NamedTuple):
+    """What the flags tell: the settings; the preset and the run directory, "" if none is named; the flags given."""
+
+    config: Config
+    preset: str
+    run_dir: str
+    flags: frozenset[str]
+
+
 def main(argv: Sequence[str]) -> None:
-    config, preset, run_dir = parse_flags(argv)
+    config, preset, run_dir, given = parse_flags(argv)
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    train(config, run_dir, invocation.command_line("train", *argv[1:]))
+    repeated = invocation.without_long_prefixes(argv[1:])
+    resume_command = invocation.command_line("train", *repeated)
+    if len(repeated) < len(argv) - 1:
+        resume_command += "  (and the same --prefix)"
+    train(config, run_dir, resume_command, "validation_tokens" in given)
 
 
 def make_flags() -> flags_lib.Flags:
@@ -58,21 +74,30 @@ def make_flags() -> flags_lib.Flags:
     return flags
 
 
-def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
-    """Returns the settings, and the preset and the run directory that the flags name; "" for one that they do not."""
+def parse_flags(argv: Sequence[str]) -> Given:
+    """Returns what the flags tell. Raises UserError if one is wrong, or has no effect beside the others."""
     given = make_flags().parse(argv)
+    names = frozenset(given)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
     config = Config.from_preset(preset or RunFlags.preset, **given)
     schedule = config.training.schedule
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
             raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
-    return config, preset, run_dir
+    if "worker_timeout" in given and config.run.strategy != "multi_worker":
+        raise UserError(f"`worker_timeout` is for `strategy=multi_worker`; got {config.run.strategy}; leave one out")
+    if "word_rule" in given and config.data.tokens != "word":
+        raise UserError(f"`word_rule` is for `tokens=word`; got {config.data.tokens}; leave one out")
+    if "encoding" in given and config.data.corpus in catalogue.CORPORA:
+        raise UserError(f"`encoding` is for files; got `corpus={config.data.corpus}`; leave one out")
+    return Given(config, preset, run_dir, names)
 
 
 def default_run_dir(name: str, corpus: str) -> str:
-    """Returns runs/<name>-<corpus>-<time>, with a number at the end if that exists."""
-    path = f"runs/{name}-{Path(corpus).stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Returns runs/<name>-<first text>-<time>, with a number at the end if that exists."""
+    first = Path(corpus.split(",")[0])
+    stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
+    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
@@ -109,7 +134,7 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
-def train(config: Config, run_dir: str, resume_command: str = "") -> None:
+def train(config: Config, run_dir: str, resume_command: str = "", hold_out_exactly: bool = False) -> None:
     """Trains a model as the config says, resumes an unfinished run, and prints the closing lines.
 
     If there are several workers, only the chief writes the run directory and prints.
@@ -118,6 +143,7 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
       config: the settings.
       run_dir: a folder that does not exist, is empty, or holds a run with the same settings.
       resume_command: the command that is shown to resume an interrupted run.
+      hold_out_exactly: whether `validation_tokens` are held out even if fewer than `max_tokens` are left to train on.
     Raises:
       UserError: the settings, the text, the run directory or the other workers do not allow to train.
       DivergedError: training diverged.
@@ -128,9 +154,16 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
             "`pip install tensorboard`"
         )
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
-    config = _with_rules_of_run(config, run_dir)
-    text = text_lib.read(config)
-    config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
+    run = RunDir(run_dir)
+    begun = run.config() if run.exists else None
+    config = _with_rules_of_run(config, begun)
+    text = text_lib.read(config, hold_out_exactly and not (begun and _is_split_alike(config, begun)))
+    # A run is sampled without its text.
+    config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
+    if begun:
+        run.check_same(config, text.vocabulary)
+    data = config.data
+    window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     host.check_memory(
         sizes.min_training_bytes(config, len(text.vocabulary)),
@@ -156,20 +189,22 @@ def train(config: Config, run_dir: str, resume_command: str = "") -> None:
         raise workers.connection_lost(error) from None
 
 
-def _with_rules_of_run(config: Config, run_dir: str) -> Config:
+def _with_rules_of_run(config: Config, begun: Config | None) -> Config:
     """Returns the settings with the rules of texts that `auto` stands for, if they do not depend on the text.
 
-    They are those by which the run in this folder was begun, if there is one: a later version may have others.
+    They are those by which the run in the run directory was begun, if there is one: a later version may have others.
     """
-    from tfrnn.runs.run_dir import RunDir
-
-    run = RunDir(run_dir)
-    begun = run.config().data if run.exists else None
-    text_rule = begun.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
+    text_rule = begun.data.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
     word_rule = config.data.word_rule
     if word_rule == "auto":
-        word_rule = begun.word_rule if begun else "marks"
+        word_rule = begun.data.word_rule if begun else "marks"
     return config.replace(text_rule=text_rule, word_rule=word_rule)
+
+
+def _is_split_alike(config: Config, begun: Config) -> bool:
+    """Returns whether a run was begun with this division of the text, as version 0.1 took it from the flags."""
+    names = ("max_tokens", "validation_tokens")
+    return all(getattr(config.data, name) == getattr(begun.data, name) for name in names)
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:
@@ -189,7 +224,6 @@ def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> A
 
 def _train(config: Config, text: Text, run_dir: str, resume_command: str, strategy: Any) -> None:
     from tfrnn.models.labeller import summary
-    from tfrnn.runs.run_dir import RunDir
     from tfrnn.training.replicas import replicas_of
     from tfrnn.training.training_run import FollowerRun, TrainingRun
     from tfrnn.training.workers import workers_of
@@ -205,8 +239,6 @@ def _train(config: Config, text: Text, run_dir: str, resume_command: str, strate
     with RunDir(run_dir) as run:
         if run.existed:
             run.check_same(config, text.vocabulary)
-        for note in text.notes:
-            messages.note(note)
         trainer, batches, validation = _make_trainer(config, text, strategy)
         training = TrainingRun(config, text, trainer, batches, validation, run, summarize=summary)
         _run_to_end(training, workers, resume_command)
