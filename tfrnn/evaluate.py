@@ -25,6 +25,7 @@ from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
 from tfrnn.plots.heat_map import heat_map
+from tfrnn.runs.opening import open_run
 from tfrnn.runtime import host, threads
 
 EXAMPLES = (
@@ -157,13 +158,8 @@ def evaluate(
     run: Run,
 ) -> None:
     """Prints how well the model predicts the text, and writes the files that were asked for."""
-    host.import_tensorflow_quietly()
-    threads.set_threads()
-    from tfrnn.inference.scoring import score
-    from tfrnn.models.loading import load_run
-
     check_outputs_are_not_inputs(trained, choice, outputs)
-    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    _, vocabulary, config = open_run(trained.run_dir)
     memorised = memorisation_test.memorised
     needs_run_corpus = memorised or not choice.name_or_path
     run_corpus = open_run_corpus(trained, vocabulary, config, run.cache_dir) if needs_run_corpus else None
@@ -171,6 +167,13 @@ def evaluate(
 
     ids = vocabulary.encode(text, "unk")
     _check_predictable(vocabulary, text, ids)
+
+    host.import_tensorflow_quietly()
+    threads.set_threads()
+    from tfrnn.inference.scoring import score
+    from tfrnn.models.loading import load_run
+
+    model, _, _ = load_run(trained.run_dir, trained.checkpoint)
     scored = score(model, ids)
     tokens, noun = text_rules.split(text, vocabulary.tokens), NOUNS[vocabulary.tokens]
     remarks = _remarks_on_unknown(ids, scored, noun)

@@ -17,6 +17,7 @@ from tfrnn.data import run_text, text_rules
 from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN_POLICIES, Vocabulary
 from tfrnn.errors import UserError
+from tfrnn.runs.opening import open_run
 from tfrnn.runtime import host, threads
 
 EXAMPLES = (
@@ -81,14 +82,24 @@ def main(argv: Sequence[str]) -> None:
 
 
 def next_steps(given: dict[str, Any]) -> dict[str, str]:
-    """Returns what to do after this command, by the flags that were given: a command line for each purpose."""
-    steps = {}
+    """Returns what to do after this command, by the flags that were given: a command line for each purpose.
+
+    Long prefixes are not repeated.
+    """
+    steps, same_prefix = {}, ""
+    if sum(map(len, given.get("prefix", ()))) > invocation.LONG_PREFIX:
+        given, same_prefix = (
+            {name: value for name, value in given.items() if name != "prefix"},
+            ", with the same --prefix",
+        )
     if not given.get("beam_width"):
         other = {**given, "temperature": 1.0 if given.get("temperature", 1.0) < 1 else 0.5}
-        steps["try another temperature"] = invocation.command_line("sample", *flags_lib.as_flags(other))
+        steps[f"try another temperature{same_prefix}"] = invocation.command_line("sample", *flags_lib.as_flags(other))
     if given.get("checkpoint") != "last":
         last = {**given, "checkpoint": "last"}
-        steps["use the last weights, not the best"] = invocation.command_line("sample", *flags_lib.as_flags(last))
+        steps[f"use the last weights, not the best{same_prefix}"] = invocation.command_line(
+            "sample", *flags_lib.as_flags(last)
+        )
     trained: dict[str, Any] = {name: given[name] for name in ("run_dir", "checkpoint") if name in given}
     steps["write with it, line by line"] = invocation.command_line(
         "sample", *flags_lib.as_flags(trained), "--interactive"
@@ -142,6 +153,19 @@ def check_sizes(settings: SampleSettings) -> None:
 def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> None:
     """Prints the samples."""
     check_sizes(settings)
+    _, vocabulary, config = open_run(trained.run_dir)
+    if unknown := vocabulary.unknown(settings.stop_text):
+        raise UserError(
+            f"`stop` must be of {NOUNS[vocabulary.tokens]}s that the run knows, or no text ends; got {unknown[0]!r}"
+        )
+    cleaned = iter(
+        text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.token_kind)
+    )
+    prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix) or config.run.prefix
+    beginning = "" if settings.beam_width else settings.stop_text or vocabulary.line_end
+    for prefix in [] if settings.interactive else prefixes:  # all, before TensorFlow loads
+        vocabulary.encode_prefix(prefix or beginning, settings.unknown)
+    check_memory(settings, config, vocabulary)
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.generation import TextGenerator
@@ -149,24 +173,12 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     from tfrnn.models.loading import load_run
 
     model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
-    check_memory(settings, config, vocabulary)
-    if unknown := vocabulary.unknown(settings.stop_text):
-        raise UserError(
-            f"`stop` must be of {NOUNS[vocabulary.tokens]}s that the run knows, or no text ends; got {unknown[0]!r}"
-        )
     generator = TextGenerator(
         model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown, settings.stop_text
     )
     if settings.interactive:
         converse(generator, config.data, settings.length)
-        return
-    cleaned = iter(
-        text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.token_kind)
-    )
-    prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix) or config.run.prefix
-    for prefix in prefixes:  # all are checked before the first is continued
-        vocabulary.encode_prefix(prefix if settings.beam_width else prefix or generator.beginning, settings.unknown)
-    if settings.beam_width:
+    elif settings.beam_width:
         _print_beams(generator, prefixes, settings)
     elif settings.stream:
         _print_streams(generator, prefixes, settings)

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
@@ -21,9 +21,11 @@ from tfrnn.config import own_text, presets, sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
+from tfrnn.data import window_counts
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.runs.opening import open_run
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
@@ -53,12 +55,33 @@ class RunFlags(Section):
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
 
 
+class Given(NamedTuple):
+    """What the flags tell.
+
+    Attributes:
+      config: the settings.
+      free: those of them that were not given, and may be changed to fit the text and the time.
+      preset, run_dir: "" if none is named.
+      flags: the names of the flags.
+    """
+
+    config: Config
+    free: frozenset[str]
+    preset: str
+    run_dir: str
+    flags: frozenset[str]
+
+
 def main(argv: Sequence[str]) -> None:
-    config, free, preset, run_dir = parse_flags(argv)
+    config, free, preset, run_dir, given = parse_flags(argv)
     if not run_dir:
         run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
-    train(config, run_dir, invocation.command_line("train", *argv[1:]), free)
+    repeated = invocation.without_long_prefixes(argv[1:])
+    resume_command = invocation.command_line("train", *repeated)
+    if len(repeated) < len(argv) - 1:
+        resume_command += "  (and the same --prefix)"
+    train(config, run_dir, resume_command, free, "validation_tokens" in given)
 
 
 def make_flags() -> flags_lib.Flags:
@@ -68,13 +91,10 @@ def make_flags() -> flags_lib.Flags:
     return flags
 
 
-def parse_flags(argv: Sequence[str]) -> tuple[Config, frozenset[str], str, str]:
-    """Returns the settings, and those of them that are free; the preset and the run directory that the flags name.
-
-    The free settings were not given, and may be changed to fit the text and the time. The preset and the run directory
-    are "" if no flag names them.
-    """
+def parse_flags(argv: Sequence[str]) -> Given:
+    """Returns what the flags tell. Raises UserError if one is wrong, or has no effect beside the others."""
     given = make_flags().parse(argv)
+    names = frozenset(given)
     preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
     is_own = given.get("corpus", sections.Data.corpus) not in catalogue.CORPORA
     used = preset or (presets.OWN_TEXT if is_own else presets.DEFAULT_PRESET)
@@ -102,12 +122,20 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, frozenset[str], str, str]:
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
             raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
-    return config, frozenset(free - given.keys()), preset, run_dir
+    if "worker_timeout" in given and config.run.strategy != "multi_worker":
+        raise UserError(f"`worker_timeout` is for `strategy=multi_worker`; got {config.run.strategy}; leave one out")
+    if "word_rule" in given and config.data.tokens != "word":
+        raise UserError(f"`word_rule` is for `tokens=word`; got {config.data.tokens}; leave one out")
+    if "encoding" in given and config.data.corpus in catalogue.CORPORA:
+        raise UserError(f"`encoding` is for files; got `corpus={config.data.corpus}`; leave one out")
+    return Given(config, frozenset(free - given.keys()), preset, run_dir, names)
 
 
 def default_run_dir(name: str, corpus: str) -> str:
-    """Returns runs/<name>-<corpus>-<time>, with a number at the end if that exists."""
-    path = f"runs/{name}-{Path(corpus).stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """Returns runs/<name>-<first text>-<time>, with a number at the end if that exists."""
+    first = Path(corpus.split(",")[0])
+    stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
+    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
@@ -151,7 +179,13 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
-def train(config: Config, run_dir: str, resume_command: str = "", free: frozenset[str] = frozenset()) -> None:
+def train(
+    config: Config,
+    run_dir: str,
+    resume_command: str = "",
+    free: frozenset[str] = frozenset(),
+    hold_out_exactly: bool = False,
+) -> None:
     """Trains a model as the config says, resumes an unfinished run, and prints the closing lines.
 
     If there are several workers, only the chief writes the run directory and prints.
@@ -162,6 +196,7 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
       resume_command: the command that is shown to resume an interrupted run.
       free: the names of settings that are fitted to the text and the time in a new run, see config/own_text.py; a run
         that is resumed keeps its own.
+      hold_out_exactly: whether `validation_tokens` are held out even if fewer than `max_tokens` are left to train on.
     Raises:
       UserError: the settings, the text, the run directory or the other workers do not allow to train.
       DivergedError: training diverged.
@@ -173,25 +208,24 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
         )
     started = time.perf_counter()
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
-    if free and (run := RunDir(run_dir)).exists:
-        begun = run.config().flat()
-        if begun["minutes"] != config.training.minutes:
-            raise UserError(
-                f"`run_dir={run_dir}`: the epochs of this run were fixed for `minutes={begun['minutes']:g}`; got "
-                f"{config.training.minutes:g}; give `epochs` to train it longer, or another `run_dir`"
-            )
-        config, free = config.replace(**{name: begun[name] for name in free}), frozenset()
-    other = RunDir(config.training.init_from) if config.training.init_from else None
-    known = None
-    if other:
-        if RunDir(run_dir).exists:
-            known = RunDir(run_dir).vocabulary(config.data.token_kind)
-        else:
-            config, free = _as_in_other_run(config, free, other)
-            known = other.vocabulary(config.data.token_kind)
-    config = _with_rules_of_run(config, run_dir)
-    text = text_lib.read(config, known)
-    config = config.replace(text_rule=text.rule, prefix=text.prefixes)  # a run is sampled without its text
+    run, other = RunDir(run_dir), None
+    begun = run.config() if run.exists else None
+    if begun:
+        config, free = _as_begun(config, free, begun, run_dir), frozenset()
+        known = run.vocabulary(config.data.token_kind) if config.training.init_from else None
+    elif config.training.init_from:
+        other, known, others_config = open_run(config.training.init_from)
+        config, free = _as_in_other_run(config, free, others_config)
+    else:
+        known = None
+    config = _with_rules_of_run(config, begun)
+    text = text_lib.read(config, hold_out_exactly and not (begun and _is_split_alike(config, begun)), known)
+    # A run is sampled without its text.
+    config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
+    if begun:
+        run.check_same(config, text.vocabulary)
+    if free.isdisjoint(own_text.BY_TEXT):
+        _check_length(config, text)
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     _check_memory(config, text)
     host.import_tensorflow_quietly()
@@ -200,7 +234,7 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
     try:
         threads.set_threads(config.run.cpu_devices)
         strategy = _make_strategy(config.run, workers)
-        initial = _weights_of(other) if other and not RunDir(run_dir).exists else {}
+        initial = _weights_of(other) if other else {}
         if free:
             config = _fit(config, free, text, strategy, started, initial)
         _train(config, text, run_dir, resume_command, strategy, initial)
@@ -216,17 +250,29 @@ def train(config: Config, run_dir: str, resume_command: str = "", free: frozense
         raise workers.connection_lost(error) from None
 
 
-def _as_in_other_run(config: Config, free: frozenset[str], other: RunDir) -> tuple[Config, frozenset[str]]:
-    """Returns the settings with the model of another run, and the names of those that are still free.
+def _as_begun(config: Config, free: frozenset[str], begun: Config, run_dir: str) -> Config:
+    """Returns the settings with the free ones as a run has them. Raises UserError if other `minutes` were given."""
+    if free and begun.training.minutes != config.training.minutes:
+        raise UserError(
+            f"`run_dir={run_dir}`: the epochs of this run were fixed for `minutes={begun.training.minutes:g}`; got "
+            f"{config.training.minutes:g}; give `epochs` to train it longer, or another `run_dir`"
+        )
+    settings = begun.flat()
+    return config.replace(**{name: settings[name] for name in free})
+
+
+def _as_in_other_run(config: Config, free: frozenset[str], other: Config) -> tuple[Config, frozenset[str]]:
+    """Returns the settings with the model of the run that it begins with, and the names of those that are still free.
 
     Raises UserError if settings that were given contradict it.
     """
-    settings = other.config().flat()
+    settings = other.flat()
     config = config.replace(**{name: settings[name] for name in free.intersection(FROM_OTHER_RUN)})
     for name, value in config.flat().items():
         if name in FROM_OTHER_RUN and name != "text_rule" and value != settings[name]:
             raise UserError(
-                f"`init_from={other.path}`: that run has `{name}={settings[name]}`; got {value}; leave the flag out"
+                f"`init_from={config.training.init_from}`: that run has `{name}={settings[name]}`; got {value}; leave "
+                "the flag out"
             )
     return config, free.difference(FROM_OTHER_RUN)
 
@@ -238,6 +284,11 @@ def _check_memory(config: Config, text: Text) -> None:
         f"`batch_size={config.data.batch_size}`, `num_steps={config.data.num_steps}` and {len(text.vocabulary):,} "
         "different tokens",
     )
+
+
+def _check_length(config: Config, text: Text) -> None:
+    data = config.data
+    window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
 
 
 def _weights_of(run: RunDir) -> dict[str, Any]:
@@ -259,6 +310,7 @@ def _fit(
     if by_text:
         flops = time_plan.flops_per_second(config.run.device)
         config = own_text.choose(config, free, num_tokens, vocab_size, flops)
+        _check_length(config, text)
         _check_memory(config, text)
     if not config.training.minutes:
         return config
@@ -277,18 +329,22 @@ def _fit(
     return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))
 
 
-def _with_rules_of_run(config: Config, run_dir: str) -> Config:
+def _with_rules_of_run(config: Config, begun: Config | None) -> Config:
     """Returns the settings with the rules of texts that `auto` stands for, if they do not depend on the text.
 
-    They are those by which the run in this folder was begun, if there is one: a later version may have others.
+    They are those by which the run in the run directory was begun, if there is one: a later version may have others.
     """
-    run = RunDir(run_dir)
-    begun = run.config().data if run.exists else None
-    text_rule = begun.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
+    text_rule = begun.data.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
     word_rule = config.data.word_rule
     if word_rule == "auto":
-        word_rule = begun.word_rule if begun else "marks"
+        word_rule = begun.data.word_rule if begun else "marks"
     return config.replace(text_rule=text_rule, word_rule=word_rule)
+
+
+def _is_split_alike(config: Config, begun: Config) -> bool:
+    """Returns whether a run was begun with this division of the text, as version 0.1 took it from the flags."""
+    names = ("max_tokens", "validation_tokens")
+    return all(getattr(config.data, name) == getattr(begun.data, name) for name in names)
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:
@@ -327,8 +383,6 @@ def _train(
     with RunDir(run_dir) as run:
         if run.existed:
             run.check_same(config, text.vocabulary)
-        for note in text.notes:
-            messages.note(note)
         trainer, batches, validation = _make_trainer(config, text, strategy, initial)
         training = TrainingRun(config, text, trainer, batches, validation, run, summarize=summary)
         _run_to_end(training, workers, resume_command)

@@ -12,7 +12,7 @@ from entry_points import run, run_as_given
 import tfrnn
 from tfrnn import __main__
 from tfrnn.cli import flags as flags_lib
-from tfrnn.cli import invocation
+from tfrnn.cli import foreign_flags, invocation
 from tfrnn.errors import did_you_mean, join_with_or
 from tfrnn.runtime import host
 
@@ -196,3 +196,51 @@ def test_a_flag_of_several_values_may_be_repeated():
     given = COMMANDS["train"].make_flags().parse(["train", "--corpus=a", "--corpus=b,c", "--prefix=x", "--prefix=y,z"])
     assert given == {"corpus": "a,b,c", "prefix": ("x", "y,z")}
     assert COMMANDS["train"].make_flags().parse(["train", *flags_lib.as_flags(given)]) == given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train --rnn_size=512", "--rnn_size is char-rnn's; here: --units=512"),
+        ("train -rnn_size 512", "--rnn_size is char-rnn's; here: --units=..."),
+        ("train --seq_length=50", "--seq_length is char-rnn's; here: --num_steps=50"),
+        ("train --primetext=The", "--primetext is char-rnn's; here: --prefix=The"),
+        ("train --max_iters=9", "--max_iters is nanoGPT's; here: --epochs=... (each of which reads the text once)"),
+        ("train --data_dir=my_texts", "--data_dir is char-rnn's; here: --corpus=my_texts"),
+        ("train --block_size=64", "--block_size is nanoGPT's; here: --num_steps=64"),
+        ("train --n_layer=4", "--n_layer is nanoGPT's; here: --num_layers=4"),
+        ("train --n_head=4", "--n_head is nanoGPT's; leave it out, since a recurrent network has no attention heads"),
+        ("train --num_hiddens=256", "--num_hiddens is the book's; here: --units=256"),
+        ("train --temperature=0.5", "--temperature is a flag of sample; here, for sample: --temperature=0.5"),
+        ("sample --max_gen_length=300", "--max_gen_length is textgenrnn's; here: --length=300"),
+        ("sample --start_text=" + "long " * 99, "--start_text is torch-rnn's; here: --prefix=..."),
+        ("sample --units=3", "--units is a flag of train; here, for train: --units=3"),
+    ],
+)
+def test_a_flag_of_another_program_is_answered_with_ours(arguments, expected):
+    command, *flags = arguments.split(" ", 2) if "-rnn_size " in arguments else arguments.split(" ", 1)
+    status, out, err = run(__main__.choose, command, *flags)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"tfrnn: error: {expected}")
+
+
+def test_each_answer_names_a_flag_that_exists():
+    flags = {name: set(module.make_flags().values) for name, module in COMMANDS.items() if name in ("train", "sample")}
+    wrong = [name for name, ours in foreign_flags.FLAGS.items() if ours.flag and ours.flag not in flags[ours.command]]
+    assert wrong == []
+    assert {name for name, ours in foreign_flags.FLAGS.items() if ours.flag == "" and not ours.remark} == set()
+
+
+def test_long_prefixes_are_not_repeated_in_hints():
+    given = {"run_dir": "runs/first", "prefix": ("so it goes " * 99,)}
+    steps = COMMANDS["sample"].next_steps(given)
+    assert max(map(len, [*steps, *steps.values()])) < 120
+    assert [purpose for purpose in steps if purpose.startswith("try another temperature, with the same --prefix")]
+    assert (
+        "--prefix='so it goes'"
+        in COMMANDS["sample"].next_steps({**given, "prefix": ("so it goes",)})["try another temperature"]
+    )
+    assert invocation.without_long_prefixes(["--epochs=2", "--prefix=" + "a" * 99, "--prefix=b"]) == [
+        "--epochs=2",
+        "--prefix=b",
+    ]

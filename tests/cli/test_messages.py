@@ -1,12 +1,14 @@
 """Messages name settings in backquotes, and the command line shows those that are its flags as flags."""
 
+import contextlib
 import dataclasses
+import io
 import warnings
 
 import pytest
 from entry_points import run
 
-from tfrnn.cli import messages
+from tfrnn.cli import messages, program
 from tfrnn.cli.flags import Flags
 from tfrnn.config.settings import Section, setting
 from tfrnn.errors import RunWarning, UserError
@@ -79,3 +81,22 @@ def test_one_error_names_arguments_in_python_and_flags_on_the_command_line():
         Settings(units=0)
     assert str(error.value) == python
     assert shown(lambda: Settings(units=0)) == f"tfrnn: error: {python.replace('`units`', '--units')}\n"
+
+
+def test_a_terminal_is_sent_no_control_characters_and_a_pipe_all():
+    text = "a\x1b[31mb\rc\x7f\x9b\td\u00e9\n"
+
+    class Stream(io.StringIO):
+        def isatty(self):
+            return True
+
+    def main(argv):
+        print(text, end="")
+        messages.note(text.strip())
+
+    terminal, pipe, err = Stream(), io.StringIO(), io.StringIO()
+    for stream in (terminal, pipe):
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(err):
+            program.run(main)
+    shown = "a\\x1b[31mb\\rc\\x7f\\x9b\td\u00e9\n"
+    assert (terminal.getvalue(), pipe.getvalue(), err.getvalue()) == (shown, text, shown * 2)

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 from rounding import assert_identical
 
 import tfrnn
+from tfrnn.data import window_counts
 from tfrnn.data.batches import as_batches
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.errors import UserError
@@ -327,3 +329,18 @@ def test_a_pass_has_no_more_epochs_than_batches(kind):
         make(kind, epochs_per_pass=15)
     with pytest.raises(UserError, match="at least 1"):
         make(kind, epochs_per_pass=0)
+
+
+@both
+@pytest.mark.parametrize("random_offset", [True, False])
+def test_a_text_that_is_too_short_is_told_without_making_batches(kind, random_offset):
+    for num_tokens in range(8, 26):
+        arguments = np.arange(num_tokens), 2, 7, 0, random_offset
+        try:
+            window_counts.check_length(num_tokens, kind, 2, 7, random_offset)
+        except UserError as error:
+            with pytest.raises(UserError, match=re.escape(str(error))):
+                KINDS[kind](*arguments)
+        else:
+            batches = KINDS[kind](*arguments)
+            assert min(batches.num_batches(epoch) for epoch in range(9)) >= 1

@@ -39,3 +39,83 @@ def test_a_text_has_the_rule_and_the_prefixes_that_the_settings_leave_to_it(tmp_
     assert (left.rule, left.prefixes) == ("plain", ("A well, and ",))
     chosen = run_text.read(config.replace(text_rule="book", prefix=("A Road",)))
     assert (chosen.rule, chosen.prefixes) == ("book", ("a road",))
+
+
+@pytest.fixture
+def text_of_200(tmp_path):
+    (tmp_path / "text").write_text("A well, and a road to it. " * 9)
+    (tmp_path / "text").write_text((tmp_path / "text").read_text()[:200])
+    return Config().replace(corpus=str(tmp_path / "text"))
+
+
+def lines_of(config, *arguments):
+    """What is said of a text, but its name."""
+    first, *lines = run_text.read(config, *arguments).notes
+    assert first == f"text: {config.data.corpus}"
+    return lines
+
+
+def test_what_is_read_is_said_in_a_line_for_each_fact(text_of_200):
+    facts = ["encoding: UTF-8", "characters: 200", "different characters: 14"]
+    assert lines_of(text_of_200.replace(max_tokens=90, validation_tokens=50)) == [
+        *facts,
+        "trained on: 90 characters, the first",
+        "held out: 50 characters, the next",
+        "left out: 60 characters, the last, since `max_tokens=90`; `max_tokens=0` trains on all that are not held out",
+    ]
+    assert lines_of(text_of_200.replace(max_tokens=0, validation_tokens=50)) == [
+        *facts,
+        "trained on: 150 characters, the first",
+        "held out: 50 characters, the last",
+        "left out: nothing",
+    ]
+    assert lines_of(text_of_200.replace(max_tokens=180))[3:] == [
+        "trained on: 180 characters, the first",
+        "held out: 20 characters, the last; fewer than `validation_tokens=5000`, since the text ends",
+        "left out: nothing",
+    ]
+    assert lines_of(text_of_200)[3:] == [
+        "trained on: 200 characters, all of them",
+        "held out: nothing, since the text ends before `max_tokens=10000`",
+        "left out: nothing",
+    ]
+    assert lines_of(text_of_200.replace(validation_tokens=0))[4] == "held out: nothing, since `validation_tokens=0`"
+
+
+def test_what_is_read_is_said_of_words_and_of_texts_that_a_rule_cleans(text_of_200, tmp_path):
+    words = lines_of(text_of_200.replace(tokens="word", max_tokens=40, validation_tokens=9))
+    assert words[1:4] == [
+        "words, marks and line ends: 69",
+        "different words, marks and line ends: 9",
+        "trained on: 40 words, marks and line ends, the first",
+    ]
+    assert lines_of(text_of_200.replace(text_rule="book"))[1] == "characters: 185 that the text rule book leaves"
+    notes = run_text.read(Config()).notes
+    assert (notes[0], notes[1]) == ("text: sample", "encoding: UTF-8")
+
+
+def test_what_is_left_out_of_a_folder_is_said(text_of_200, tmp_path):
+    (tmp_path / ".hidden").write_text("hidden")
+    (tmp_path / "more").write_bytes("é".encode("utf-16"))
+    text = run_text.read(text_of_200.replace(corpus=str(tmp_path)))
+    assert text.notes[:3] == (f"text: {tmp_path} (2 texts)", "encoding: UTF-16, UTF-8", "characters: 202")
+    assert text.notes[-1] == "left out: 1 hidden or special files and folders"
+
+
+@given(num_tokens=st.integers(50, 200), max_tokens=st.integers(0, 220), validation_tokens=st.integers(0, 220))
+def test_what_is_to_be_held_out_exactly_is_held_out_or_refused(
+    num_tokens, max_tokens, validation_tokens, tmp_path_factory
+):
+    path = tmp_path_factory.getbasetemp() / "exactly"
+    path.write_text("ab" * (num_tokens // 2) + "a" * (num_tokens % 2))
+    config = Config().replace(corpus=str(path), max_tokens=max_tokens, validation_tokens=validation_tokens)
+    try:
+        text = run_text.read(config, True)
+    except UserError as error:
+        end = min(max_tokens or num_tokens, num_tokens - validation_tokens)
+        assert (end <= 0, "leaves nothing to train on" in str(error)) == (True, True)  # noqa: PT017
+        return
+    assert len(text.validation) == validation_tokens
+    assert len(text.training) == min(max_tokens or num_tokens, num_tokens - validation_tokens)
+    again = run_text.read(config.replace(max_tokens=text.max_tokens))  # as `evaluate` reads it
+    assert (len(again.training), len(again.validation)) == (len(text.training), len(text.validation))

@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from tfrnn.errors import RunWarning
-from tfrnn.runs.metrics import MEASURES, Metrics, describe_overfitting
+from tfrnn.runs.metrics import MEASURES, Metrics, describe_failure, describe_overfitting
 
 
 def row(epoch):
@@ -115,3 +116,23 @@ def test_overfitting_is_described(rows, overfits):
     if overfits:
         assert "memorised its training text (perplexity 1.20)" in text
         assert "rose from 9.0 (epoch 1) to 12.0" in text
+
+
+def rows_of(*perplexities):
+    return [{"epoch": epoch, "perplexity": perplexity} for epoch, perplexity in enumerate(perplexities, 1)]
+
+
+@pytest.mark.parametrize(
+    ("perplexities", "expected"),
+    [
+        ((20.0, 9.0, 9.5), ""),
+        ((20.0, 27.0), ""),
+        ((28.5,), "ended worse than chance: its perplexity is 28.5, and a guess among the 27 different tokens has 27"),
+        ((20.0, 4.0, 8.1), r"diverged: its perplexity rose from 4 \(epoch 2\) to 8.1; take a smaller `learning_rate`"),
+        ((20.0, 4.0, 1e9), "worse than chance: its perplexity is 1e\\+09"),
+    ],
+)
+def test_a_run_that_ended_worse_than_chance_or_than_before_is_told(perplexities, expected):
+    sentence = describe_failure(rows_of(*perplexities), 27)
+    assert re.search(expected, sentence)
+    assert bool(expected) == bool(sentence)

@@ -93,7 +93,7 @@ def test_the_kubernetes_manifest_of_the_docs_is_valid(monkeypatch):
         assert role["restartPolicy"] == "OnFailure"
         (container,) = role["template"]["spec"]["containers"]
         assert (container["name"], container["command"][:3]) == ("tensorflow", ["python", "-m", "tfrnn.train"])
-        config, _, run_dir = train.parse_flags(container["command"][2:])
+        config, _, _, run_dir, _ = train.parse_flags(container["command"][2:])
         assert (config.run.strategy, run_dir) == ("multi_worker", "/runs/big")
     set_tf_config(monkeypatch, text.split("```json\n")[1].split("```")[0])
     assert cluster.from_tf_config().rank == 2

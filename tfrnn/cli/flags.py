@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from tfrnn.cli import help_page, messages
+from tfrnn.cli import foreign_flags, help_page, messages
 from tfrnn.cli.invocation import command_line
 from tfrnn.config import settings
 from tfrnn.errors import UserError, did_you_mean
@@ -101,6 +101,8 @@ class Flags:
         try:
             arguments = self.values(argv)[1:]
         except flags.UnrecognizedFlagError as error:
+            if answer := foreign_flags.answer(error.flagname, error.flagvalue, set(self.values)):
+                raise UserError(f"{answer}; {see_help}") from None
             hint = did_you_mean(error.flagname, list(self.values), "--")
             raise UserError(f"{self._command} has no flag --{error.flagname}{hint}; {see_help}") from None
         except flags.IllegalFlagValueError as error:

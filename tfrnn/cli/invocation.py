@@ -3,7 +3,10 @@
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+LONG_PREFIX = 80  # characters; a longer prefix is not repeated in a command line to paste
 
 
 def command_line(command: str = "", *arguments: str) -> str:
@@ -21,6 +24,11 @@ def command_line(command: str = "", *arguments: str) -> str:
     on_path = shutil.which("tfrnn")
     by_name = on_path is not None and script.exists() and script.samefile(on_path)
     return " ".join(map(_quoted, [script.stem if by_name else sys.argv[0], *filter(None, [command]), *arguments]))
+
+
+def without_long_prefixes(arguments: Sequence[str]) -> list[str]:
+    """Returns arguments without flags --prefix=TEXT whose text is long."""
+    return [word for word in arguments if not (word.startswith("--prefix=") and len(word) > LONG_PREFIX)]
 
 
 def _quoted(word: str) -> str:

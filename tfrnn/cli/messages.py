@@ -7,6 +7,7 @@ from typing import Any
 
 # `name` or `name=value`, between spaces or punctuation, so that a backquote within a value does not end it.
 _SETTING = re.compile(r"(?<![^\s(])`((\w+)(?:=.*?)?)`(?=[,;:.?)]*(?:\s|$))")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _flags: Container[str] = ()
 
 
@@ -44,5 +45,10 @@ def one_line(message: Any) -> str:
     return text if len(text) <= 1000 else f"{text[:350]} ... {text[-600:]}"
 
 
+def harmless(text: str) -> str:
+    """Returns a text as a terminal may show it: control characters other than line ends and tabs as escapes."""
+    return _CONTROL.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def _print(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(harmless(text), file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tfrnn.cli.messages import note, one_line, show_error, show_settings_as
+from tfrnn.cli.messages import harmless, note, one_line, show_error, show_settings_as
 from tfrnn.errors import RunWarning, UserError
 
 
@@ -33,7 +33,12 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     ):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=errors)
-    with contextlib.redirect_stderr(_BestEffortStream(sys.stderr)), warnings.catch_warnings():  # type: ignore[type-var]
+    stdout = _Terminal(sys.stdout) if sys.stdout.isatty() else sys.stdout
+    with (
+        contextlib.redirect_stdout(stdout),  # type: ignore[type-var]
+        contextlib.redirect_stderr(_BestEffortStream(sys.stderr)),  # type: ignore[type-var]
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("always", RunWarning)
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
@@ -74,6 +79,20 @@ class _BestEffortStream:
             write()
         except OSError:
             _redirect_to_devnull(self._stream)  # else flushing its buffer at exit would fail again
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class _Terminal:
+    """A terminal that is sent no control characters: a text, or a model of it, may contain any."""
+
+    def __init__(self, stream: Any):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(harmless(text))
+        return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tfrnn.data import window_counts
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.errors import UserError
 
@@ -171,6 +172,8 @@ class _CutBatches(Batches):
 class _Windows(_CutBatches):
     """Batches cut from one text or series; the target of a step is the token or values after it."""
 
+    sampling: str  # `sequential` or `random`
+
     def __init__(
         self,
         ids: np.ndarray | Sequence | StoredIds,
@@ -183,15 +186,10 @@ class _Windows(_CutBatches):
         super().__init__(batch_size, num_steps, seed, epochs_per_pass)
         self._ids = ids if isinstance(ids, StoredIds) else _as_tensor(ids, "the series")
         self._random_offset = random_offset
-        self._largest_offset = self._offset_bound() if random_offset else 0
-        needed, received = self._tokens_needed(), len(self._ids)
-        if received < needed:
-            is_series = isinstance(self._ids, tf.Tensor) and self._ids.dtype.is_floating
-            kind, unit = ("series", "values") if is_series else ("text", "tokens")
-            raise UserError(
-                f"{kind} too short: {received} {unit}, but batches of {batch_size} rows of {num_steps} steps need "
-                f"{needed}; take a longer {kind} or smaller `batch_size` or `num_steps`"
-            )
+        self._largest_offset = window_counts.largest_offset(self.sampling, num_steps) if random_offset else 0
+        is_series = isinstance(self._ids, tf.Tensor) and self._ids.dtype.is_floating
+        kind, unit = ("series", "values") if is_series else ("text", "tokens")
+        window_counts.check_length(len(self._ids), self.sampling, batch_size, num_steps, random_offset, kind, unit)
         fewest = int(self._num_batches(tf.constant(self._largest_offset, tf.int64)))
         if fewest < epochs_per_pass:
             raise UserError(f"`epochs_per_pass` must be at most {fewest}, the batches of a pass; got {epochs_per_pass}")
@@ -232,26 +230,14 @@ class _Windows(_CutBatches):
             self.failure = error
             raise
 
-    @abc.abstractmethod
-    def _offset_bound(self) -> int:
-        """Returns the largest random offset."""
-
-    def _tokens_needed(self) -> int:
-        """Returns the smallest number of tokens that is enough for one batch with any offset."""
-        return self.batch_size * self.num_steps + self._largest_offset + 1
-
 
 class _SequentialBatches(_Windows):
     """What `sequential_batches` returns."""
 
+    sampling = "sequential"
+
     def continues(self, epoch: int) -> bool:
         return epoch % self._epochs_per_pass > 0
-
-    def _offset_bound(self) -> int:
-        return self.num_steps
-
-    def _tokens_needed(self) -> int:
-        return super()._tokens_needed() if self._random_offset else self.batch_size * (self.num_steps + 1)
 
     # The last target is the token after the streams if there are offsets, else the last token of each stream.
     def _stream_length(self, offset: tf.Tensor) -> tf.Tensor:
@@ -270,8 +256,7 @@ class _SequentialBatches(_Windows):
 class _RandomBatches(_Windows):
     """What `random_batches` returns."""
 
-    def _offset_bound(self) -> int:
-        return self.num_steps - 1
+    sampling = "random"
 
     def _num_windows(self, offset: tf.Tensor) -> tf.Tensor:
         return (len(self._ids) - offset - 1) // self.num_steps

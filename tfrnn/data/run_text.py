@@ -15,6 +15,7 @@ from tfrnn.config import sections
 from tfrnn.config.config import Config
 from tfrnn.data import text_rules
 from tfrnn.data.corpora import cache, catalogue, passes
+from tfrnn.data.corpora.files import Files
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
@@ -35,7 +36,8 @@ class Text:
       sha256: the SHA-256 of the whole cleaned text in UTF-8, in hex.
       rule: the text rule that cleaned it: the setting `text_rule`, or that of the corpus if it is `auto`.
       prefixes: what to continue, cleaned: the setting `prefix`, or what suits the text if it is empty.
-      notes: sentences for the user about how the text was read.
+      max_tokens: the setting `max_tokens`, or a smaller one that leaves as many tokens as are to be held out.
+      notes: lines for the user about how the text was read.
     """
 
     vocabulary: Vocabulary
@@ -44,6 +46,7 @@ class Text:
     sha256: str
     rule: str
     prefixes: tuple[str, ...]
+    max_tokens: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -77,6 +80,25 @@ class SurveyedCorpus:
                 self.survey = self._cache.survey(self._source, self._sha256, self.rule, tokens, on_bytes)
         else:
             self.survey = passes.survey(self._source, self.rule, tokens)
+
+    def describe(self) -> list[str]:
+        """Returns lines that tell what was read, each with one fact."""
+        noun = _plural(self.tokens)
+        files = self._source if isinstance(self._source, Files) else None
+        several = f" ({files.num_texts:,} texts)" if files and files.num_texts > 1 else ""
+        unchanged = files and self.rule in ("plain", "raw")
+        cleaned = "" if unchanged else f" that the text rule {self.rule} leaves"
+        return [
+            f"text: {self.name}{several}",
+            f"encoding: {files.encoding if files else 'UTF-8'}",
+            f"{noun}: {self.survey.num_tokens:,}{cleaned}",
+            f"different {noun}: {len(self.survey.counts):,}",
+        ]
+
+    @property
+    def num_left_out(self) -> int:
+        """The number of hidden files and the like that were left out of a folder or an archive."""
+        return self._source.num_left_out if isinstance(self._source, Files) else 0
 
     def vocabulary(self, num_tokens: int, max_size: int) -> Vocabulary:
         """Returns the vocabulary of the first `num_tokens` tokens, its `max_size` most frequent ones (0: all)."""
@@ -137,11 +159,13 @@ def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     return min(end, num_tokens), min(end + validation_tokens, num_tokens)
 
 
-def read(config: Config, known: Vocabulary | None = None) -> Text:
+def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | None = None) -> Text:
     """Reads the text of a run with these settings.
 
     Args:
       config: the settings.
+      hold_out_exactly: whether `validation_tokens` are held out although the text has fewer after `max_tokens`, so that
+        fewer are trained on; else what there is after those is held out.
       known: a vocabulary with whose tokens and ids that of the run begins, if it begins with another run's weights.
     Raises:
       MissingFileError: the corpus does not exist or cannot be downloaded.
@@ -150,6 +174,9 @@ def read(config: Config, known: Vocabulary | None = None) -> Text:
     data = config.data
     corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, config.run.cache_dir, data.encoding)
     survey = corpus.survey
+    if hold_out_exactly:
+        end, _ = split_bounds(survey.num_tokens, dataclasses.replace(data, max_tokens=0))
+        data = dataclasses.replace(data, max_tokens=min(data.max_tokens, end))
     end, held_out_end = split_bounds(survey.num_tokens, data)
     if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
         raise UserError(
@@ -162,11 +189,43 @@ def read(config: Config, known: Vocabulary | None = None) -> Text:
     prefixes = _prefixes(config, corpus, vocabulary)
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]
-    notes = []
+    notes = [*corpus.describe(), *_describe_parts(data, corpus, end, held_out_end)]
     for part, part_ids in (("training", training), ("validation", validation)):
         if unknown := _count_unknown(part_ids, len(vocabulary)):
             notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
-    return Text(vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, tuple(notes))
+    return Text(vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, tuple(notes))
+
+
+def _describe_parts(data: sections.Data, corpus: SurveyedCorpus, end: int, held_out_end: int) -> list[str]:
+    """Returns lines that tell what is trained on, held out and left out, and why."""
+    noun, asked, max_tokens = _plural(corpus.tokens), data.validation_tokens, data.max_tokens
+    num_tokens = corpus.survey.num_tokens
+    held_out, left_out = held_out_end - end, num_tokens - held_out_end
+    where = "all of them" if end == num_tokens else "the first"
+    if not held_out:
+        why = f"the text ends before `max_tokens={max_tokens}`" if asked else "`validation_tokens=0`"
+        if data.validation_fraction:
+            why = f"`validation_fraction={data.validation_fraction:g}` of it is none"
+        held_out_line = f"held out: nothing, since {why}"
+    else:
+        fewer = f"; fewer than `validation_tokens={asked}`, since the text ends" if held_out < asked else ""
+        if data.validation_fraction:
+            fewer = f", `validation_fraction={data.validation_fraction:g}` of it, at most {MAX_FRACTION_TOKENS:,}"
+        held_out_line = f"held out: {held_out:,} {noun}, {'the next' if left_out else 'the last'}{fewer}"
+    lines = [f"trained on: {end:,} {noun}, {where}", held_out_line]
+    if left_out:
+        lines.append(
+            f"left out: {left_out:,} {noun}, the last, since `max_tokens={max_tokens}`; `max_tokens=0` trains on all "
+            "that are not held out"
+        )
+    if corpus.num_left_out:
+        lines.append(f"left out: {corpus.num_left_out:,} hidden or special files and folders")
+    return lines if len(lines) > 2 else [*lines, "left out: nothing"]
+
+
+def _plural(tokens: str) -> str:
+    """Returns what the tokens of a kind in text_rules.NOUNS are called together."""
+    return "words, marks and line ends" if tokens == "word" else f"{text_rules.NOUNS[tokens]}s"
 
 
 def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) -> tuple[str, ...]:

@@ -90,6 +90,11 @@ class Vocabulary:
         """The smallest of uint8, uint16 and int32 that can hold every id."""
         return np.dtype(next(t for t in (np.uint8, np.uint16, np.int32) if len(self) - 1 <= np.iinfo(t).max))
 
+    @property
+    def line_end(self) -> str:
+        """The token of a line end, which a text may begin after; empty if there is none."""
+        return text_rules.LINE_END if text_rules.LINE_END in self._token_to_id else ""
+
     def id_of(self, token: str) -> int:
         """Returns the id of a token, or 0 if it is not in the vocabulary."""
         return self._token_to_id.get(token, 0)

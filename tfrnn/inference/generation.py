@@ -67,13 +67,8 @@ class TextGenerator:
     def read(self, prefixes: Sequence[str], after: Reading | None = None) -> Reading:
         """Reads texts side by side: see `read_prefixes`. An empty one begins after `stop`, or after a line end."""
         if isinstance(prefixes, (list, tuple)) and after is None:
-            prefixes = [prefix or self.beginning for prefix in prefixes]
+            prefixes = [prefix or self.stop or self.vocabulary.line_end for prefix in prefixes]
         return read_prefixes(self.model, self.vocabulary, prefixes, after, self.unknown)
-
-    @property
-    def beginning(self) -> str:
-        """What is read in place of an empty prefix; empty if there is nothing that texts begin after."""
-        return self.stop or ("\n" if self.vocabulary.id_of("\n") else "")
 
     def generate(self, prefixes: Sequence[str], length: int, num_samples: int = 1) -> list[list[str]]:
         """Continues each prefix several times, all side by side: see `generate_many`."""

@@ -9,10 +9,11 @@ import numpy as np
 from tfrnn.config import sizes
 from tfrnn.config.config import Config
 from tfrnn.data.vocabulary import Vocabulary
-from tfrnn.errors import MissingFileError, UserError, did_you_mean
+from tfrnn.errors import UserError, did_you_mean
 from tfrnn.models.building import build_language_model
 from tfrnn.models.language_model import LanguageModel
-from tfrnn.runs.run_dir import CONFIG, RunDir
+from tfrnn.runs.opening import open_run
+from tfrnn.runs.run_dir import CONFIG
 from tfrnn.runtime import host
 
 
@@ -39,16 +40,7 @@ def load_run(run_dir: str | os.PathLike, checkpoint: str = "best") -> tuple[Lang
     """
     if checkpoint not in ("best", "last"):
         raise UserError(f"`checkpoint` must be one of best, last; got {checkpoint!r}")
-    run = RunDir(run_dir)
-    if not run.exists:
-        raise MissingFileError(
-            f"`run_dir={run_dir}`: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
-            "another, or train first"
-        )
-    config = run.config()
-    if not config.run.prefix:
-        raise UserError(f"{run.path / CONFIG}: expected at least one prefix, as train writes it; got none")
-    vocabulary = run.vocabulary(config.data.token_kind)
+    run, vocabulary, config = open_run(run_dir)
     num_bytes = 2 * sizes.weight_bytes(config.model, len(vocabulary))
     host.check_memory(num_bytes, f"the model that {run.path / CONFIG} describes")
     weights = run.load_weights(config, vocabulary, checkpoint)
@@ -88,14 +80,3 @@ def freeze(model: LanguageModel, names: Iterable[str]) -> None:
         layers[name].trainable = False
     if not model.trainable_weights:
         raise UserError(f"`freeze` leaves nothing to train; the layers are {', '.join(layers)}")
-
-
-def _why_missing(run: RunDir) -> str:
-    """Returns the reason why the run does not exist, with a run of a similar name if there is one."""
-    if os.path.isdir(run.path):
-        runs = sorted(path.parent.name for path in run.path.glob(f"*/{CONFIG}"))
-        return f"it has no {CONFIG}" + (f" (did you mean one in it, such as {run.path / runs[0]}?)" if runs else "")
-    if os.path.exists(run.path):
-        return "it is a file"
-    runs = [str(path.parent) for path in run.path.parent.glob(f"*/{CONFIG}")] if os.path.isdir(run.path.parent) else []
-    return f"there is no such folder{did_you_mean(str(run.path), runs)}"

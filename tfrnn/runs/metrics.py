@@ -24,6 +24,7 @@ MEASURES = {
 }
 MEMORISED_PERPLEXITY = 1.5  # at most this on the training text: the model mostly recites it
 OVERFITTING_RATIO = 1.1  # validation perplexity, relative to its best, from which on it counts as risen
+DIVERGED_RATIO = 2.0  # perplexity of the training text, relative to its best, from which on the run has diverged
 _OBJECT = re.compile(r"^\{.*$", re.MULTILINE)
 
 
@@ -116,6 +117,26 @@ def describe_overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
         f"the held-out text rose from {best:.1f} (epoch {best_epoch}) to {last:.1f}. If other text matters, train on "
         "more text (`max_tokens`) or with `dropout` or `early_stopping`"
     )
+
+
+def describe_failure(rows: Sequence[Mapping[str, Any]], num_different: int) -> str:
+    """Returns a sentence if a run ended worse than chance, or much worse than it was before; else "".
+
+    Args:
+      rows: the rows of all epochs.
+      num_different: the number of different tokens, which is the perplexity of a model that has learnt nothing.
+    """
+    last = rows[-1]["perplexity"]
+    best, best_epoch = min((row["perplexity"], row["epoch"]) for row in rows)
+    advice = "take a smaller `learning_rate` or `clip_norm`"
+    if last > num_different:
+        return (
+            f"this run ended worse than chance: its perplexity is {last:.4g}, and a guess among the {num_different:,} "
+            f"different tokens has {num_different:,}; {advice}"
+        )
+    if last > DIVERGED_RATIO * best:
+        return f"this run diverged: its perplexity rose from {best:.4g} (epoch {best_epoch}) to {last:.4g}; {advice}"
+    return ""
 
 
 def _format_row(row: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tfrnn.cli import messages
 from tfrnn.runtime import host
 from tfrnn.training.timing import Timed
 
@@ -70,6 +71,6 @@ class Progress(Timed):
 
     def _write_lines(self, *lines: str) -> None:
         for line in lines:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(messages.harmless(line), file=sys.stderr)
         sys.stderr.flush()
         self._last_line = time.perf_counter()

@@ -217,7 +217,9 @@ class TrainingRun(FollowerRun):
             messages.note(overfitting)
         all_devices = device if count == 1 else f"{count} x {device}"
         print(f"perplexity {rounded}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {all_devices}")
-        print("\n".join(self._predictions()))
+        print("\n".join(self._predictions()), flush=True)
+        if failure := metrics.describe_failure(rows, len(self._text.vocabulary) - 1):
+            messages.note(failure)
         run_dir = f"--run_dir={run.path}"
         part = () if self._validation else ("--part=training",)
         page = f"--heatmap={run.path / 'heatmap.html'}"
@@ -237,6 +239,7 @@ class TrainingRun(FollowerRun):
         run, trainer = self._run, self._trainer
         setting = "early_stopping" if trainer.epoch < self._config.training.epochs else "epochs"
         messages.note(f"run directory: {run.path}")
+        self._say_what_was_read()
         messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger `{setting}`")
         if run.plot_is_outdated:  # it was killed between the last checkpoint and the picture
             self._save_plot()
@@ -253,6 +256,7 @@ class TrainingRun(FollowerRun):
             if not restored:
                 self._save_checkpoint()  # so that even a run killed in its first second can be resumed
         messages.note(f"run directory: {run.path}")
+        self._say_what_was_read()
         if run.existed:
             messages.note(f"resuming after {self._describe_position()}")
         else:
@@ -261,6 +265,10 @@ class TrainingRun(FollowerRun):
         saving = SaveRun(run, self._save_checkpoint, self._save_plot, settings.save_every)
         self._timed = {"predictions": progress, "saving": saving}
         return [*callbacks, saving, progress]
+
+    def _say_what_was_read(self) -> None:
+        for note in self._text.notes:
+            messages.note(note)
 
     def _own_arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""

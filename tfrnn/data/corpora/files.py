@@ -48,6 +48,7 @@ class Files:
       size: the number of bytes on disk.
       encoding: the encoding of the texts read last, as people write it; of several, all of them.
       num_texts: the number of texts read last; of an archive, that of the files in it.
+      num_left_out: the number of hidden files and folders, and of what is no regular file, that were left out.
 
     Args:
       path: the path of the file or folder; or several.
@@ -62,7 +63,8 @@ class Files:
     def __init__(self, path: str | os.PathLike | Sequence[str], chunk: int = CHUNK_BYTES, encoding: str = "auto"):
         paths = [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else list(path)
         self.name = ", ".join(paths)
-        self.encoding, self.num_texts = "", 0
+        self.encoding, self.num_texts, self.num_left_out = "", 0, 0
+        self._num_left_out_of_folders = 0
         self._encoding = encoding
         self._files: list[_File] = []
         self._is_one_file = len(paths) == 1
@@ -71,7 +73,8 @@ class Files:
                 status = Path(one).stat()
                 if stat.S_ISDIR(status.st_mode):
                     self._is_one_file = False
-                    members = _files_in(Path(one))
+                    members, num_left_out = _files_in(Path(one))
+                    self._num_left_out_of_folders += num_left_out
                     advice = ", or remove it from the folder"
                     self._files += [_File(member, member.stat(), chunk, encoding, advice) for member in members]
                     if not members:
@@ -109,6 +112,8 @@ class Files:
                     empty = False
                     found[file.encoding] = None
                     self.encoding, self.num_texts = ", ".join(found), num_texts
+                    in_archives = sum(file.num_left_out for file in self._files)
+                    self.num_left_out = self._num_left_out_of_folders + in_archives
                     if piece:
                         yield between + piece
                         between, last = "", piece[-1]
@@ -123,12 +128,13 @@ class _File:
     Attributes:
       size: the number of bytes on disk.
       encoding: the encoding of the text in it that was read last, as people write it.
+      num_left_out: the number of files in an archive that were left out when it was read last.
     """
 
     def __init__(self, path: Path, status: os.stat_result, chunk: int, encoding: str, advice: str = ""):
         self._path, self._chunk, self._encoding, self._advice = path, chunk, encoding, advice
         self._content: bytes | None = None  # of a path that is not a regular file
-        self.encoding = ""
+        self.encoding, self.num_left_out = "", 0
         self.size, self._modified_ns = status.st_size, status.st_mtime_ns
         if not stat.S_ISREG(status.st_mode):
             self._content = read_bytes(path)
@@ -206,7 +212,11 @@ class _File:
             with open(self._path, "rb") if self._content is None else io.BytesIO(self._content) as file:
                 self._check_unchanged(file)
                 file_format = _format_of(file) if unpacked else ""
+                self.num_left_out = 0
                 for member, stream in _unpack(file, file_format):
+                    if stream is None:
+                        self.num_left_out += 1
+                        continue
                     while chunk := stream.read(self._chunk):
                         if on_bytes and file.tell() > reported:  # an archive is not read from the front to the back
                             on_bytes(file.tell() - reported)
@@ -248,8 +258,11 @@ def _is_tar(beginning: bytes) -> bool:
     return beginning[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
 
 
-def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Yields the streams of the bytes of the texts in a file of this format, with their names if it is an archive."""
+def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """Yields the streams of the bytes of the texts in a file of this format, with their names if it is an archive.
+
+    In place of a file in an archive that is left out it yields None.
+    """
     if file_format == "zip archive":
         yield from _members_of_zip(zipfile.ZipFile(file))
         return
@@ -273,27 +286,31 @@ def _decompressed(file: BinaryIO, file_format: str) -> IO[bytes]:
     return cast(IO[bytes], lzma.LZMAFile(file)) if file_format == "xz file" else file
 
 
-def _members_of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes]]]:
+def _members_of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes] | None]]:
     names = archive.namelist()
     if "[Content_Types].xml" in names or "mimetype" in names:
         raise UserError(
             f"{archive.filename or 'the file'}: expected a text, got an office document or an e-book; {_SAVE_AS_TEXT}"
         )
-    members = [member for member in archive.infolist() if not member.is_dir() and not _is_hidden(member.filename)]
+    files = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in files if not _is_hidden(member.filename)]
     if not members:
         raise zipfile.BadZipFile("it contains no file")
+    yield from ((member.filename, None) for member in files if _is_hidden(member.filename))
     for member in sorted(members, key=operator.attrgetter("filename")):
         with archive.open(member) as stream:
             yield member.filename if len(members) > 1 else "", stream
 
 
-def _members_of_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes]]]:
+def _members_of_tar(file: IO[bytes]) -> Iterator[tuple[str, IO[bytes] | None]]:
     empty = True
     with tarfile.open(fileobj=file, mode="r|") as archive:
         for member in archive:
             if member.isfile() and not _is_hidden(member.name):
                 empty = False
                 yield member.name, cast(IO[bytes], archive.extractfile(member))
+            elif not member.isdir():
+                yield member.name, None
     if empty:
         raise tarfile.ReadError("it contains no file")
 
@@ -303,17 +320,24 @@ def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """Returns the regular files in a folder at any depth, in the order of their paths, without hidden ones."""
+def _files_in(folder: Path) -> tuple[list[Path], int]:
+    """Returns the regular files in a folder at any depth, in the order of their paths, without hidden ones.
+
+    Also returns the number of hidden files and folders, links to folders and special files, which are left out.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
     paths: list[Path] = []
+    num_left_out = 0
     for root, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not _is_hidden(name)]
-        paths += [Path(root, name) for name in names if not _is_hidden(name)]
-    return sorted(filter(Path.is_file, paths), key=lambda path: path.relative_to(folder).as_posix())
+        entered = [name for name in folders if not _is_hidden(name) and not Path(root, name).is_symlink()]
+        files = [path for name in names if not _is_hidden(name) and (path := Path(root, name)).is_file()]
+        num_left_out += len(folders) - len(entered) + len(names) - len(files)
+        folders[:] = entered
+        paths += files
+    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix()), num_left_out
 
 
 def _unreadable(path: str | os.PathLike, error: Exception) -> UserError:

@@ -1,0 +1,89 @@
+"""Flags of other programs, and of other commands, answered with ours."""
+
+from collections.abc import Container
+from typing import NamedTuple
+
+from tfrnn.config.config import SECTIONS
+from tfrnn.config.trained_run import Sampling
+
+MAX_SHOWN_VALUE = 40  # characters; a longer value is not repeated
+
+
+class Answer(NamedTuple):
+    """What a flag of another program is here.
+
+    Attributes:
+      program: whose flag it is.
+      command: our command that has the like of it.
+      flag: the flag of that command; empty: there is none.
+      remark: how it differs; if there is one, the value that was given is not ours.
+    """
+
+    program: str
+    command: str
+    flag: str
+    remark: str = ""
+
+
+def _answers(program: str, command: str, **flags: str) -> dict[str, Answer]:
+    """Returns the answers for flags of a program, each given as our flag, with a remark after a comma."""
+    split = {name: ours.partition(", ") for name, ours in flags.items()}
+    return {name: Answer(program, command, flag, remark) for name, (flag, _, remark) in split.items()}
+
+
+_SHARE = "validation_tokens, a number of tokens"
+_IN_EPOCHS = "show_every, a number of epochs"
+_IN_SECONDS = "save_every, a number of seconds"
+_DECAY = "schedule, cosine, exponential or plateau"
+_DEVICE = "device, cpu or gpu:N"
+FLAGS: dict[str, Answer] = {
+    **_answers("textgenrnn", "train", rnn_layers="num_layers", max_length="num_steps", dim_embeddings="embedding_dim",
+               num_epochs="epochs", max_words="max_vocabulary", word_level="tokens, char or word", train_size=_SHARE,
+               gen_epochs=_IN_EPOCHS, save_epochs=_IN_SECONDS, file_path="corpus", new_model="run_dir, a new folder",
+               multi_gpu="strategy, mirrored"),
+    **_answers("textgenrnn", "sample", max_gen_length="length", top_n="top_k"),
+    **_answers("torch-rnn", "train", model_type="cell", wordvec_size="embedding_dim", input_txt="corpus",
+               input_h5="corpus, the text itself", input_json="corpus, the text itself", val_frac=_SHARE,
+               test_frac=_SHARE, lr_decay_every=_DECAY, lr_decay_factor=_DECAY, checkpoint_name="run_dir",
+               checkpoint_every=_IN_SECONDS, gpu=_DEVICE, gpu_backend=_DEVICE),
+    **_answers("torch-rnn", "sample", start_text="prefix"),
+    **_answers("char-rnn-tensorflow", "train", save_dir="run_dir"),
+    **_answers("char-rnn-tensorflow", "sample", prime="prefix"),
+    **_answers("char-rnn", "train", data_dir="corpus", rnn_size="units", model="cell", seq_length="num_steps",
+               max_epochs="epochs", grad_clip="clip_norm, which bounds the norm of all gradients together",
+               train_frac=_SHARE, learning_rate_decay=_DECAY, learning_rate_decay_after=_DECAY,
+               decay_rate="optimizer, rmsprop", checkpoint_dir="run_dir", savefile="run_dir", print_every=_IN_EPOCHS,
+               eval_val_every=_IN_EPOCHS, gpuid=_DEVICE, opencl=_DEVICE),
+    **_answers("char-rnn", "sample", primetext="prefix", sample="temperature, 0 for always the likeliest token"),
+    **_answers("nanoGPT", "train", n_layer="num_layers", n_embd="units", block_size="num_steps", dataset="corpus",
+               max_iters="epochs, each of which reads the text once", out_dir="run_dir", warmup_iters="warmup_steps",
+               min_lr="decay_to, a fraction of the learning rate", decay_lr=_DECAY, lr_decay_iters=_DECAY,
+               eval_interval=_IN_EPOCHS, log_interval=_IN_EPOCHS, compile="jit_compile, on or off",
+               n_head=", since a recurrent network has no attention heads"),
+    **_answers("nanoGPT", "sample", start="prefix", max_new_tokens="length"),
+    **_answers("the book", "train", num_hiddens="units", num_units="units", theta="clip_norm"),
+    **_answers("", "sample", length="length", num_samples="num_samples", stream="stream", interactive="interactive",
+               beam_width="beam_width", **{field.name: field.name for field, _ in Sampling.fields()}),
+    **_answers("", "train", **{field.name: field.name for section in SECTIONS for field, _ in section.fields()}),
+}  # fmt: skip
+
+
+def answer(name: str, argument: str, flags: Container[str]) -> str:
+    """Returns what to give in place of a flag that a command does not have; empty if the flag is not known.
+
+    Args:
+      name: the flag.
+      argument: what was given, `--name=value`, or `--name` if the value is another argument.
+      flags: the flags of the command.
+    """
+    found = FLAGS.get(name)
+    if not found:
+        return ""
+    whose = f"--{name} is {found.program}'s" if found.program else f"--{name} is a flag of {found.command}"
+    if not found.flag:
+        return f"{whose}; leave it out, {found.remark}"
+    value = argument.partition("=")[2]
+    is_ours = value and not found.remark and len(value) <= MAX_SHOWN_VALUE
+    ours = f"--{found.flag}={value if is_ours else '...'}"
+    place = "here" if found.flag in flags else f"here, for {found.command}"
+    return f"{whose}; {place}: {ours}" + (f" ({found.remark})" if found.remark else "")
