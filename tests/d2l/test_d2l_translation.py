@@ -66,8 +66,34 @@ def test_punctuation_gets_a_space_and_other_lines_are_left_out():
 
 
 def test_sentences_of_no_words_are_refused():
-    with pytest.raises(UserError, match="`num_steps` of at least 1; got 0"):
-        translation.build_array_nmt([["a"]], Vocab([["a"]], reserved_tokens=["<pad>", "<eos>"]), 0)
+    vocab = Vocab([["a"]], reserved_tokens=["<pad>", "<eos>"])
+    for num_steps in (0, -1, 2.0, "2", None, True):
+        with pytest.raises(UserError, match=f"`num_steps` as a whole number of at least 1; got {num_steps!r}"):
+            translation.build_array_nmt([["a"]], vocab, num_steps)
+    for lines, got in (([], "none"), (["a b"], "a text")):
+        with pytest.raises(UserError, match=f"`lines` as at least one sentence, each a list of its words; got {got}"):
+            translation.build_array_nmt(lines, vocab, 2)
+
+
+def test_sizes_of_the_pairs_that_are_no_whole_numbers_are_refused():
+    for arguments, got in (
+        ((0, 5), "`batch_size` as a whole number of at least 1; got 0"),
+        ((2, "5"), "`num_steps` as a whole number of at least 1; got '5'"),
+        ((2, 5, -5), "`num_examples` as a whole number of at least 1; got -5"),
+    ):
+        with pytest.raises(UserError, match=got):
+            translation.load_data_nmt(*arguments)
+    with pytest.raises(UserError, match=r"`num_examples` as a whole number of at least 1; got 2\.5"):
+        translation.tokenize_nmt(LINES, 2.5)
+    with pytest.raises(UserError, match="`num_steps` as a whole number of at least 0; got -1"):
+        translation.truncate_pad([1], -1, 0)
+
+
+def test_bleu_of_what_is_no_sentence_is_refused():
+    with pytest.raises(UserError, match="words with a space between them; got a list"):
+        translation.bleu("a", ["a"], 2)
+    with pytest.raises(UserError, match="`k` as a whole number of at least 1; got 0"):
+        translation.bleu("a", "a", 0)
 
 
 def test_sentences_are_cut_and_padded():
