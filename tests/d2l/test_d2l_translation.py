@@ -129,7 +129,17 @@ def test_histograms_of_the_lengths():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["source", "target"]
     assert [sum(bar.get_height() for bar in bars) for bars in axes.containers] == [2, 2]
     assert {bar.get_hatch() for bar in axes.containers[1]} == {"/"}
-    pyplot.close()
+    for bars, heights in zip(axes.containers, ([1, 1], [0, 2]), strict=True):
+        assert [bar.get_height() for bar in bars] == heights
+    edges = [[bars[i].get_x() for bars in axes.containers] for i in (0, 1)]
+    assert all(0.5 < x < 1.5 < next_x < 2.5 for x, next_x in zip(*edges, strict=True))  # over 1 and 2
+    translation.show_list_len_pair_hist(["source", "target"], "length", "count", ["a" * n for n in range(61)], ["a"])
+    (source, _) = pyplot.gca().containers
+    assert len(source) <= 20
+    assert sum(bar.get_height() for bar in source) == 61
+    with pytest.raises(UserError, match="`xlist` and `ylist` with a list each; got 0 and 1"):
+        translation.show_list_len_pair_hist(["source", "target"], "length", "count", [], [[1]])
+    pyplot.close("all")
 
 
 def archive(path, text="Go.\tVa !\n"):

@@ -19,6 +19,7 @@ from tfrnn.data.corpora import english_french
 from tfrnn.errors import UserError
 
 RESERVED = ("<pad>", "<bos>", "<eos>")
+MAX_BARS = 20
 
 
 def read_data_nmt() -> str:
@@ -117,9 +118,17 @@ def _beginning(text: str, num_lines: int) -> str:
 
 
 def show_list_len_pair_hist(legend: Sequence[str], xlabel: str, ylabel: str, xlist: Sequence, ylist: Sequence) -> None:
-    """Plots how often the lists in xlist, and those in ylist, have which length, as two histograms side by side."""
+    """Plots how often the lists in xlist, and those in ylist, have which length, as two histograms side by side.
+
+    A bar stands for one length, or for some if there are more than MAX_BARS.
+    """
+    lengths = [[*map(len, xlist)], [*map(len, ylist)]]
+    if not (lengths[0] and lengths[1]):
+        raise UserError(f"expected `xlist` and `ylist` with a list each; got {len(lengths[0])} and {len(lengths[1])}")
+    first, last = min(map(min, lengths)), max(map(max, lengths))
+    width = math.ceil((last - first + 1) / MAX_BARS)
     _, axes = new_figure()
-    axes.hist([[*map(len, xlist)], [*map(len, ylist)]], label=legend)
+    axes.hist(lengths, [edge - 0.5 for edge in range(first, last + width + 1, width)], label=legend)
     for bar in axes.containers[1]:
         bar.set_hatch("/")
     axes.set(xlabel=xlabel, ylabel=ylabel)
