@@ -111,6 +111,18 @@ def test_all_points_and_labels_of_a_picture_are_seen():
     d2l.plt.close("all")
 
 
+def test_a_second_training_begins_a_line_of_its_own():
+    board = v1.ProgressBoard()
+    for x in (0.5, 1, 1.5, 2, 0.3, 0.8, 1.3):
+        board.draw(x, 1, "train_loss")
+    for x in (3, 2, 1):
+        board.draw(x, 1, "backwards")
+    drawn = [line.get_xdata().tolist() for line in board.fig.gca().lines]
+    np.testing.assert_equal(drawn, [[0.5, 1, 1.5, 2, np.nan, 0.3, 0.8, 1.3], [3, 2, 1]])
+    assert [point.x for point in board.data["train_loss"]] == [0.5, 1, 1.5, 2, 0.3, 0.8, 1.3]
+    d2l.plt.close("all")
+
+
 def test_evaluate_loss_is_the_mean_over_the_data():
     pairs = [(tf.constant([[1.0], [2.0]]), tf.constant([[0.0], [0.0]])), (tf.constant([[4.0]]), tf.constant([[0.0]]))]
     assert d2l.evaluate_loss(lambda x: 2 * x, pairs, lambda y_hat, y: y_hat - y) == pytest.approx(14 / 3)

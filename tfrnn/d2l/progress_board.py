@@ -24,7 +24,7 @@ class ProgressBoard(HyperParameters):
     """Curves that grow point by point (section 3.2). A notebook shows them while they grow.
 
     The picture is redrawn at most twice a second, and in at most a tenth of the time. Outside of a notebook it is the
-    figure `fig` of pyplot, as after the last point.
+    figure `fig` of pyplot, as after the last point. A second training of a model begins a line of its own.
 
     Args:
       xlabel, ylabel, xlim, ylim, xscale, yscale: as in matplotlib.
@@ -83,7 +83,7 @@ class ProgressBoard(HyperParameters):
             self._lines |= {label: axes.plot([], linestyle=ls, color=color)[0] for label, ls, color in new}
             axes.legend(self._lines.values(), self._lines)
         for label, line in self._lines.items():
-            line.set_data(*zip(*self.data[label], strict=True))
+            line.set_data(*_with_gaps(np.array(self.data[label])))
         settings = self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale
         if self._shown_as != str(settings):  # the next training has other limits
             set_axes(axes, *settings, legend=None)
@@ -91,3 +91,13 @@ class ProgressBoard(HyperParameters):
         axes.relim()
         axes.autoscale_view()
         self._redrawing.show(self.fig)
+
+
+def _with_gaps(points: np.ndarray) -> np.ndarray:
+    """Returns points [N, 2] as x and y, [2, M], with a NaN where a curve begins anew, as in a second training.
+
+    That is where x goes back by more than half of the way from the first point.
+    """
+    x, first = points[:, 0], points[0, 0]
+    anew = np.flatnonzero((x[:-1] > first) & (2 * x[1:] < x[:-1] + first)) + 1
+    return np.insert(points, anew, np.nan, axis=0).T
