@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import tfrnn
 from tfrnn import d2l as edition_0
-from tfrnn.d2l import compiled_steps
+from tfrnn.d2l import compiled_steps, first
 from tfrnn.d2l import v1 as d2l
 
 count_of_module = 0
@@ -344,9 +344,9 @@ def test_a_net_that_counts_counts_in_each_step_of_train_ch8():
     perplexities = []
     for eagerly in (False, True):
         net, updater = net_of(counting_forward), keras.optimizers.SGD(0.1)
-        messages = messages_of(lambda: epoch_of(net, updater, eagerly))  # noqa: B023
-        n_of_net = 0
-        perplexities.append([epoch_of(net, updater, eagerly) for _ in range(2)])
+        n_of_net, epochs = 0, []
+        messages = messages_of(lambda: epochs.extend(epoch_of(net, updater, eagerly) for _ in range(2)))  # noqa: B023
+        perplexities.append(epochs)
         assert n_of_net == 6
         assert eagerly or "it changes `n_of_net`" in messages[0]
     np.testing.assert_allclose(*perplexities, rtol=1e-5)
@@ -385,3 +385,36 @@ def test_a_decoder_that_counts_counts_in_each_step_of_train_seq2seq():
     assert net.decoder.count == 6
     assert "it changes Decoder.count" in messages[0]
     assert isinstance(net.encoder.rnn, tfrnn.RNN)
+
+
+def test_a_function_that_counts_counts_in_each_step_of_the_first_edition():
+    n = 0
+
+    def rnn(inputs, state, params):
+        nonlocal n
+        n += 1
+        return [X @ params[0] for X in inputs], state
+
+    messages = messages_of(
+        lambda: first.train_and_predict_rnn(
+            rnn,
+            lambda: [tf.Variable(tf.eye(2))],
+            lambda B, H: (tf.zeros([B, H]),),
+            1,
+            2,
+            [0, 1] * 9,
+            "ab",
+            {"a": 0, "b": 1},
+            False,
+            num_epochs=2,
+            num_steps=2,
+            lr=0.1,
+            clipping_theta=1,
+            batch_size=2,
+            pred_period=5,
+            pred_len=1,
+            prefixes=["a"],
+        )
+    )
+    assert n == 8
+    assert "it changes `n`" in messages[0]

@@ -30,8 +30,11 @@ class NetAdapter(NotWatched):
 
     def __init__(self, net: Any):
         self._net = net
+        before, num_weights = PythonState([net]), len(net.trainable_variables)
         ids, state = tf.zeros([1, 2], tf.int32), net.begin_state(batch_size=1)
         outputs, _ = net(ids, state)  # this also makes the weights of a Keras layer
+        if len(net.trainable_variables) == num_weights:
+            before.restore()  # what the net counts or draws by this call of ours
         self._vocab_size = outputs.shape[-1]
         self.reason_against: str | None = None
         self._reads: PythonState | None = None

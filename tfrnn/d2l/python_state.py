@@ -4,6 +4,7 @@ import collections
 import contextlib
 import dis
 import functools
+import pathlib
 import random
 import sys
 import types
@@ -18,7 +19,7 @@ from tfrnn.d2l.hyperparameters import HyperParameters
 
 Reads = set[tuple[int, str]]
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape, types.MethodType)
-_LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "numpy", "matplotlib", "tfrnn"} - {"__main__"}
+_LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "tfrnn"} - {"__main__"}
 
 
 class NotWatched:
@@ -27,11 +28,11 @@ class NotWatched:
 
 class _Saved(NamedTuple):
     label: str
-    holder: Any
     read: Callable[[], Any]
     write: Callable[[Any], Any]
     content: Any
-    is_random: bool
+    is_random: bool = False
+    has_names: bool = False  # whether the content are attributes or global variables by their names
 
 
 class PythonState:
@@ -50,10 +51,10 @@ class PythonState:
 
     def __init__(self, roots: Sequence[Any], reads: Reads | None = None):
         self._reads, self._saved, self.iterators = reads, list[_Saved](), list[str]()
-        self._seen: dict[int, Any] = {}
+        self._seen: dict[int, Any] = {}  # holds the values, so that no other gets the id of one
         self._to_visit = [(type(root).__name__, root) for root in roots]
-        self._save("random", random, random.getstate, random.setstate, is_random=True)
-        self._save("numpy.random", np.random, np.random.get_state, np.random.set_state, is_random=True)
+        self._save("random", random.getstate, random.setstate, is_random=True)
+        self._save("numpy.random", np.random.get_state, np.random.set_state, is_random=True)
         while self._to_visit:
             label, value = self._to_visit.pop()
             if not isinstance(value, (*_SCALARS[:-1], NotWatched)) and id(value) not in self._seen:
@@ -79,30 +80,28 @@ class PythonState:
             if not _same(saved.read(), saved.content):
                 saved.write(saved.content)
 
-    def _save(
-        self, label: str, holder: Any, read: Callable, write: Callable[[Any], Any], is_random: bool = False
-    ) -> Any:
-        self._saved.append(_Saved(label, holder, read, write, content := read(), is_random))
+    def _save(self, label: str, read: Callable[[], Any], write: Callable[[Any], Any], **kind: bool) -> Any:
+        self._saved.append(_Saved(label, read, write, content := read(), **kind))
         return content
 
     def _visit(self, label: str, value: Any) -> None:
         children: Any = ()
         if isinstance(value, np.ndarray):
-            self._save(label, value, value.copy, functools.partial(value.__setitem__, ...))
+            self._save(label, value.copy, functools.partial(value.__setitem__, ...))
         elif isinstance(value, dict):
-            children = self._save(label, value, lambda: dict(value), lambda old: _refill(value, old)).values()
+            children = self._save(label, lambda: dict(value), lambda old: _refill(value, old)).values()
         elif isinstance(value, (list, collections.deque)):
-            children = self._save(label, value, lambda: list(value), lambda old: _refill(value, old))
+            children = self._save(label, lambda: list(value), lambda old: _refill(value, old))
         elif isinstance(value, set):
-            self._save(label, value, lambda: frozenset(value), lambda old: _refill(value, old))
+            self._save(label, lambda: frozenset(value), lambda old: _refill(value, old))
         elif isinstance(value, (tuple, frozenset)):
             children = value
         elif isinstance(value, (random.Random, np.random.RandomState)):
             get, put = ("getstate", "setstate") if isinstance(value, random.Random) else ("get_state", "set_state")
-            self._save(label, value, getattr(value, get), getattr(value, put), is_random=True)
+            self._save(label, getattr(value, get), getattr(value, put), is_random=True)
         elif isinstance(value, np.random.Generator):
             bits = value.bit_generator
-            self._save(label, value, lambda: bits.state, lambda old: setattr(bits, "state", old), is_random=True)
+            self._save(label, lambda: bits.state, lambda old: setattr(bits, "state", old), is_random=True)
         elif isinstance(value, types.FunctionType):
             self._visit_function(value)
         elif isinstance(value, types.MethodType):
@@ -137,9 +136,8 @@ class PythonState:
         left_out = _names_of_keras() if isinstance(holder, keras.layers.Layer) else frozenset[str]()
 
         def read() -> dict[str, Any]:
-            if names is None:
-                return {name: value for name, value in space.items() if name not in left_out}
-            return {name: space[name] for name in names if name in space and name not in left_out}
+            pairs = space.items() if names is None else ((name, space[name]) for name in names if name in space)
+            return {name: v for name, v in pairs if name not in left_out and not isinstance(v, NotWatched)}
 
         def write(old: dict[str, Any]) -> None:
             for name in read().keys() - old.keys():
@@ -148,31 +146,31 @@ class PythonState:
                 if space.get(name, write) is not value:
                     setattr(holder, name, value) if isinstance(holder, type) else space.__setitem__(name, value)
 
-        for name, value in self._save(label, holder, read, write).items():
+        for name, value in self._save(label, read, write, has_names=True).items():
             self._to_visit.append((f"{label}.{name}", value))
 
     def _visit_function(self, function: types.FunctionType) -> None:
-        if not _is_of_reader(function.__module__):
-            self._to_visit.append((function.__name__, getattr(function, "__wrapped__", None)))
-            return
-        self._to_visit += [(function.__name__, function.__defaults__), (function.__name__, function.__kwdefaults__)]
-        self._visit_space(function.__name__, function)
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        name, space, names = function.__name__, function.__globals__, _globals_in(function.__code__)
+        for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             with contextlib.suppress(ValueError):  # an empty cell
-                value = self._save(
-                    f"`{name}`", cell, lambda c=cell: [c.cell_contents], lambda old, c=cell: _fill_cell(c, old[0])
-                )[0]
-                self._to_visit.append((f"`{name}`", value))
-        space, names = function.__globals__, _globals_in(function.__code__)
+                fill = functools.partial(setattr, cell, "cell_contents")
+                value = self._save(f"`{cell_name}`", functools.partial(getattr, cell, "cell_contents"), fill)
+                self._to_visit.append((f"`{cell_name}`", value))
+        if not _is_of_reader(function.__module__):
+            self._to_visit.append((name, getattr(function, "__wrapped__", None)))
+            return
+        self._to_visit += [(name, function.__defaults__), (name, function.__kwdefaults__)]
+        self._visit_space(name, function)
 
         def read() -> dict[str, Any]:
             return {name: space[name] for name in names if name in space}
 
-        for name, value in self._save("", function, read, lambda old: _refill_names(space, names, old)).items():
+        write = functools.partial(_refill_names, space, names)
+        for global_name, value in self._save("", read, write, has_names=True).items():
             if not isinstance(value, types.ModuleType):
-                self._to_visit.append((f"`{name}`", value))
+                self._to_visit.append((f"`{global_name}`", value))
             elif _is_of_reader(value.__name__):
-                self._visit_space(name, value, names=_names_in(function.__code__))
+                self._visit_space(global_name, value, names=_names_in(function.__code__))
 
 
 @contextlib.contextmanager
@@ -191,8 +189,12 @@ def noting_reads() -> Iterator[Reads]:
         del HyperParameters.__getattribute__
 
 
+@functools.cache
 def _is_of_reader(module: str | None) -> bool:
-    return module is not None and module.partition(".")[0] not in _LIBRARIES
+    if module is None or module.partition(".")[0] in _LIBRARIES:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"} & set(pathlib.Path(file).parts)
 
 
 def _is_watched(kind: type) -> bool:
@@ -245,7 +247,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _name_of(saved: _Saved, now: Any) -> str:
     """Returns what has changed, e.g. `Net.count`."""
-    if not isinstance(now, dict) or isinstance(saved.holder, dict):
+    if not saved.has_names:
         return saved.label
     names = [name for name in {**now, **saved.content} if not _same(now.get(name, saved), saved.content.get(name, saved))]
     return f"{saved.label}.{names[0]}" if saved.label else f"`{names[0]}`"
@@ -265,7 +267,3 @@ def _refill_names(space: dict[str, Any], names: frozenset[str], old: dict[str, A
     for name in names - old.keys():
         space.pop(name, None)
     space.update(old)
-
-
-def _fill_cell(cell: types.CellType, value: Any) -> None:
-    cell.cell_contents = value
