@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from tfrnn.d2l.python_state import NotWatched, PythonState, noting_reads
 
-MIN_CALLS = 20  # that make it worth to compile a step again
+MAX_CHANGES = 2  # after which a step is compiled again in any case
+MIN_CALLS = 20  # of a compiled step that make it worth to compile it again after more changes
 _points: contextvars.ContextVar[list] = contextvars.ContextVar("points")
 
 
@@ -73,8 +74,8 @@ class CompiledStep(NotWatched):
     """Calls `step(batch)`: as it is for the first batch, which makes the weights, and compiled from then on.
 
     It computes what the step as it is would compute. If Python values that the step reads have changed, such as the
-    epoch, it is compiled again, unless fewer than MIN_CALLS calls have come of the last time. The step stays as it is
-    if TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if
+    epoch, it is compiled again, unless they change often (MAX_CHANGES, MIN_CALLS). The step stays as it is then, if
+    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if
     it prints, or if it can take from an iterator. A warning says so. PythonState says what Python values are.
 
     Args:
@@ -87,7 +88,8 @@ class CompiledStep(NotWatched):
         self._step, self._name, self._holders = step, name, holders
         self._is_first, self._can_be_compiled = True, True
         self._compiled: dict[tuple, _Compiled] = {}  # for the shapes of a batch
-        self._num_calls = 0  # since the step was compiled with other values
+        self._num_changes = 0  # of the values that it reads
+        self._num_calls = 0  # since the last of them
 
     def __call__(self, batch: Any) -> Any:
         is_first, self._is_first = self._is_first, False
@@ -109,7 +111,8 @@ class CompiledStep(NotWatched):
             return self.do_not_compile(f"a batch has {others[0]!r}, which is no tensor")
         shapes = tuple((leaf.dtype, *leaf.shape) for leaf in leaves)
         if shapes in self._compiled and (name := self._compiled[shapes].reads.change(with_random=False)):
-            if self._num_calls < MIN_CALLS:
+            self._num_changes += 1
+            if self._num_changes > MAX_CHANGES and self._num_calls < MIN_CALLS:
                 return self.do_not_compile(f"it reads {name}, which changes too often")
             self._compiled, self._num_calls = {}, 0
         if shapes not in self._compiled:
