@@ -214,7 +214,9 @@ class LoopOfPython(d2l.Trainer):
 
     def fit_epoch(self):
         weights = self.model.trainable_variables
-        for self.train_batch_idx, batch in enumerate(self.train_dataloader, start=self.epoch * self.num_train_batches):
+        start = self.epoch * self.num_train_batches
+        for number, batch in enumerate(self.train_dataloader, start):
+            self.train_batch_idx = number
             with tf.GradientTape() as tape:
                 loss = self.model.training_step(self.prepare_batch(batch))
             dense = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]

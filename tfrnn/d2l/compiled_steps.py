@@ -95,8 +95,10 @@ class CompiledStep(NotWatched):
         is_first, self._is_first = self._is_first, False
         if is_first or not self._can_be_compiled or tf.config.functions_run_eagerly():
             return self._step(batch)
-        compiled = self._compiled_for(batch)
-        if compiled is None:
+        try:
+            compiled = self._compiled_for(batch)
+        except NotCompiledError as error:
+            self.do_not_compile(str(error))
             return self._step(batch)
         self._num_calls += 1
         result, values = compiled.function(*tf.nest.flatten(batch))
@@ -104,22 +106,19 @@ class CompiledStep(NotWatched):
             draw(value)
         return result
 
-    def _compiled_for(self, batch: Any) -> "_Compiled | None":
-        """Returns the step compiled for the shapes of a batch, or None if it stays as it is."""
+    def _compiled_for(self, batch: Any) -> "_Compiled":
+        """Returns the step compiled for the shapes of a batch."""
         leaves = tf.nest.flatten(batch)
         if others := [leaf for leaf in leaves if not isinstance(leaf, (tf.Tensor, np.ndarray))]:
-            return self.do_not_compile(f"a batch has {others[0]!r}, which is no tensor")
+            raise NotCompiledError(f"a batch has {others[0]!r}, which is no tensor")
         shapes = tuple((leaf.dtype, *leaf.shape) for leaf in leaves)
         if shapes in self._compiled and (name := self._compiled[shapes].reads.change(with_random=False)):
             self._num_changes += 1
             if self._num_changes > MAX_CHANGES and self._num_calls < MIN_CALLS:
-                return self.do_not_compile(f"it reads {name}, which changes too often")
+                raise NotCompiledError(f"it reads {name}, which changes too often")
             self._compiled, self._num_calls = {}, 0
         if shapes not in self._compiled:
-            try:
-                (function, draws), reads = traced(lambda: self._compile(batch), self._holders)
-            except NotCompiledError as error:
-                return self.do_not_compile(str(error))
+            (function, draws), reads = traced(lambda: self._compile(batch), self._holders)
             self._compiled[shapes] = _Compiled(function, draws, reads)
         return self._compiled[shapes]
 

@@ -46,7 +46,7 @@ class NetAdapter(NotWatched):
 
     @classmethod
     def for_net(cls, net: Any) -> "NetAdapter":
-        """Returns the adapter of a net, whose compiled functions are used again until Python values that it reads change."""
+        """Returns the adapter of a net: the same one, and its compiled functions, while Python values stay the same."""
         adapter = vars(net).get("_net_adapter")
         if adapter is None or (adapter._reads and adapter._reads.change(with_random=False)):
             object.__setattr__(net, "_net_adapter", cls(net))  # Keras's own __setattr__ would track it

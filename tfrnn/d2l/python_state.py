@@ -249,7 +249,9 @@ def _name_of(saved: _Saved, now: Any) -> str:
     """Returns what has changed, e.g. `Net.count`."""
     if not saved.has_names:
         return saved.label
-    names = [name for name in {**now, **saved.content} if not _same(now.get(name, saved), saved.content.get(name, saved))]
+    names = [
+        name for name in {**now, **saved.content} if not _same(now.get(name, saved), saved.content.get(name, saved))
+    ]
     return f"{saved.label}.{names[0]}" if saved.label else f"`{names[0]}`"
 
 
@@ -258,9 +260,9 @@ def _refill(container: Any, old: Any) -> None:
     if isinstance(container, list):
         list.__setitem__(container, slice(None), old)
         return
-    base = next(kind for kind in (collections.OrderedDict, dict, set, collections.deque) if isinstance(container, kind))
-    base.clear(container)
-    (base.extend if base is collections.deque else base.update)(container, old)
+    kind: Any = next(k for k in (collections.OrderedDict, dict, set, collections.deque) if isinstance(container, k))
+    kind.clear(container)
+    (kind.extend if kind is collections.deque else kind.update)(container, old)
 
 
 def _refill_names(space: dict[str, Any], names: frozenset[str], old: dict[str, Any]) -> None:
