@@ -191,9 +191,10 @@ def noting_reads() -> Iterator[Reads]:
 
 @functools.cache
 def _is_of_reader(module: str | None) -> bool:
-    if module is None or module.partition(".")[0] in _LIBRARIES:
+    """Returns whether a module is a reader's: no library's, and not installed. Code without a module is a reader's."""
+    if module and module.partition(".")[0] in _LIBRARIES:
         return False
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
     return not {"site-packages", "dist-packages"} & set(pathlib.Path(file).parts)
 
 
