@@ -357,7 +357,7 @@ def epoch_of(net, updater, eagerly):
 
 def test_a_net_that_counts_counts_in_each_step_of_train_ch8():
     global n_of_net
-    perplexities = []
+    perplexities, vocab = [], edition_0.Vocab([list("abcd")])
     for eagerly in (False, True):
         net, updater = net_of(counting_forward), keras.optimizers.SGD(0.1)
         n_of_net, epochs = 0, []
@@ -365,6 +365,8 @@ def test_a_net_that_counts_counts_in_each_step_of_train_ch8():
         perplexities.append(epochs)
         assert n_of_net == 6
         assert eagerly or "it changes `n_of_net`" in messages[0]
+        assert edition_0.predict_ch8("ab", 3, net, vocab) == "abbbb"  # the eye of get_params repeats the last token
+        assert n_of_net > 9
     np.testing.assert_allclose(*perplexities, rtol=1e-5)
 
 
