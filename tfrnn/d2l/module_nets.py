@@ -151,12 +151,12 @@ class RNNLMScratch(Classifier):
         return self.output_layer(rnn_outputs)
 
     def training_step(self, batch: Any) -> tf.Tensor:
-        loss = self.loss(self(*batch[:-1]), batch[-1])
+        loss = self._loss_of(batch)
         self.plot("ppl", tf.exp(loss), train=True)
         return loss
 
     def validation_step(self, batch: Any) -> None:
-        self.plot("ppl", tf.exp(self.loss(self(*batch[:-1]), batch[-1])), train=False)
+        self.plot("ppl", tf.exp(self._loss_of(batch)), train=False)
 
     def predict(self, prefix: str, num_preds: int, vocab: Any, device: Any = None) -> str:
         """Returns the prefix continued by num_preds tokens, each the most probable one.
@@ -319,9 +319,7 @@ class Seq2Seq(EncoderDecoder):
         mask = tf.cast(tf.reshape(Y, [-1]) != self.tgt_pad, losses.dtype)
         return tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
 
-    def validation_step(self, batch: Any) -> None:
-        """Plots the loss of a batch of the validation data."""
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+    validation_step = Module.validation_step
 
     def configure_optimizers(self) -> keras.optimizers.Optimizer:
         """Returns Adam with the learning rate `lr`."""

@@ -84,13 +84,16 @@ class Module(VariableFinder, keras.Model, HyperParameters):
 
     def training_step(self, batch: Any) -> Any:
         """Returns the loss of a batch, whose last element has the labels, and plots it."""
-        loss = self.loss(self(*batch[:-1]), batch[-1])
+        loss = self._loss_of(batch)
         self.plot("loss", loss, train=True)
         return loss
 
     def validation_step(self, batch: Any) -> None:
         """Plots the loss of a batch of the validation data."""
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+        self.plot("loss", self._loss_of(batch), train=False)
+
+    def _loss_of(self, batch: Any) -> Any:
+        return self.loss(self(*batch[:-1]), batch[-1])
 
     def configure_optimizers(self) -> Any:
         """Returns the optimizer: SGD with the learning rate of the attribute `lr`."""
@@ -103,7 +106,7 @@ class Module(VariableFinder, keras.Model, HyperParameters):
 
 def as_learning_rate(lr: Any) -> Any:
     """Returns a whole number as a float, which Keras expects, and anything else as it is."""
-    return float(lr) if isinstance(lr, (int, np.integer)) else lr
+    return float(lr) if isinstance(lr, (int, np.integer)) and not isinstance(lr, bool) else lr
 
 
 class DataModule(HyperParameters):
@@ -143,6 +146,7 @@ class DataModule(HyperParameters):
 class Trainer(HyperParameters):
     """Trains a Module on a DataModule. Training is compiled by TensorFlow where it can be.
 
+    Where it would then compute something else than Python does, it is not compiled, and a warning says why.
     `tf.config.run_functions_eagerly(True)` lets Python run each step, to look into it.
 
     Args:
