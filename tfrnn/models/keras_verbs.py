@@ -26,7 +26,7 @@ from tfrnn.training import losses, optimizers
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import check_clip_norm, clip, dense_gradients
+from tfrnn.training.step import check_clip_norm, clip, dense_gradients, of_those_there
 from tfrnn.training.trainer import Trainer
 
 _OF_TARGETS = ("accuracy", "acc", "crossentropy", "ce")  # names of which Keras makes metrics when it sees targets
@@ -331,7 +331,7 @@ class KerasVerbs(keras.Model):
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
         if variables:
-            gradients = dense_gradients(tape, scaled, variables, self.optimizer)
+            gradients = dense_gradients(tape, scaled, variables)
             self.optimizer.apply(self._clip(gradients), variables)
         else:
             warnings.warn("no weight of the model is trainable, so that none changes", stacklevel=2)
@@ -496,18 +496,19 @@ class KerasVerbs(keras.Model):
         steps = tf.size(x[..., 0] if len(x.shape) > 2 else x) if mask is None else tf.math.count_nonzero(mask)
         return x, y, outputs, weights, steps
 
-    def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _clip(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
         """Returns gradients whose sum over the replicas has a global norm of at most `clip_norm`, unscaled."""
         replicas, clip_norm = self.distribute_strategy.num_replicas_in_sync, self._compiled.arguments["clip_norm"]
         if not clip_norm:
             return gradients
         if replicas > 1:
-            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            there = [gradient for gradient in gradients if gradient is not None]
+            summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, there))
+            gradients = of_those_there(lambda _: next(summed), gradients)
         scale = self.optimizer.scale_loss(tf.ones([]))
-        clipped, _ = clip([gradient / tf.cast(scale, gradient.dtype) for gradient in gradients], clip_norm)
-        return [
-            gradient * tf.cast(scale / replicas, gradient.dtype) for gradient in clipped
-        ]  # the optimizer sums them over the replicas again
+        clipped, _ = clip(of_those_there(lambda g: g / tf.cast(scale, g.dtype), gradients), clip_norm)
+        # The optimizer sums them over the replicas again.
+        return of_those_there(lambda g: g * tf.cast(scale / replicas, g.dtype), clipped)
 
     def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor, steps: tf.Tensor) -> dict[str, Any]:
         """Updates the measures; returns them."""
