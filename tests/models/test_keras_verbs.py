@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from replica_models import strategy_of
-from rounding import EPS, assert_float32_sums_equal
+from rounding import EPS, assert_float32_sums_equal, assert_identical
 from small_models import ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
 
 import tfrnn
@@ -263,6 +263,23 @@ def test_losses_of_kerass_are_taken_by_both_loops():
     model = compiled(loss=keras.losses.CategoricalCrossentropy(from_logits=True), **EAGERLY)
     expected = compiled(**EAGERLY).evaluate(x, y, verbose=0, return_dict=True)
     assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
+
+
+def test_whole_numbers_are_ids_in_any_dtype():
+    x, y = arrays(RANDOM)
+    models = [compiled(**EAGERLY) for _ in range(2)]
+    for model, targets in zip(models, (y, y.astype("float64")), strict=True):
+        model.fit(x, targets, batch_size=B, shuffle=False, verbose=0)
+    assert_identical(*(model.get_weights() for model in models))
+
+
+def test_metrics_in_lists_are_those_of_the_one_output():
+    """As in Keras, which takes a list for each output, and None for none."""
+    expected = {"loss", "accuracy", "perplexity", "bits_per_char"}
+    for metrics in ([["accuracy"]], [None, "accuracy"]):
+        model = compiled(metrics=metrics, **EAGERLY)
+        assert set(model.evaluate(*arrays(RANDOM), verbose=0, return_dict=True)) == expected
+    assert set(tfrnn.Trainer(model, "sgd", metrics=metrics).evaluate(RANDOM)) == expected
 
 
 @pytest.mark.slow
@@ -531,6 +548,10 @@ def test_callbacks_hear_of_validation_and_evaluation_in_either_loop():
         for heard in (fitting, evaluating):
             assert heard.calls == ["begin", "batch begins", "batch ends", "end"]
             assert heard.names == {"loss", "accuracy", "perplexity", "bits_per_char"}
+    of_text = Heard()
+    tfrnn.Trainer(new_model(ONE_RNN), "sgd").evaluate(IDS, callbacks=[of_text])
+    assert of_text.calls == ["begin", "batch begins", "batch ends", "end"]
+    assert of_text.names == {"loss", "perplexity", "bits_per_char"}
 
 
 @pytest.mark.parametrize("data", ["batches", pytest.param("dataset", marks=pytest.mark.slow)])
