@@ -27,7 +27,7 @@ from tfrnn.training.fit_arguments import check_callbacks, check_epochs
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import check_clip_norm, clip, dense_gradients, of_those_there
+from tfrnn.training.step import check_clip_norm, clip, dense_gradients, fill_padding, of_those_there
 from tfrnn.training.trainer import Trainer
 
 _OF_TARGETS = ("accuracy", "acc", "crossentropy", "ce")  # names of which Keras makes metrics when it sees targets
@@ -484,15 +484,15 @@ class KerasVerbs(keras.Model):
         training = kind == "train"
         mask = None
         if isinstance(data, (Rows, MaskedRows)):
-            x, y, weights = data.inputs, data.targets, None
-            if isinstance(data, Rows):  # padding may be anything
-                x, y, weights = keras_data.as_checked_tensors(x, y, weights, labels_are_ids=self._labels_are_ids)
+            x, y = data.inputs, data.targets
+            if isinstance(data, MaskedRows):
+                mask = tf.cast(data.mask, tf.bool)
+                x, y = fill_padding(mask, x, y)
+            x, y, weights = keras_data.as_checked_tensors(x, y, None, labels_are_ids=self._labels_are_ids)
             carried = self._compiled.carried[kind]
             initial, reset = self.initial_state(carried[0].shape[0]), tf.cast(data.reset, tf.bool)
             before = tf.nest.pack_sequence_as(initial, [tf.identity(variable) for variable in carried])
             state = tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, before)
-            if isinstance(data, MaskedRows):
-                mask = tf.cast(data.mask, tf.bool)
             masks = {} if mask is None else {"mask": swap_time_and_batch(mask)}
             outputs, state = self(swap_time_and_batch(x), state, training=training, **masks)
             for variable, value in zip(carried, tf.nest.flatten(state), strict=True):

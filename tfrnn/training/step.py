@@ -311,6 +311,9 @@ def _run_model(
             "expected a model whose `call` takes a `mask`, bool [T, B], since the sequences have several lengths; "
             f"that of {type(model).__name__} does not; give sequences of one length"
         )
+    if isinstance(batch, MaskedBatch):
+        inputs, targets = fill_padding(batch.mask, batch.inputs, batch.targets)
+        batch = batch._replace(inputs=inputs, targets=targets)
     totals, outputs, states = [], [], []
     run = with_weights_read(model)  # the slices share what is read
     for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
@@ -330,6 +333,15 @@ def _run_model(
     own = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in _own_losses(model, scope)]
     metric_values = _updated(step.metrics, metric_values, batch.targets, whole, mask)
     return Forward(total, count, tf.add_n(own) if own else None, join_rows(states), metric_values)
+
+
+def fill_padding(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
+    """Returns values with zeros where the mask, of their first two axes, is False.
+
+    There may be anything, such as -1 for an id, or NaN, of which the gradient would be NaN without counting.
+    """
+    masks = [mask[(..., *[tf.newaxis] * (len(part.shape) - 2))] for part in values]
+    return [tf.where(m, part, tf.zeros([], part.dtype)) for m, part in zip(masks, values, strict=True)]
 
 
 def _own_losses(model: Any, scope: keras.StatelessScope | None) -> list[tf.Tensor]:
