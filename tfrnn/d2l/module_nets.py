@@ -266,6 +266,11 @@ class EncoderDecoder(Classifier):
           save_attention_weights: whether the list has the decoder's `attention_weights` after each step.
         """
         src, tgt, src_valid_len, _ = batch
+        if save_attention_weights and not hasattr(self.decoder, "attention_weights"):
+            raise UserError(
+                "expected a decoder with `attention_weights` for `save_attention_weights=True`; got "
+                f"{type(self.decoder).__name__}"
+            )
         state = self.decoder.init_state(self.encoder(src, src_valid_len, training=False), src_valid_len)
         token, tokens, attention_weights = tgt[:, :1], [], []
         for _ in range(num_steps):
@@ -314,10 +319,10 @@ class Seq2Seq(EncoderDecoder):
         self.save_hyperparameters()
 
     def loss(self, Y_hat: Any, Y: Any) -> tf.Tensor:  # type: ignore[override]
-        """Returns the mean cross entropy over the labels that are not padding."""
+        """Returns the mean cross entropy over the labels that are not padding; 0 if all are."""
         losses = super().loss(Y_hat, Y, averaged=False)
         mask = tf.cast(tf.reshape(Y, [-1]) != self.tgt_pad, losses.dtype)
-        return tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * mask), tf.reduce_sum(mask))
 
     validation_step = Module.validation_step
 
