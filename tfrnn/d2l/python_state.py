@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfrnn.d2l.hyperparameters import HyperParameters
 
 Reads = set[tuple[int, str]]
-_SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape, types.MethodType)
+_SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape)
 _LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "tfrnn"} - {"__main__"}
 
 
@@ -57,7 +57,7 @@ class PythonState:
         self._save("numpy.random", np.random.get_state, np.random.set_state, is_random=True)
         while self._to_visit:
             label, value = self._to_visit.pop()
-            if not isinstance(value, (*_SCALARS[:-1], NotWatched)) and id(value) not in self._seen:
+            if not isinstance(value, (*_SCALARS, NotWatched)) and id(value) not in self._seen:
                 self._seen[id(value)] = value
                 self._visit(label, value)
 
@@ -70,7 +70,7 @@ class PythonState:
         for saved in self._saved:
             if with_random or not saved.is_random:
                 now = saved.read()
-                if now is not saved.content and not _same(now, saved.content):
+                if not _same(now, saved.content):
                     return _name_of(saved, now)
         return None
 
@@ -241,7 +241,7 @@ def _same(one: Any, other: Any) -> bool:
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
-    if isinstance(one, (*_SCALARS, set, frozenset)):
+    if isinstance(one, (*_SCALARS, types.MethodType, set, frozenset)):
         return bool(one == other) or bool(one != one and other != other)  # NaN is as it was
     return False
 
