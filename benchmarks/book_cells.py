@@ -9,8 +9,9 @@ FOLDER holds snapshots of the book's repositories, which are not part of this on
     git clone --depth 1 https://github.com/d2l-ai/d2l-tensorflow-colab
     git clone --depth 1 https://github.com/TrickyGo/Dive-into-DL-TensorFlow2.0
 
-Each notebook runs in a process of its own, all its cells in order. A cell counts as running if it raises no error. The
-line that imports the book's package is replaced, in one of these ways:
+Each notebook runs in a process of its own, all its cells in order. A cell counts as running if it raises no error; if
+the process dies, the cell that it was at and those after it do not. The exit status is 2, with one line, if a flag is
+wrong or if there is nothing to run. The line that imports the book's package is replaced, in one of these ways:
 
     import      by the import of tfrnn.d2l, and nothing else
     as_printed  by the import and `d2l.as_printed()`
@@ -184,7 +185,7 @@ def run_notebook(path: Path, edition: Edition, way: str, epochs: int, eagerly: b
                 if last is not None:
                     value = eval(compile(ast.Expression(last.value), f"<{path.name}, cell {number}>", "eval"), space)
                     print("" if value is None else repr(value))
-        except Exception:
+        except (Exception, SystemExit):
             error = traceback.format_exc().strip().splitlines()[-1][:300]
             if os.environ.get("BOOK_CELLS_TRACE"):
                 traceback.print_exc()
@@ -193,12 +194,20 @@ def run_notebook(path: Path, edition: Edition, way: str, epochs: int, eagerly: b
             "seconds": time.perf_counter() - start,
             "out": out.getvalue(),
             "error": error,
-            "first": next((line for line in source.splitlines() if line and not line.startswith("#")), ""),
+            "first": first_line(source),
         }
 
 
+def first_line(cell: str) -> str:
+    """Returns the first line of a cell that is no comment."""
+    return next((line for line in cell.splitlines() if line and not line.startswith("#")), "")
+
+
 def run_in_a_process(path: Path, edition: str, way: str, epochs: int, eagerly: bool) -> list[dict]:
-    """Runs a notebook in a new process, in a folder of its own."""
+    """Runs a notebook in a new process, in a folder of its own; returns the result of each cell.
+
+    The cells without a result, since the process died, have failed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         inner = Path(folder, "notebooks")
         inner.mkdir()
@@ -217,9 +226,38 @@ def run_in_a_process(path: Path, edition: str, way: str, epochs: int, eagerly: b
         lines = [line[8:] for line in done.stdout.splitlines() if line.startswith("<result>")]
         if os.environ.get("BOOK_CELLS_TRACE"):
             print(done.stderr, file=sys.stderr)
-        return [json.loads(line) for line in lines] or [
-            {"error": done.stderr[-300:], "cell": -1, "seconds": 0, "out": "", "first": ""}
-        ]
+        results = [json.loads(line) for line in lines]
+        died_in, last_words = len(results), (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:300]
+        for number, cell in enumerate(cells_of(path)[died_in:], died_in):
+            reason = (
+                f"not run: the process ended in cell {died_in}"
+                if number > died_in
+                else f"its process ended with status {done.returncode}: {last_words}"
+            )
+            results.append({"cell": number, "seconds": 0, "out": "", "error": reason, "first": first_line(cell)})
+        return results
+
+
+def ways_of(flag: str) -> list[str]:
+    """Returns the ways that --ways names."""
+    ways = flag.split(",")
+    if wrong := [way for way in ways if way not in WAYS]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(WAYS)}; got {wrong[0]!r}")
+    return ways
+
+
+def number_of_epochs(flag: str) -> int:
+    """Returns the number that --epochs gives."""
+    if not flag.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0; got {flag!r}")
+    return int(flag)
+
+
+def notebooks_of(edition: Edition, snapshots: Path, only: str) -> list[Path]:
+    """Returns the TensorFlow notebooks of an edition whose name contains `only`."""
+    paths = [path for pattern in edition.notebooks for path in sorted((snapshots / edition.folder).glob(pattern))]
+    paths = [path for path in paths if not path.stem.endswith("_origin") and only in path.name]
+    return [path for path in paths if is_of_tensorflow(path)]
 
 
 def main() -> None:
@@ -227,45 +265,59 @@ def main() -> None:
     parser.add_argument("--snapshots", type=Path, help="the folder of the snapshots")
     parser.add_argument("--edition", action="append", choices=EDITIONS, help="by default all that are there")
     parser.add_argument("--only", default="", help="only notebooks whose name contains this")
-    parser.add_argument("--epochs", type=int, default=2, help="the most epochs of a training; 0: as printed")
-    parser.add_argument("--ways", default="import,as_printed,guide", help=f"some of {', '.join(WAYS)}")
+    parser.add_argument(
+        "--epochs", type=number_of_epochs, default=2, help="the most epochs of a training; 0: as printed"
+    )
+    parser.add_argument(
+        "--ways", type=ways_of, default="import,as_printed,guide", help=f"some of {', '.join(WAYS)}, with commas"
+    )
     parser.add_argument("--show", action="store_true", help="print what each cell prints")
     parser.add_argument("--eager", action="store_true", help="let Python run each operation, as the book does")
     parser.add_argument("--notebook", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.notebook:
-        for result in run_notebook(args.notebook, EDITIONS[args.edition[0]], args.ways, args.epochs, args.eager):
+        (name,), (way,) = args.edition, args.ways
+        for result in run_notebook(args.notebook, EDITIONS[name], way, args.epochs, args.eager):
             print("\n<result>" + json.dumps(result), file=sys.__stdout__, flush=True)
         return
+    if not args.snapshots:
+        parser.error("expected --snapshots=FOLDER, the folder of the book's repositories; --help says how to get them")
+    missing = {
+        name: folder for name, edition in EDITIONS.items() if not (folder := args.snapshots / edition.folder).is_dir()
+    }
+    for name in args.edition or (EDITIONS if len(missing) == len(EDITIONS) else ()):
+        if name in missing:
+            parser.error(f"edition {name}: expected a folder {missing[name]}; --help says how to get it")
+    notebooks = {
+        name: notebooks_of(EDITIONS[name], args.snapshots, args.only)
+        for name in args.edition or [name for name in EDITIONS if name not in missing]
+    }
+    if not any(notebooks.values()):
+        parser.error(f"expected a part of a notebook's name as --only; got {args.only!r}, which is in none")
     rows = []
-    for name in args.edition or EDITIONS:
-        edition = EDITIONS[name]
-        folder = args.snapshots / edition.folder if args.snapshots else Path("no such folder")
-        if not folder.is_dir():
-            print(f"edition {name}: no folder {folder}; see --help for how to get it", file=sys.stderr)
-            continue
-        paths = [path for pattern in edition.notebooks for path in sorted(folder.glob(pattern))]
-        paths = [path for path in paths if not path.stem.endswith("_origin") and args.only in path.name]
-        paths = [path for path in paths if is_of_tensorflow(path)]
-        counts = {}
-        for way in args.ways.split(","):
-            counts[way] = 0
-            for path in paths:
-                results, where = run_in_a_process(path, name, way, args.epochs, args.eager), f"{name} {way} {path.name}"
-                counts[way] += sum(not result["error"] for result in results)
-                for result in results:
-                    if result["error"]:
-                        print(f"{where} cell {result['cell']}: {result['error']}  | {result['first']}")
-                    elif args.show:
-                        print(
-                            f"{name} {way} {path.name} cell {result['cell']} {result['seconds']:.1f} s\n{result['out']}"
-                        )
-                sys.stdout.flush()
-        rows.append((name, sum(len(cells_of(path)) for path in paths), counts))
-    print("\n| edition | cells | " + " | ".join(args.ways.split(",")) + " |")
-    print("|" + "---|" * (2 + len(args.ways.split(","))))
-    for name, cells, counts in rows:
-        print(f"| {name} | {cells} | " + " | ".join(map(str, counts.values())) + " |")
+    for name, paths in notebooks.items():
+        counts = [sum(run_and_print(path, name, way, args) for path in paths) for way in args.ways]
+        rows.append((name, sum(len(cells_of(path)) for path in paths), *counts))
+    for name, folder in missing.items():
+        if not args.edition:
+            print(f"edition {name}: no folder {folder}; --help says how to get it", file=sys.stderr)
+    print("\n| edition | cells | " + " | ".join(args.ways) + " |")
+    print("|" + "---|" * (2 + len(args.ways)))
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |")
+
+
+def run_and_print(path: Path, edition: str, way: str, args: argparse.Namespace) -> int:
+    """Runs a notebook, prints what failed, and returns the number of cells that run."""
+    results = run_in_a_process(path, edition, way, args.epochs, args.eager)
+    for result in results:
+        cell = f"{edition} {way} {path.name} cell {result['cell']}"
+        if result["error"]:
+            print(f"{cell}: {result['error']}  | {result['first']}")
+        elif args.show:
+            print(f"{cell} {result['seconds']:.1f} s\n{result['out']}")
+    sys.stdout.flush()
+    return sum(not result["error"] for result in results)
 
 
 if __name__ == "__main__":

@@ -56,6 +56,28 @@ def test_nothing_changes_before_it_is_called_and_nothing_is_left_after_it_is_und
         keras.optimizers.SGD(1)
 
 
+def test_a_context_undoes_what_its_own_call_changed(capsys):
+    before = state_of_keras()
+    outer = d2l.as_printed()
+    changed = state_of_keras()
+    other = {"__name__": "other", "d2l": d2l, "keras": keras}
+    exec("with d2l.as_printed():\n    inside = int", other)
+    assert other["inside"] is not builtins.int
+    assert "int" not in other  # of the other module
+    with d2l.as_printed(), d2l.as_printed():
+        pass
+    assert state_of_keras() == changed
+    outer.undo()
+    assert state_of_keras() == before
+    with d2l.as_printed() as outer:
+        with d2l.as_printed():
+            outer.undo()
+        assert state_of_keras() == before
+    with d2l.as_printed(), d2l.as_printed():
+        pass
+    assert state_of_keras() == before
+
+
 @pytest.mark.parametrize("layers", [keras.layers, tf.keras.layers], ids=["keras", "tf.keras"])
 @pytest.mark.parametrize("name", ["SimpleRNN", "GRU", "LSTM"])
 def test_layers_take_time_major(printed, layers, name):
@@ -98,8 +120,14 @@ def test_states_are_those_of_keras_2(printed):
     assert printed_states["SimpleRNNCell"].shape == printed_states["GRUCell"].shape == (B, H)
     assert [state.shape for state in printed_states["LSTMCell"]] == [(B, H)] * 2
     assert cells["GRUCell"].get_initial_state(tf.constant(X[0]), dtype=tf.float16).dtype == tf.float16
-    (state,) = cells["GRUCell"].get_initial_state(batch_size=B)  # as in Keras 3
-    assert state.shape == (B, H)
+    assert cells["GRUCell"].get_initial_state(inputs=tf.constant(X[0])).shape == (B, H)
+    assert cells["GRUCell"].get_initial_state(X[0].astype("float16")).dtype == tf.float16
+    for batch_size in (B, tf.constant(B)):  # as in Keras 3
+        for state in (
+            *cells["GRUCell"].get_initial_state(batch_size=batch_size),
+            *cells["GRUCell"].get_initial_state(batch_size),
+        ):
+            assert state.shape == (B, H)
     stacked = keras.layers.StackedRNNCells([keras.layers.GRUCell(H), keras.layers.LSTMCell(H)])
     of_gru, of_lstm = stacked.get_initial_state(batch_size=B, dtype=tf.float32)
     assert of_gru.shape == (B, H)
@@ -112,6 +140,9 @@ def test_states_are_those_of_keras_2(printed):
 def test_learning_rates_may_be_whole_numbers(printed):
     assert float(keras.optimizers.SGD(1).learning_rate) == 1.0
     assert float(keras.optimizers.Adam(learning_rate=2).learning_rate) == 2.0
+    assert float(keras.optimizers.SGD(np.int64(3)).learning_rate) == 3.0
+    with pytest.raises(ValueError, match="learning_rate"):
+        keras.optimizers.SGD(True)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 2, 0.5)
     assert keras.optimizers.SGD(schedule)._learning_rate is schedule
 

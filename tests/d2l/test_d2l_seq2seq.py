@@ -11,7 +11,7 @@ import tensorflow as tf
 from book_seq2seq import net_of
 from rounding import EPS, assert_float32_sums_equal
 
-from tfrnn.d2l import seq2seq
+from tfrnn.d2l import seq2seq, translation, v1
 from tfrnn.d2l.texts import Vocab
 from tfrnn.errors import UserError
 
@@ -101,7 +101,7 @@ def test_shapes_are_those_that_the_book_prints():
 
 
 def test_what_is_missing_is_said_in_a_line():
-    with pytest.raises(UserError, match="`num_epochs` of at least 1; got 0"):
+    with pytest.raises(UserError, match="`num_epochs` as a whole number of at least 1; got 0"):
         seq2seq.train_seq2seq(net_of(V, V), [BATCH], 0.1, 0, VOCAB, "cpu")
     with pytest.raises(UserError, match=r"expected ids from 0 to \d in the data; got 1\d"):
         seq2seq.train_seq2seq(net_of(V, V), [(BATCH[0] + 9, *BATCH[1:])], 0.1, 1, VOCAB, "cpu")
@@ -109,5 +109,42 @@ def test_what_is_missing_is_said_in_a_line():
         seq2seq.Encoder()(tf.zeros([1, 1]))
     with pytest.raises(NotImplementedError, match="expected Decoder to have a method `init_state`"):
         seq2seq.Decoder().init_state(None)
-    with pytest.raises(UserError, match=r"`data_iter` to yield batches .*; got none"):
-        seq2seq.train_seq2seq(net_of(V, V), [], 0.1, 1, VOCAB, "cpu")
+    for data_iter in ([], [(*BATCH[:3], tf.zeros([B], tf.int32))]):
+        with pytest.raises(UserError, match=r"`data_iter` to yield batches .*; got none, or padding alone"):
+            seq2seq.train_seq2seq(net_of(V, V), data_iter, 0.1, 1, VOCAB, "cpu")
+    with pytest.raises(UserError, match="`lr` as a number; got 'fast'"):
+        seq2seq.train_seq2seq(net_of(V, V), [BATCH], "fast", 1, VOCAB, "cpu")
+    with pytest.raises(UserError, match=r"`X` of at least two dimensions, \[B, T\] or .*; got shape \(3,\)"):
+        seq2seq.sequence_mask(tf.zeros([3]), tf.constant([1]))
+    with pytest.raises(UserError, match="ReadersDecoder to have an attribute `attention_weights`; got none; leave out"):
+        seq2seq.predict_seq2seq(net_of(V, V), "a", VOCAB, VOCAB, T, save_attention_weights=True)
+    with pytest.raises(UserError, match=r"`num_steps` as a whole number of at least 1; got 2\.5"):
+        seq2seq.predict_seq2seq(net_of(V, V), "a", VOCAB, VOCAB, 2.5)
+
+
+class ReadersVocab:
+    """Section 8.2's, without reserved tokens."""
+
+    def __init__(self, *tokens):
+        self.idx_to_token = ["<unk>", *tokens]
+
+    def __getitem__(self, tokens):
+        if isinstance(tokens, (list, tuple)):
+            return [self[token] for token in tokens]
+        return self.idx_to_token.index(tokens) if tokens in self.idx_to_token else 0
+
+    def to_tokens(self, indices):
+        return self.idx_to_token[indices]
+
+
+@pytest.mark.parametrize("kind", [ReadersVocab, lambda *tokens: Vocab(list(tokens)), lambda *tokens: v1.Vocab(tokens)])
+def test_a_vocabulary_without_the_reserved_tokens_is_refused(kind):
+    net, plain, with_ends = net_of(V, V), kind("a"), kind("a", "<bos>", "<eos>")
+    with pytest.raises(UserError, match="`tgt_vocab` to have <bos>; got one without <bos>; make it as Vocab"):
+        seq2seq.train_seq2seq(net, [BATCH], 0.1, 1, plain, "cpu")
+    with pytest.raises(UserError, match="`src_vocab` to have <eos>, <pad>; got one without <pad>; make it as"):
+        seq2seq.predict_seq2seq(net, "a", with_ends, VOCAB, T)
+    with pytest.raises(UserError, match="`tgt_vocab` to have <bos>, <eos>; got one without <bos>, <eos>; make it as"):
+        seq2seq.predict_seq2seq(net, "a", VOCAB, plain, T)
+    with pytest.raises(UserError, match="`vocab` to have <eos>, <pad>; got one without <pad>; make it as"):
+        translation.build_array_nmt([["a"]], with_ends, 3)

@@ -106,10 +106,53 @@ def test_load_data_time_machine_at_random():
     assert len(random_iter.corpus) == 5000
 
 
+@pytest.mark.parametrize("data_iter", [d2l.seq_data_iter_random, d2l.seq_data_iter_sequential])
+def test_sizes_of_batches_are_whole_numbers(data_iter):
+    for name, sizes in (("batch_size", lambda size: (size, 5)), ("num_steps", lambda size: (2, size))):
+        for size in (0, -2, 2.0, "2", None):
+            with pytest.raises(UserError, match=f"`{name}` as a whole number of at least 1; got {size!r}"):
+                data_iter(list(range(35)), *sizes(size))
+    assert list(data_iter(list(range(35)), np.int64(2), np.int64(5)))
+    with pytest.raises(UserError, match="text too short: 3 tokens"):
+        data_iter([0, 1, 2], 2, 5)
+
+
+@corpora
+def test_sizes_of_the_time_machine_are_whole_numbers():
+    for arguments, got in (
+        ((0, 5), "`batch_size` as a whole number of at least 1; got 0"),
+        ((2, 5.0), "`num_steps` as a whole number of at least 1; got 5.0"),
+        ((2, 5, False, "all"), "`max_tokens` as a whole number of at least -1; got 'all'"),
+    ):
+        with pytest.raises(UserError, match=got):
+            d2l.load_data_time_machine(*arguments)
+
+
+def test_what_is_no_list_of_tokens_is_refused():
+    assert d2l.Vocab(np.array(["a", "b", "a"])).idx_to_token == ["<unk>", "a", "b"]
+    for tokens in (5, [["a"], {"b"}]):
+        with pytest.raises(UserError, match=r"`tokens` as a list of tokens, or of lists of them; got (int|list)"):
+            d2l.Vocab(tokens)
+    for index in (3, -1, "a", 1.0):
+        with pytest.raises(UserError, match=f"`indices` as a whole number from 0 to 2; got {index!r}"):
+            d2l.Vocab(["a", "b"]).to_tokens(index)
+
+
 def test_count_corpus():
     counts = d2l.count_corpus([["a", "b"], ["a"], []])
     assert counts == d2l.count_corpus(["a", "b", "a"]) == {"a": 2, "b": 1}
     assert counts.most_common(1) == [("a", 2)]
+
+
+def test_load_array_takes_a_list_of_arrays_and_refuses_what_is_none():
+    X, y = np.arange(6).reshape(3, 2), np.arange(6, 12).reshape(3, 2)  # noqa: N806
+    (batch,) = d2l.load_array([X, y], 3, is_train=False)
+    np.testing.assert_array_equal(batch, [X, y])
+    for arrays, got in (((X, y[:2]), r"\(3, 2\), \(2, 2\)"), ((1, 2), "int, int"), (None, "NoneType")):
+        with pytest.raises(UserError, match=f"`data_arrays` as a tuple of arrays with as many rows each; got {got}"):
+            d2l.load_array(arrays, 2)
+    with pytest.raises(UserError, match="`batch_size` as a whole number of at least 1; got 0"):
+        d2l.load_array((X,), 0)
 
 
 def test_load_array_gives_all_rows_in_another_order():

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tfrnn import d2l
+from tfrnn.d2l import v1
 from tfrnn.errors import UserError
 
 
@@ -22,6 +23,8 @@ def test_timer_measures_each_start_and_stop():
     assert timer.sum() == sum(timer.times)
     assert timer.avg() == timer.sum() / 2
     assert timer.cumsum() == np.cumsum(timer.times).tolist()
+    with pytest.raises(UserError, match="a time to take the mean of; got none; call `stop` before `avg`"):
+        d2l.Timer().avg()
 
 
 def test_accumulator_adds_up():
@@ -33,6 +36,10 @@ def test_accumulator_adds_up():
     assert sums[:] == [0.0, 0.0]
     with pytest.raises(UserError, match="expected 2 numbers, one for each sum; got 1"):
         sums.add(1)
+    with pytest.raises(UserError, match="expected `args` as a number; got 'x'"):
+        sums.add(1, "x")
+    with pytest.raises(UserError, match="`n` as a whole number of at least 0; got 'two'"):
+        d2l.Accumulator("two")
 
 
 def test_animator_draws_lines_that_grow():
@@ -46,6 +53,11 @@ def test_animator_draws_lines_that_grow():
     one = d2l.Animator()
     one.add(1, 2.0)
     assert (one.X, one.Y) == ([[1.0]], [[2.0]])
+    for x, y, got in ((2, (1, 2), "2 x and 2 y"), ([1, 2], 1, "2 x and 1 y"), (1, (), "0 x and 0 y")):
+        with pytest.raises(UserError, match=f"expected x and y of 1 lines; got {got}"):
+            one.add(x, y)
+    with pytest.raises(UserError, match="expected `y` as a number; got 'high'"):
+        one.add(2, "high")
     d2l.plt.close("all")
 
 
@@ -57,10 +69,57 @@ def test_plot_takes_the_books_arguments():
     d2l.plot(tf.range(3), [tf.range(3) ** 2], "x", "y", fmts=("g-.",), axes=axes)
     assert axes.lines[0].get_ydata().tolist() == [0, 1, 4]
     assert axes.lines[0].get_linestyle() == "-."
+    d2l.plot([1, 2], axes=axes)
+    assert axes.lines[0].get_xydata().tolist() == [[0, 1], [1, 2]]
+    for arguments in (([],), (5,), ([1, 2], [])):
+        with pytest.raises(UserError, match="as the points of one line, or of each line; got"):
+            d2l.plot(*arguments)
+    for arguments, got in ((([1, 2], [1, 2, 3]), r"\[2\] and \[3\]"), (([[1], [2]], [[1]]), r"\[1, 1\] and \[1\]")):
+        with pytest.raises(UserError, match=f"`X` with as many points in each line as `Y`; got {got}"):
+            d2l.plot(*arguments)
     before = d2l.plt.rcParams["figure.figsize"]
     d2l.set_figsize((2, 1))
     assert d2l.plt.rcParams["figure.figsize"] == [2, 1]
     d2l.set_figsize(before)
+    d2l.plt.close("all")
+
+
+def inside(axes):
+    """Returns whether all that belongs to the axes is in the figure, labels included."""
+    figure = axes.figure
+    figure.draw_without_rendering()
+    box = axes.get_tightbbox(figure.canvas.get_renderer())
+    return 0 <= box.x0 <= box.x1 <= figure.bbox.x1 and 0 <= box.y0 <= box.y1 <= figure.bbox.y1
+
+
+def test_all_points_and_labels_of_a_picture_are_seen():
+    animator, board = d2l.Animator("epoch", "loss"), v1.ProgressBoard("epoch", "loss")
+    for x in range(10):
+        animator.add(x, 1000.0**x)
+        board.draw(x, 1000.0**x, "train_loss")
+        board.draw(x + 1, -(1000.0**x), "val_loss")
+    d2l.plot([0, 1e10], [-1e10, 1], "x", "f(x)")
+    pictures = animator.axes[0], board.fig.gca(), d2l.plt.gca()
+    for axes in pictures:
+        assert inside(axes)
+        for x, y in np.concatenate([line.get_xydata() for line in axes.lines]):
+            assert axes.viewLim.contains(x, y)
+        assert all(line.get_visible() for line in axes.get_xgridlines())
+    board.xlim, board.yscale = [0, 99], "log"
+    board.draw(11, 1, "val_loss")
+    assert (pictures[1].get_xlim(), pictures[1].get_yscale()) == ((0, 99), "log")
+    d2l.plt.close("all")
+
+
+def test_a_second_training_begins_a_line_of_its_own():
+    board = v1.ProgressBoard()
+    for x in (0.5, 1, 1.5, 2, 0.3, 0.8, 1.3):
+        board.draw(x, 1, "train_loss")
+    for x in (3, 2, 1):
+        board.draw(x, 1, "backwards")
+    drawn = [line.get_xdata().tolist() for line in board.fig.gca().lines]
+    np.testing.assert_equal(drawn, [[0.5, 1, 1.5, 2, np.nan, 0.3, 0.8, 1.3], [3, 2, 1]])
+    assert [point.x for point in board.data["train_loss"]] == [0.5, 1, 1.5, 2, 0.3, 0.8, 1.3]
     d2l.plt.close("all")
 
 

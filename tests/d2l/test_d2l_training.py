@@ -105,7 +105,7 @@ def test_section_8_5_learns_at_the_books_sizes(time_machine):
     assert perplexity_of(trained(net, train_iter, vocab, 1, 20)) < 16
 
 
-def test_a_readers_net_that_cannot_be_compiled_trains_and_predicts_as_a_compiled_one(pairs, vocab):
+def test_a_readers_net_that_loops_over_a_tensor_trains_and_predicts_as_ours(pairs, vocab):
     tf.random.set_seed(0)
     readers, ours = (
         kind(len(vocab), 8, init_lstm_state, lstm, lstm_params)

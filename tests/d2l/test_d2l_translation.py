@@ -66,8 +66,34 @@ def test_punctuation_gets_a_space_and_other_lines_are_left_out():
 
 
 def test_sentences_of_no_words_are_refused():
-    with pytest.raises(UserError, match="`num_steps` of at least 1; got 0"):
-        translation.build_array_nmt([["a"]], Vocab([["a"]], reserved_tokens=["<pad>", "<eos>"]), 0)
+    vocab = Vocab([["a"]], reserved_tokens=["<pad>", "<eos>"])
+    for num_steps in (0, -1, 2.0, "2", None, True):
+        with pytest.raises(UserError, match=f"`num_steps` as a whole number of at least 1; got {num_steps!r}"):
+            translation.build_array_nmt([["a"]], vocab, num_steps)
+    for lines, got in (([], "none"), (["a b"], "a text")):
+        with pytest.raises(UserError, match=f"`lines` as at least one sentence, each a list of its words; got {got}"):
+            translation.build_array_nmt(lines, vocab, 2)
+
+
+def test_sizes_of_the_pairs_that_are_no_whole_numbers_are_refused():
+    for arguments, got in (
+        ((0, 5), "`batch_size` as a whole number of at least 1; got 0"),
+        ((2, "5"), "`num_steps` as a whole number of at least 1; got '5'"),
+        ((2, 5, -5), "`num_examples` as a whole number of at least 1; got -5"),
+    ):
+        with pytest.raises(UserError, match=got):
+            translation.load_data_nmt(*arguments)
+    with pytest.raises(UserError, match=r"`num_examples` as a whole number of at least 1; got 2\.5"):
+        translation.tokenize_nmt(LINES, 2.5)
+    with pytest.raises(UserError, match="`num_steps` as a whole number of at least 0; got -1"):
+        translation.truncate_pad([1], -1, 0)
+
+
+def test_bleu_of_what_is_no_sentence_is_refused():
+    with pytest.raises(UserError, match="words with a space between them; got a list"):
+        translation.bleu("a", ["a"], 2)
+    with pytest.raises(UserError, match="`k` as a whole number of at least 1; got 0"):
+        translation.bleu("a", "a", 0)
 
 
 def test_sentences_are_cut_and_padded():
@@ -103,7 +129,17 @@ def test_histograms_of_the_lengths():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["source", "target"]
     assert [sum(bar.get_height() for bar in bars) for bars in axes.containers] == [2, 2]
     assert {bar.get_hatch() for bar in axes.containers[1]} == {"/"}
-    pyplot.close()
+    for bars, heights in zip(axes.containers, ([1, 1], [0, 2]), strict=True):
+        assert [bar.get_height() for bar in bars] == heights
+    edges = [[bars[i].get_x() for bars in axes.containers] for i in (0, 1)]
+    assert all(0.5 < x < 1.5 < next_x < 2.5 for x, next_x in zip(*edges, strict=True))  # over 1 and 2
+    translation.show_list_len_pair_hist(["source", "target"], "length", "count", ["a" * n for n in range(61)], ["a"])
+    (source, _) = pyplot.gca().containers
+    assert len(source) <= 20
+    assert sum(bar.get_height() for bar in source) == 61
+    with pytest.raises(UserError, match="`xlist` and `ylist` with a list each; got 0 and 1"):
+        translation.show_list_len_pair_hist(["source", "target"], "length", "count", [], [[1]])
+    pyplot.close("all")
 
 
 def archive(path, text="Go.\tVa !\n"):

@@ -50,6 +50,19 @@ def test_rows_begin_at_the_first_token():
     np.testing.assert_array_equal(first, [list(range(6)), list(range(15, 21))])
 
 
+@pytest.mark.parametrize("data_iter", [d2l.data_iter_random, d2l.data_iter_consecutive])
+def test_what_no_batches_can_be_cut_from_is_refused_at_once(data_iter):
+    for name, sizes in (("batch_size", lambda size: (size, 6)), ("num_steps", lambda size: (2, size))):
+        for size in (0, -2, 2.0, "2", None):
+            with pytest.raises(UserError, match=f"`{name}` as a whole number of at least 1; got {size!r}"):
+                data_iter(list(range(30)), *sizes(size))
+    with pytest.raises(UserError, match=r"text too short: 12 tokens, but batches of 2 rows of 6 steps need 1[34]"):
+        data_iter(list(range(12)), 2, 6)
+    with pytest.raises(UserError, match="expected token ids of 1 dimensions"):
+        data_iter(iter(range(30)), 2, 6)
+    assert len(list(data_iter(list(range(14)), np.int64(2), np.int64(6)))) == 1
+
+
 def test_to_onehot():
     for x in (tf.constant([[0, 2, 1]]), np.array([[0, 2, 1]])):
         onehot = d2l.to_onehot(x, 4)
@@ -118,7 +131,7 @@ def test_it_learns_a_text_and_continues_it():
 
 
 def test_a_period_of_no_epochs_is_refused():
-    with pytest.raises(UserError, match="`pred_period` of at least 1 epoch between predictions; got 0"):
+    with pytest.raises(UserError, match="`pred_period` as a whole number of at least 1; got 0"):
         train_by_functions(False, num_epochs=1, pred_period=0)
 
 

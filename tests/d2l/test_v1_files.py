@@ -84,3 +84,5 @@ def test_what_is_no_archive_is_refused(tmp_path):
     (tmp_path / "a.zip").write_bytes(CONTENT)
     with pytest.raises(UserError, match=r"a.zip: expected a zip archive"):
         d2l.extract(tmp_path / "a.zip")
+    with pytest.raises(MissingFileError, match=r"b.zip: expected a zip archive; got no such file; download it first"):
+        d2l.extract(tmp_path / "b.zip")

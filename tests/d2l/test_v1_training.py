@@ -198,41 +198,43 @@ def test_tensorflow_s_switch_lets_python_run_each_step():
     assert seen == [True] * 3
 
 
-class OwnSGD:
-    """Section 3.4: an optimizer that has nothing of Keras."""
+class Descent:
+    """An optimizer that has nothing of Keras."""
 
-    def __init__(self, lr):
-        self.lr = lr
+    def __init__(self, rate):
+        self.rate = rate
 
-    def apply_gradients(self, grads_and_vars):
-        for grad, param in grads_and_vars:
-            param.assign_sub(self.lr * grad)
+    def apply_gradients(self, pairs):
+        for gradient, weight in pairs:
+            weight.assign(weight - self.rate * gradient)
 
 
-class OwnLoop(d2l.Trainer):
-    """Section 3.4: a loop over the batches, in Python."""
+class LoopOfPython(d2l.Trainer):
+    """A trainer whose loop over the batches is its own, without validation."""
 
     def fit_epoch(self):
-        for batch in self.train_dataloader:
+        weights = self.model.trainable_variables
+        start = self.epoch * self.num_train_batches
+        for number, batch in enumerate(self.train_dataloader, start):
+            self.train_batch_idx = number
             with tf.GradientTape() as tape:
                 loss = self.model.training_step(self.prepare_batch(batch))
-            grads = [tf.convert_to_tensor(grad) for grad in tape.gradient(loss, self.model.trainable_variables)]
-            grads = self.clip_gradients(self.gradient_clip_val, grads)
-            self.optim.apply_gradients(zip(grads, self.model.trainable_variables, strict=True))
-            self.train_batch_idx += 1
+            dense = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, weights)]
+            clipped = self.clip_gradients(self.gradient_clip_val, dense)
+            self.optim.apply_gradients(zip(clipped, weights, strict=True))
 
 
-class WithOwnSGD(Simple):
+class ByDescent(Simple):
     def configure_optimizers(self):
-        return OwnSGD(self.lr)
+        return Descent(self.lr)
 
 
 def test_a_loop_and_an_optimizer_of_ones_own_do_the_same():
-    data, models = Windows(), [Simple(), Simple(), WithOwnSGD()]
+    data, models = Windows(), [Simple(), Simple(), ByDescent()]
     for model in models:
         model(data.X[:1])
         model.set_weights(models[0].get_weights())
-    for model, trainer in zip(models, (d2l.Trainer, OwnLoop, d2l.Trainer), strict=True):
+    for model, trainer in zip(models, (d2l.Trainer, LoopOfPython, d2l.Trainer), strict=True):
         trainer(max_epochs=2, gradient_clip_val=0.1).fit(model, data)
     for weights in zip(*(model.get_weights() for model in models), strict=True):
         for others in weights[1:]:
@@ -375,6 +377,39 @@ def test_variables_of_ones_own_are_found_wherever_they_are(tmp_path):
     other.fourth = tf.Variable(0.0)
     with pytest.raises(ValueError, match=r"expected 6 tf\.Variables, got 5 in the file"):
         other.load_weights(tmp_path / "a.weights.h5")
+
+
+@pytest.mark.parametrize("around", [lambda rnn: d2l.RNNLMScratch(rnn, V), lambda rnn: keras.Sequential([rnn])])
+def test_a_frozen_sublayer_keeps_its_weights_until_it_is_trained_again(around):
+    rnn = d2l.RNNScratch(V, H)
+    rnn.constant = tf.Variable(1.0, trainable=False)
+    net = around(rnn)
+    others = len(net.trainable_variables) - 3
+    rnn.trainable = False
+    assert rnn.trainable_variables == []
+    assert len(net.trainable_variables) == others
+    assert len(net.variables) == others + 4
+    rnn.trainable = True
+    assert len(net.trainable_variables) == others + 3
+    net.trainable = False
+    assert net.trainable_variables == rnn.trainable_variables == []
+
+
+def test_a_layer_that_is_frozen_in_training_is_left_as_it_is():
+    class Freezing(Simple):
+        def validation_step(self, batch):
+            self.net.layers[1].trainable = False  # after the first epoch
+
+    model, data = Freezing(), Windows()
+    d2l.Trainer(max_epochs=1).fit(model, data)
+    model.net.layers[1].trainable = True
+    start, trainer = model.get_weights(), d2l.Trainer(max_epochs=1)
+    trainer.fit(model, data)
+    after_one_epoch = model.get_weights()
+    trainer.fit_epoch()
+    for i, weights in enumerate(model.get_weights()):
+        assert np.array_equal(weights, after_one_epoch[i]) is (i > 0)
+        assert not np.array_equal(weights, start[i])
 
 
 def test_save_hyperparameters():

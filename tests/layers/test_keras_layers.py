@@ -1,5 +1,6 @@
 """tfrnn.RNN, SimpleRNN, GRU, LSTM and Bidirectional: they compute what Keras's layers of these names compute."""
 
+import functools
 import inspect
 import itertools
 import os
@@ -257,6 +258,42 @@ def test_an_activity_regularizer_of_a_time_major_layer_is_that_of_the_rows(name,
     with_weights(ours, (T, B, D))(swap(inputs))
     assert len(theirs.losses) > 0
     assert_float32_sums_equal(ours.losses, theirs.losses, T * B * H * ROUNDINGS)
+
+
+@pytest.mark.parametrize("wrapped", ["layer", "wrapper"])
+def test_an_activity_regularizer_may_be_set_and_read_at_any_time(wrapped):
+    def pair(module, **time_major):
+        layer = module.GRU(H, return_sequences=True, **time_major)
+        return layer if wrapped == "layer" else module.Bidirectional(layer)
+
+    inputs, theirs, ours = normal(B, T, D), pair(keras.layers), pair(tfrnn, time_major=True)
+    for layer, values in ((theirs, inputs), (ours, swap(inputs))):
+        with_weights(layer, values.shape)(values)
+        assert layer.losses == []
+        for regularizer in (keras.regularizers.L1(0.1), keras.regularizers.L2(0.1)):
+            layer.activity_regularizer = regularizer
+            assert layer.activity_regularizer is regularizer
+        layer(values)
+        assert layer.activity_regularizer is regularizer
+        assert layer.get_config()["activity_regularizer"]["class_name"] == "L2"
+    assert len(ours.losses) == 1
+    assert_float32_sums_equal(ours.losses, theirs.losses, T * B * H * ROUNDINGS)
+    ours.activity_regularizer = None
+    ours(swap(inputs))
+    assert ours.losses == []
+
+
+def test_an_activity_regularizer_in_a_functional_model_is_that_of_the_rows():
+    losses = []
+    for layer, axes in ((keras.layers.GRU, [0, 1, 2]), (functools.partial(tfrnn.GRU, time_major=True), [1, 0, 2])):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input([T, D], batch_size=B)
+        recurrent = layer(H, activity_regularizer="l2", return_sequences=True, return_state=True)
+        model = keras.Model(inputs, recurrent(keras.ops.transpose(inputs, axes))[0])
+        model(np.ones([B, T, D], "f"))
+        losses.append(model.losses)
+    assert len(losses[0]) == 2
+    assert_float32_sums_equal(losses[1], losses[0], T * B * H * ROUNDINGS)
 
 
 class StateOfAnotherShape(keras.layers.Layer):

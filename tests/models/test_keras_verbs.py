@@ -2,17 +2,20 @@
 
 import functools
 import math
+import os
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from replica_models import strategy_of
-from rounding import EPS, assert_float32_sums_equal
+from rounding import EPS, assert_float32_sums_equal, assert_identical
 from small_models import ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
 
 import tfrnn
+from tfrnn.data.batches import MaskedBatch
 from tfrnn.errors import UserError
+from tfrnn.training import loops
 
 T, B, V, EPOCHS = 3, 4, len(VOCABULARY), 2
 IDS = np.random.default_rng(0).integers(1, V, 52).astype("int32")
@@ -112,6 +115,14 @@ def run_on_batches(cells, optimizer, batches):
     rewind(model, weights)
     history = fit(model, "batches", batches)
     return model.get_weights(), history
+
+
+@pytest.fixture
+def policy_is():
+    """A function that sets the global dtype policy for the rest of the test."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
 
 
 # One law for both loops
@@ -265,6 +276,23 @@ def test_losses_of_kerass_are_taken_by_both_loops():
     assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
 
 
+def test_whole_numbers_are_ids_in_any_dtype():
+    x, y = arrays(RANDOM)
+    models = [compiled(**EAGERLY) for _ in range(2)]
+    for model, targets in zip(models, (y, y.astype("float64")), strict=True):
+        model.fit(x, targets, batch_size=B, shuffle=False, verbose=0)
+    assert_identical(*(model.get_weights() for model in models))
+
+
+def test_metrics_in_lists_are_those_of_the_one_output():
+    """As in Keras, which takes a list for each output, and None for none."""
+    expected = {"loss", "accuracy", "perplexity", "bits_per_char"}
+    for metrics in ([["accuracy"]], [None, "accuracy"]):
+        model = compiled(metrics=metrics, **EAGERLY)
+        assert set(model.evaluate(*arrays(RANDOM), verbose=0, return_dict=True)) == expected
+    assert set(tfrnn.Trainer(model, "sgd", metrics=metrics).evaluate(RANDOM)) == expected
+
+
 @pytest.mark.slow
 def test_a_scaled_loss_trains_as_one_that_is_not():
     scaled = new_model()
@@ -289,6 +317,57 @@ def test_half_precision_trains_as_float32(policy, eps, data):
     np.testing.assert_allclose(fit(model, data)["loss"][0], history["loss"][0], rtol=16 * eps)
 
 
+needs_16_bits = pytest.mark.skipif(
+    "ONEDNN_MAX_CPU_ISA" in os.environ, reason="TensorFlow hands oneDNN products that it may not compute"
+)
+HALVES = [
+    pytest.param(policy, eps, marks=needs_16_bits)
+    for policy, eps in (("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7))
+]
+
+
+@pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
+@pytest.mark.parametrize(("policy", "eps"), [("float64", 2**-52), *HALVES])
+def test_the_default_bound_holds_under_each_policy(policy, eps, data, policy_is):
+    """The first step of SGD that a LossScaleOptimizer makes changes the weights by the rate times the bound."""
+    policy_is(policy)
+
+    def tenfold(y_true, y_pred):
+        return 10 * tfrnn.cross_entropy(y_true, y_pred)
+
+    def change(clip_norm):
+        keras.utils.set_random_seed(0)
+        model = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(5), V)
+        model.build()
+        before = model.get_weights()
+        model.compile(keras.optimizers.SGD(0.5), tenfold, **clip_norm, run_eagerly=data == "arrays")
+        x, y = arrays(RANDOM)
+        given = (x, y) if data == "arrays" else (tfrnn.labelled_batches(x, y, len(x)),)
+        while not model.optimizer.iterations.numpy():
+            model.fit(*given, verbose=0, **({"batch_size": len(x)} if data == "arrays" else {}))
+        return np.concatenate([np.ravel(a - b) for a, b in zip(model.get_weights(), before, strict=True)])
+
+    clipped, whole = change({}), change({"clip_norm": 0})
+    assert np.linalg.norm(whole) > 0.6
+    # The norm is that of rounded numbers.
+    np.testing.assert_allclose(np.linalg.norm(clipped), 0.5, rtol=16 * max(eps, EPS / 16))
+    np.testing.assert_allclose(clipped, whole * 0.5 / np.linalg.norm(whole), rtol=0, atol=16 * max(eps, EPS / 16))
+
+
+@needs_16_bits
+@pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
+def test_auto_scale_loss_decides_whether_losses_are_scaled_in_half_precision(data, policy_is):
+    policy_is("mixed_float16")
+    losses = []
+    for scaled in (True, False):
+        model = compiled(auto_scale_loss=scaled, run_eagerly=data == "arrays")
+        given = (RANDOM,) if data == "batches" else [rows[:B] for rows in arrays(RANDOM)]
+        losses.append(model.fit(*given, epochs=2, verbose=0).history["loss"])
+        assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == scaled
+    np.testing.assert_allclose(losses[1], losses[0], rtol=16 * 2**-10)
+    assert losses[1][1] < losses[1][0]
+
+
 def test_padding_counts_in_neither_loop():
     rng = np.random.default_rng(0)
     inputs, targets = ([rng.integers(1, V, length) for length in (3, 1, 2, 2, 3, 3, 2, 1)] for _ in range(2))
@@ -305,6 +384,29 @@ def test_padding_counts_in_neither_loop():
     measured = models[1].evaluate(batches.epoch(0), return_dict=True, verbose=0)
     losses = [loss for row in zip(inputs, targets, strict=True) for loss in losses_of(models[1], *row)]
     assert math.log(measured["perplexity"]) == pytest.approx(np.mean(losses), rel=TERMS * EPS)
+
+
+@pytest.mark.parametrize("loop", ["keras", pytest.param("trainer", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["series", "tokens"])
+def test_padding_may_be_anything(kind, loop):
+    """NaN, or what is no id, changes no measure and no weight."""
+    rng, mask = np.random.default_rng(0), np.arange(T)[:, None] < np.array([3, 1, 2, 2])
+    of_series = kind == "series"
+    parts = rng.uniform(size=[2, T, B, 2]).astype("f") if of_series else rng.integers(1, V, [2, T, B], "i")
+    results = []
+    for padding in (0, np.nan if of_series else -1):
+        keras.utils.set_random_seed(0)
+        model = tfrnn.Forecaster(tfrnn.GRUCell(3), 2) if of_series else tfrnn.LanguageModel(tfrnn.GRUCell(3), V, 2)
+        model.compile(OPTIMIZERS["sgd"](), metrics=["mse"] if of_series else ["accuracy"], run_eagerly=loop == "keras")
+        padded = np.where(mask[..., None] if of_series else mask, parts, np.array(padding, parts.dtype))
+        data = tf.data.Dataset.from_tensors(MaskedBatch(*padded, np.ones(B, bool), mask))
+        if loop == "keras":
+            history = model.fit(data, validation_data=data, verbose=0).history
+        else:
+            history = tfrnn.Trainer(model, model.optimizer).fit(data, 1, data).history
+        results.append((model.get_weights(), [history[name] for name in ("loss", "val_loss")]))
+    assert_identical(*results)
+    assert np.isfinite(results[0][1]).all()
 
 
 def losses_of(model, inputs, targets):
@@ -531,6 +633,10 @@ def test_callbacks_hear_of_validation_and_evaluation_in_either_loop():
         for heard in (fitting, evaluating):
             assert heard.calls == ["begin", "batch begins", "batch ends", "end"]
             assert heard.names == {"loss", "accuracy", "perplexity", "bits_per_char"}
+    of_text = Heard()
+    tfrnn.Trainer(new_model(ONE_RNN), "sgd").evaluate(IDS, callbacks=[of_text])
+    assert of_text.calls == ["begin", "batch begins", "batch ends", "end"]
+    assert of_text.names == {"loss", "perplexity", "bits_per_char"}
 
 
 @pytest.mark.parametrize("data", ["batches", pytest.param("dataset", marks=pytest.mark.slow)])
@@ -557,6 +663,40 @@ def test_kerass_callbacks_work(data, tmp_path, capsys):
 
 
 # Refusals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loop", ["keras", "batches"])
+def test_a_backup_within_an_epoch_goes_on_in_either_loop_as_in_keras(loop, tmp_path, monkeypatch):
+    """It has the weights of the last batch saved; the epoch begins anew, as Keras's `fit` begins it."""
+    monkeypatch.setattr(loops, "CALL_SECONDS", 0.0)  # else a call has many steps
+    interrupted = keras.callbacks.Callback()
+
+    def stop(batch, logs=None):
+        stop.batches += 1
+        if stop.batches == N + 4:
+            raise KeyboardInterrupt
+
+    stop.batches = 0
+    interrupted.on_train_batch_begin = stop
+
+    def run(epochs, *callbacks, weights=None, **options):
+        model = compiled(run_eagerly=loop == "keras")
+        model.build()
+        if weights:
+            model.set_weights(weights)
+        data = SEQUENTIAL if loop == "batches" else SEQUENTIAL.epoch(0)
+        model.fit(data, epochs=epochs, callbacks=[*callbacks], verbose=0, **options)
+        return model.get_weights()
+
+    first = keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(EPOCHS, first, interrupted)
+    saved = []
+    seen = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: saved.append(seen.model.get_weights()))
+    resumed = run(EPOCHS, keras.callbacks.BackupAndRestore(tmp_path / "backup", save_freq=2), seen)
+    assert len(saved) == 1  # the second epoch only
+    assert_identical(resumed, run(EPOCHS, weights=saved[0], initial_epoch=EPOCHS - 1))
 
 
 def in_a_line(call, match):

@@ -46,14 +46,6 @@ def with_a_nan():
     return values
 
 
-class Unused(tfrnn.LanguageModel):
-    """Has a weight on which the loss does not depend."""
-
-    def build(self, *_):
-        super().build()
-        self.unused = self.add_weight(shape=(2,), name="unused")
-
-
 def with_a_head_of_layers():
     net = model()
     net.dense = keras.Sequential([keras.layers.Dense(V, activity_regularizer="l2", name="inside")])
@@ -70,6 +62,7 @@ def in_a_dataset(x, y):
     return tf.data.Dataset.from_tensors((x, y))
 
 
+BATCHES = tfrnn.random_batches(IDS, 4, 5)
 NAN, SERIES = with_a_nan(), np.ones([4, 5, 2], "f")
 NOT_FINITE = r"expected finite numbers in `\w+`; got NaN; fill such gaps"
 EAGERLY = {"run_eagerly": True}
@@ -105,6 +98,19 @@ QUICK = {
     "float_ids": (
         lambda: compiled().fit(ROWS * 0.5, ROWS), r"token ids as `x`, .* \[N, T\]; got float64 of shape \(4, 5\)",
     ),
+    "fractions_as_targets": (lambda: compiled().fit(ROWS, ROWS * 0.5), "whole numbers, in `y`; got 0.5"),
+    "fractions_to_evaluate": (lambda: compiled().evaluate(ROWS, ROWS * 1.5), "whole numbers, in `y`; got 1.5"),
+    "fractions_in_a_dataset": (
+        lambda: compiled(**EAGERLY).fit(in_a_dataset(ROWS, ROWS * 0.5)), "whole numbers, in `y`; got fractions",
+    ),
+    "fractions_for_a_loss_of_kerass": (
+        lambda: compiled(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True)).fit(ROWS, ROWS * 0.5),
+        "whole numbers, in `y`; got 0.5",
+    ),
+    "fractions_in_a_trainers_arrays": (lambda: trainer().fit((ROWS, ROWS * 0.5), 1), "whole .* `targets`; got 0.5"),
+    "fractions_in_a_trainers_dataset": (
+        lambda: trainer().fit(in_a_dataset(ROWS, ROWS * 0.5), 1), "whole numbers, in `targets`; got fractions",
+    ),
     "a_series_without_axis": (
         lambda: compiled(forecaster()).fit(ROWS * 0.5, ROWS), r"a series as `x`, \[N, T, 2\]; got .* \(4, 5\)",
     ),
@@ -125,7 +131,22 @@ QUICK = {
     ),
     "compiled_optimizer": (lambda: compiled(optimizer="adamm"), "keras.optimizers.*got 'adamm'"),
     "compiled_metric": (lambda: compiled(metrics=["accurate"]), "keras.metrics.*got 'accurate'"),
-    "trainers_metric": (lambda: tfrnn.Trainer(model(), "adam", metrics="accuracy"), "as a list; got 'accuracy'"),
+    "trainers_metric": (lambda: tfrnn.Trainer(model(), "adam", metrics="accuracy"), "as a list, .*; got 'accuracy'"),
+    "callbacks_on_batches": (lambda: compiled().fit(BATCHES, callbacks=[3]), "list of Keras's callbacks; got 3"),
+    "callbacks_on_arrays": (lambda: compiled().fit(ROWS, ROWS, callbacks="x"), "list of Keras's callbacks; got 'x'"),
+    "callbacks_as_classes": (
+        lambda: compiled().evaluate(ROWS, ROWS, callbacks=[keras.callbacks.History]), "give instances",
+    ),
+    "callbacks_of_predict": (lambda: compiled().predict(ROWS, callbacks=[None]), "Keras's callbacks; got None"),
+    "trainers_callbacks": (lambda: trainer().fit(BATCHES, 1, callbacks="x"), "list of Keras's callbacks; got 'x'"),
+    "callbacks_of_the_trainers_evaluate": (
+        lambda: trainer().evaluate(IDS, callbacks=[3]), "list of Keras's callbacks; got 3",
+    ),
+    "epochs_on_batches": (lambda: compiled().fit(BATCHES, epochs="3"), "`epochs` a whole number .*; got '3'"),
+    "epochs_on_arrays": (lambda: compiled().fit(ROWS, ROWS, epochs=1.5), "`epochs` a whole number .*; got 1.5"),
+    "initial_epoch": (lambda: compiled().fit(ROWS, ROWS, initial_epoch=-1), "`initial_epoch` a whole .*; got -1"),
+    "trainers_epochs": (lambda: trainer().fit(BATCHES, "3"), "`epochs` a whole number .*; got '3'"),
+    "nested_metric": (lambda: compiled(metrics=[["accurate"]]), "keras.metrics.*got 'accurate'"),
     "activities_of_the_embedding": (
         lambda: compiled(regularized("embedding"), **EAGERLY).fit(ROWS, ROWS), "`activity_regularizer`.*'embedding",
     ),
@@ -138,13 +159,9 @@ QUICK = {
     "cells_of_two_policies": (
         lambda: tfrnn.LanguageModel([tfrnn.GRUCell(H), tfrnn.GRUCell(H, dtype="mixed_bfloat16")], V), "one dtype pol",
     ),
-    "decay_of_an_unused_weight": (
-        lambda: compiled(Unused(tfrnn.GRUCell(H), V), optimizer=keras.optimizers.AdamW(), **EAGERLY).fit(ROWS, ROWS),
-        "`weight_decay=0.004`; got none on .*unused",
-    ),
-    "ftrl_of_an_unused_weight": (
-        lambda: compiled(Unused(tfrnn.GRUCell(H), V), optimizer=keras.optimizers.Ftrl(), **EAGERLY).fit(ROWS, ROWS),
-        "by Ftrl; got none on .*unused",
+    "a_loss_of_no_weight": (
+        lambda: compiled(loss=lambda y_true, y_pred: tf.zeros_like(y_pred[..., 0]), **EAGERLY).fit(ROWS, ROWS),
+        "depends on a trainable weight",
     ),
     "no_optimizer": (lambda: compiled(optimizer=None).fit(ROWS, ROWS), "`optimizer=None`"),
     "no_number_as_bound": (lambda: compiled(clip_norm=None), "`clip_norm` of at least 0 .*; got None"),

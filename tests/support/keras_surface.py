@@ -271,9 +271,13 @@ def page() -> str:
         "set where they are cut: `loss_weights`, `run_eagerly`, and of `fit` all but `epochs`, `initial_epoch`,",
         "`callbacks`, `verbose` and `validation_data`; and MultiOptimizer, which has no learning rate of its own.",
         "",
-        "Dropout in a cell draws as in Keras's layer, but Keras also draws in calls that do not train. An optimizer",
-        "with weight decay is refused if the loss does not depend on a trainable weight, which Keras would leave as it",
-        "is.",
+        "Dropout in a cell draws as in Keras's layer, but Keras also draws in calls that do not train. A trainable",
+        "weight on which the loss does not depend stays as it is, with Keras's warning.",
+        "",
+        "A `sample_weight` `[N]` weighs rows. Keras would broadcast it along the last axis of the losses `[N, T]`:",
+        "it would weigh steps if N equals T, and fail otherwise. NaN in the data is named, and so are token ids that",
+        "are fractions or unknown; but in a dataset, which is checked while it is read, not if XLA compiles the step",
+        "(`jit_compile=True`, and by default on a GPU).",
         "",
     ]
     return "\n".join(lines)

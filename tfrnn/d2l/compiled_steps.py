@@ -2,13 +2,18 @@
 
 import contextlib
 import contextvars
+import io
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from tfrnn.d2l.python_state import NotWatched, PythonState, noting_reads
+
+MAX_CHANGES = 2  # after which a step is compiled again in any case
+MIN_CALLS = 20  # of a compiled step that make it worth to compile it again after more changes
 _points: contextvars.ContextVar[list] = contextvars.ContextVar("points")
 
 
@@ -36,56 +41,86 @@ def as_when_not_compiled() -> Iterator[None]:
         tf.Tensor.__iter__, tf.Tensor.__len__, tf.reshape = iterate, length, reshape
 
 
-class CompiledStep:
-    """Calls `step(batch)`: as it is for the first batch, which makes the weights, and compiled from then on.
+class NotCompiledError(Exception):
+    """Says why a function must not be compiled."""
 
-    The step stays as it is if TensorFlow cannot compile it, and if it changes numbers, texts or lists that the holders
-    have as public attributes: compiled, it would change them only once. A warning says so. Nothing says so of what it
-    changes elsewhere, or reads from Python, such as the epoch: that stays as it was when the step was compiled.
+
+def traced(trace: Callable[[], Any], holders: Sequence[Any]) -> tuple[Any, PythonState]:
+    """Lets TensorFlow trace a function, and returns what trace() returns and the Python values that were read.
 
     Args:
-      step: called with a batch, a structure of tensors or arrays. It returns a tensor or None.
+      trace: traces the function, which has run before.
+      holders: the objects that the function uses.
+    Raises:
+      NotCompiledError: the function cannot be traced, or would compute something else once it is compiled. All Python
+        values are then as before.
+    """
+    before, printed = PythonState(holders), io.StringIO()
+    if before.iterators:
+        raise NotCompiledError(f"it can take from an iterator, {before.iterators[0]}")
+    try:
+        with contextlib.redirect_stdout(printed), as_when_not_compiled(), noting_reads() as reads:
+            result = trace()
+    except Exception as error:  # of any kind: the function itself is not at fault, as it has run before
+        before.restore()
+        raise NotCompiledError(" ".join(str(error).split())[:200]) from error
+    if (name := before.change()) or printed.getvalue():
+        before.restore()
+        raise NotCompiledError(f"it changes {name}" if name else "it prints")
+    return result, PythonState(holders, reads)
+
+
+class CompiledStep(NotWatched):
+    """Calls `step(batch)`: as it is for the first batch, which makes the weights, and compiled from then on.
+
+    It computes what the step as it is would compute. If Python values that the step reads have changed, such as the
+    epoch, it is compiled again, unless they change often (MAX_CHANGES, MIN_CALLS). The step stays as it is then, if
+    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if
+    it prints, or if it can take from an iterator. A warning says so. PythonState says what Python values are.
+
+    Args:
+      step: called with a batch, a structure of tensors or arrays. It returns a structure of tensors, or None.
       name: what the step is, for the warning.
-      *holders: the objects whose attributes are watched.
+      *holders: the objects that the step uses.
     """
 
     def __init__(self, step: Callable[[Any], Any], name: str, *holders: Any):
         self._step, self._name, self._holders = step, name, holders
         self._is_first, self._can_be_compiled = True, True
-        self._compiled: dict[tuple, tuple] = {}  # for the shapes of a batch: the function, and who draws its points
+        self._compiled: dict[tuple, _Compiled] = {}  # for the shapes of a batch
+        self._num_changes = 0  # of the values that it reads
+        self._num_calls = 0  # since the last of them
 
     def __call__(self, batch: Any) -> Any:
-        if self._is_first:
-            return self._run_first(batch)
-        if not self._can_be_compiled or tf.config.functions_run_eagerly():
+        is_first, self._is_first = self._is_first, False
+        if is_first or not self._can_be_compiled or tf.config.functions_run_eagerly():
             return self._step(batch)
-        compiled = self._compiled_for(batch)
-        if compiled is None:
+        try:
+            compiled = self._compiled_for(batch)
+        except NotCompiledError as error:
+            self.do_not_compile(str(error))
             return self._step(batch)
-        function, draws = compiled
-        result, values = function(*tf.nest.flatten(batch))
-        for draw, value in zip(draws, values, strict=True):
+        self._num_calls += 1
+        result, values = compiled.function(*tf.nest.flatten(batch))
+        for draw, value in zip(compiled.draws, values, strict=True):
             draw(value)
         return result
 
-    def _compiled_for(self, batch: Any) -> tuple | None:
-        try:
-            shapes = tuple((leaf.dtype, *leaf.shape) for leaf in tf.nest.flatten(batch))
-            if shapes not in self._compiled:
-                self._compiled[shapes] = self._compile(batch)
-            return self._compiled[shapes]
-        except Exception as error:  # of any kind: the step itself is not at fault, as it ran for the first batch
-            self._do_not_compile(" ".join(str(error).split())[:200])
-            return None
-
-    def _run_first(self, batch: Any) -> Any:
-        self._is_first, before = False, self._attributes()
-        result = self._step(batch)
-        if changed := [name for name, value in self._attributes().items() if before.get(name) != value]:
-            self._do_not_compile(f"it changes {', '.join(changed)}")
-        elif others := [leaf for leaf in tf.nest.flatten(batch) if not isinstance(leaf, (tf.Tensor, np.ndarray))]:
-            self._do_not_compile(f"a batch has {others[0]!r}, which is no tensor")
-        return result
+    def _compiled_for(self, batch: Any) -> "_Compiled":
+        """Returns the step compiled for the shapes of a batch."""
+        leaves = tf.nest.flatten(batch)
+        if others := [leaf for leaf in leaves if not isinstance(leaf, (tf.Tensor, np.ndarray))]:
+            raise NotCompiledError(f"a batch has {others[0]!r}, which is no tensor")
+        shapes = tuple((leaf.dtype, *leaf.shape) for leaf in leaves)
+        if shapes in self._compiled and (name := self._compiled[shapes].reads.change(with_random=False)):
+            self._num_changes += 1
+            if self._num_changes > MAX_CHANGES and self._num_calls < MIN_CALLS:
+                raise NotCompiledError(f"it reads {name}, which changes too often")
+            self._compiled, self._num_calls = {}, 0
+        if shapes not in self._compiled:
+            (function, draws), reads = traced(lambda: self._compile(batch), self._holders)
+            self._compiled[shapes] = _Compiled(function, draws, reads)
+        return self._compiled[shapes]
 
     def _compile(self, batch: Any) -> tuple[Callable, list[Callable]]:
         points: list = []
@@ -98,20 +133,17 @@ class CompiledStep:
                 _points.reset(token)
 
         specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(batch)]
-        with as_when_not_compiled():
-            function = tf.function(step, autograph=False).get_concrete_function(*specs)
+        function = tf.function(step, autograph=False).get_concrete_function(*specs)
         return function, [draw for draw, _ in points]
 
-    def _attributes(self) -> dict[str, Any]:
-        """Returns the numbers and texts among the holders' attributes, and the lengths of lists and dicts."""
-        return {
-            f"{type(holder).__name__}.{name}": len(value) if isinstance(value, (list, dict)) else value
-            for holder in self._holders
-            for name, value in vars(holder).items()
-            if isinstance(value, (bool, int, float, str, list, dict)) and not name.startswith("_") and name != "built"
-        }
-
-    def _do_not_compile(self, reason: str) -> None:
+    def do_not_compile(self, reason: str) -> None:
+        """Leaves the step as it is from now on, and says why."""
         self._can_be_compiled = False
         # The level is that of the line that calls `fit`.
         warnings.warn(f"{self._name} runs without being compiled, more slowly: {reason}", stacklevel=6)
+
+
+class _Compiled(NamedTuple):
+    function: Callable
+    draws: list[Callable]  # who draws its points
+    reads: PythonState  # the values that it was compiled for

@@ -3,7 +3,6 @@
 Letters: N number of tokens, T num_steps, B batch_size.
 """
 
-import collections
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfrnn.d2l.given_numbers import whole_number
 from tfrnn.d2l.modules import DataModule
-from tfrnn.d2l.translation import preprocess_nmt, read_data_nmt
+from tfrnn.d2l.texts import count_corpus
+from tfrnn.d2l.translation import RESERVED, ids_of, preprocess_nmt, read_data_nmt
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import UNKNOWN
 from tfrnn.errors import UserError
@@ -30,9 +31,12 @@ class Vocab:
     """
 
     def __init__(self, tokens: Sequence = (), min_freq: int = 0, reserved_tokens: Sequence[str] = ()):
-        flat = [token for part in tokens for token in (part if isinstance(part, list) else [part])]
-        self.token_freqs = collections.Counter(flat).most_common()
+        self.token_freqs = count_corpus(tokens).most_common()
         known = {token for token, count in self.token_freqs if count >= min_freq}
+        if others := [token for token in known if not isinstance(token, str)]:
+            raise UserError(
+                f"expected tokens of type str, which can be sorted; got {others[0]!r}; join or convert them"
+            )
         self.idx_to_token = sorted({UNKNOWN, *reserved_tokens, *known})
         self.token_to_idx = {token: i for i, token in enumerate(self.idx_to_token)}
 
@@ -55,7 +59,23 @@ class Vocab:
             indices = np.asarray(indices).tolist()
         if isinstance(indices, (list, tuple)):
             return [self.to_tokens(i) for i in indices]
-        return self.idx_to_token[indices]
+        return self.idx_to_token[whole_number("indices", indices, 0, len(self) - 1)]
+
+
+def _sizes(batch_size: int, num_steps: int, num_train: int, num_val: int) -> tuple[int, int, int, int]:
+    """Returns the sizes that a DataModule is given, as ints."""
+    return (
+        whole_number("batch_size", batch_size),
+        whole_number("num_steps", num_steps),
+        whole_number("num_train", num_train, 0),
+        whole_number("num_val", num_val, 0),
+    )
+
+
+def _check_split(num_train: int, num_val: int, there: int, rows: str) -> None:
+    """Raises UserError unless this number of rows, which are called so, is enough for training and validation."""
+    if num_train + num_val > there:
+        raise UserError(f"expected `num_train` + `num_val` of at most the {there} {rows}; got {num_train} + {num_val}")
 
 
 class TimeMachine(DataModule):
@@ -72,12 +92,14 @@ class TimeMachine(DataModule):
     """
 
     def __init__(self, batch_size: int, num_steps: int, num_train: int = 10000, num_val: int = 5000):
+        batch_size, num_steps, num_train, num_val = _sizes(batch_size, num_steps, num_train, num_val)
         super().__init__()
         self.save_hyperparameters()
-        corpus, self.vocab = self.build(self._download())
-        if len(corpus) <= num_steps:
-            raise UserError(f"expected `num_steps` below the text's {len(corpus)} characters; got {num_steps}")
-        windows = np.lib.stride_tricks.sliding_window_view(np.array(corpus, np.int32), num_steps + 1)
+        ids, self.vocab = self.build(self._download())
+        if len(ids) <= num_steps:
+            raise UserError(f"expected `num_steps` below the text's {len(ids)} characters; got {num_steps}")
+        _check_split(num_train, num_val, len(ids) - num_steps, f"windows of {num_steps} characters")
+        windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, np.int32), num_steps + 1)
         self.X, self.Y = tf.constant(windows[:, :-1]), tf.constant(windows[:, 1:])
 
     def _download(self) -> str:
@@ -96,8 +118,8 @@ class TimeMachine(DataModule):
         return [vocab[token] for token in tokens], vocab
 
     def get_dataloader(self, train: bool) -> tf.data.Dataset:
-        rows = slice(0, self.num_train) if train else slice(self.num_train, self.num_train + self.num_val)
-        return self.get_tensorloader([self.X, self.Y], train, rows)
+        first, number = (0, self.num_train) if train else (self.num_train, self.num_val)
+        return self.get_tensorloader((self.X, self.Y), train, slice(first, first + number))
 
 
 class MTFraEng(DataModule):
@@ -116,9 +138,12 @@ class MTFraEng(DataModule):
     """
 
     def __init__(self, batch_size: int, num_steps: int = 9, num_train: int = 512, num_val: int = 128):
+        batch_size, num_steps, num_train, num_val = _sizes(batch_size, num_steps, num_train, num_val)
         super().__init__()
         self.save_hyperparameters()
-        self.arrays, self.src_vocab, self.tgt_vocab = self._build_arrays(self._download())
+        self.arrays, *vocabs = self._build_arrays(self._download())
+        self.src_vocab, self.tgt_vocab = vocabs
+        _check_split(num_train, num_val, len(self.arrays[0]), "pairs of sentences")
 
     def _download(self) -> str:
         return read_data_nmt()
@@ -135,24 +160,36 @@ class MTFraEng(DataModule):
 
     def _build_arrays(self, raw_text: str, src_vocab: Any = None, tgt_vocab: Any = None) -> tuple:
         """Returns the four tensors of a batch with all pairs as rows, and the vocabularies, new ones by default."""
-        num_pairs = self.num_train + self.num_val
-        lines = raw_text.split("\n", num_pairs + 1)[: num_pairs + 1]  # the rest of the file is long
-        sides = self._tokenize(self._preprocess("\n".join(lines)), num_pairs)
+        num_pairs = None
+        if src_vocab is None:  # then it is the whole file, of which the rest is long
+            num_pairs = self.num_train + self.num_val
+            raw_text = "\n".join(raw_text.split("\n", num_pairs + 1)[: num_pairs + 1])
         source, target = (
-            [(words + ["<pad>"] * self.num_steps)[: self.num_steps] for words in sentences] for sentences in sides
+            [(words + ["<pad>"] * self.num_steps)[: self.num_steps] for words in sentences]
+            for sentences in self._tokenize(self._preprocess(raw_text), num_pairs)
         )
         target = [["<bos>", *words] for words in target]
-        src_vocab, tgt_vocab = src_vocab or Vocab(source, min_freq=2), tgt_vocab or Vocab(target, min_freq=2)
+        # Where all sentences are cut, `<pad>` and `<eos>` are in none, and yet in what is translated later.
+        src_vocab = src_vocab or Vocab(source, 2, ("<pad>", "<eos>"))
+        tgt_vocab = tgt_vocab or Vocab(target, 2, RESERVED)
+        pad, _ = ids_of("src_vocab", src_vocab, "<pad>", "<eos>")
+        ids_of("tgt_vocab", tgt_vocab, *RESERVED)
         src, tgt = tf.constant(src_vocab[source]), tf.constant(tgt_vocab[target])
-        valid_len = tf.reduce_sum(tf.cast(src != src_vocab["<pad>"], tf.int32), 1)
+        valid_len = tf.reduce_sum(tf.cast(src != pad, tf.int32), 1)
         return (src, tgt[:, :-1], valid_len, tgt[:, 1:]), src_vocab, tgt_vocab
 
     def get_dataloader(self, train: bool) -> tf.data.Dataset:
         return self.get_tensorloader(
-            self.arrays, train, slice(self.num_train) if train else slice(self.num_train, None)
+            self.arrays, train, slice(None, self.num_train) if train else slice(self.num_train, None)
         )
 
     def build(self, src_sentences: Sequence[str], tgt_sentences: Sequence[str]) -> tuple:
         """Returns sentences as the four tensors of a batch, with the vocabularies of the data."""
-        raw_text = "\n".join(map("\t".join, zip(src_sentences, tgt_sentences, strict=True)))
+        sides = [src_sentences, tgt_sentences]
+        if any(isinstance(side, str) for side in sides) or not len(src_sentences) == len(tgt_sentences) > 0:
+            got = [repr(side) if isinstance(side, str) else len(side) for side in sides]
+            raise UserError(f"expected two lists of as many sentences, at least one; got {got[0]} and {got[1]}")
+        if broken := [sentence for side in sides for sentence in side if re.search("[\t\n]", sentence)]:
+            raise UserError(f"expected sentences without tabs and ends of lines; got {broken[0]!r}; leave them out")
+        raw_text = "\n".join(map("\t".join, zip(*sides, strict=True)))
         return self._build_arrays(raw_text, self.src_vocab, self.tgt_vocab)[0]

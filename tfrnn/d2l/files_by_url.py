@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tfrnn.data.corpora import catalogue, english_french, fetch
 from tfrnn.data.corpora.files import read_bytes
-from tfrnn.errors import UserError
+from tfrnn.errors import MissingFileError, UserError
 from tfrnn.runtime import durable
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
@@ -60,6 +60,8 @@ def extract(filename: str | os.PathLike, folder: str | os.PathLike | None = None
     """
     path = Path(filename)
     target = path.parent if folder is None else Path(folder)
+    if not path.exists():
+        raise MissingFileError(f"{path}: expected a zip archive; got no such file; download it first")
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path}: expected a zip archive; got another file")
     with zipfile.ZipFile(path) as archive:

@@ -11,13 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 import tfrnn
+from tfrnn.d2l.modules import as_learning_rate
 from tfrnn.layers import stack
 
 CELLS = ("SimpleRNNCell", "GRUCell", "LSTMCell", "StackedRNNCells")
 WHAT = (
-    "as_printed: keras.layers.RNN, SimpleRNN, GRU and LSTM take time_major=; cells take get_initial_state(dtype=); "
-    "optimizers take whole numbers as learning rates; losses of your own get labels as whole numbers; variables of "
-    "layers of your own are their weights; int() takes an array of one number. as_printed().undo() undoes it."
+    "as_printed: keras.layers.RNN, SimpleRNN, GRU and LSTM are now tfrnn's classes, which take time_major=, and RNN "
+    "returns the states of stacked cells flat; cells take get_initial_state(inputs=, dtype=) and return what they "
+    "returned in Keras 2; optimizers take whole numbers as learning rates; losses of your own get labels as whole "
+    "numbers; variables of layers of your own are their weights; int in this module takes an array of one number, and "
+    "is another class than type(3). as_printed().undo() undoes it."
 )
 
 
@@ -52,7 +55,7 @@ class RNN(tfrnn.RNN, metaclass=_TypeOfRNN):
 
 
 class AsPrinted:
-    """What `as_printed` has changed. As a context manager, it undoes it at the end.
+    """What `as_printed` has changed. As a context manager, it undoes at the end what the latest call changed.
 
     Attributes:
       is_active: whether it is still changed.
@@ -61,18 +64,30 @@ class AsPrinted:
     def __init__(self) -> None:
         self.is_active = False
         self._undo: list[Callable[[], None]] = []
+        self._latest = 0  # how much was changed before the latest call
+        self._before: list[int] = []  # how much was changed before each context that is open
 
     def undo(self) -> None:
         """Makes everything as it was."""
-        while self._undo:
+        self._undo_down_to(0)
+
+    def _undo_down_to(self, number: int) -> None:
+        while len(self._undo) > number:
             self._undo.pop()()
-        self.is_active = False
+        self.is_active = bool(self._undo)
 
     def __enter__(self) -> "AsPrinted":
+        self._before.append(self._latest)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self.undo()
+        self._undo_down_to(self._before.pop())
+
+    def begin(self) -> bool:
+        """Begins a call of `as_printed`, and returns whether it is the first one since all was as it was."""
+        self._latest = len(self._undo)
+        is_first, self.is_active = not self.is_active, True
+        return is_first
 
     def __repr__(self) -> str:
         return WHAT if self.is_active else "as_printed: undone"
@@ -97,26 +112,29 @@ def as_printed() -> AsPrinted:
     reader are kept:
 
     - `keras.layers.RNN`, `SimpleRNN`, `GRU` and `LSTM` are those of tfrnn, which take `time_major`; stacked cells
-      return their states flat;
-    - the `get_initial_state` of Keras's cells takes `dtype`, and then returns what it returned in Keras 2: a tensor, or
-      for an LSTM a list of them, or for stacked cells a tuple of these;
+      return their states flat. A layer that was made before is an instance of `keras.layers.RNN` still, but not of the
+      other three;
+    - the `get_initial_state` of Keras's cells takes `inputs` and `dtype`, and with one of them returns what it returned
+      in Keras 2: a tensor, or for an LSTM a list of them, or for stacked cells a tuple of these;
     - optimizers take a whole number as learning rate;
     - a loss that is a subclass of `keras.losses.Loss` outside of Keras gets whole-number labels as such, where Keras 3
       casts them to the dtype of the predictions;
     - the `variables` of a layer of your own are its weights, without the states of random generators;
-    - `int` in the calling module also takes an array of one number.
+    - `int` in the calling module also takes an array of one number. It is another class than Python's own there:
+      `isinstance(3, int)`, `int == type(3)` and dicts and dtypes take it for that, but `type(3) is int` is False.
 
-    Only calling it changes anything, in keras and in the calling module. A second call changes nothing more.
+    Only calling it changes anything, in keras and in the calling module. A second call changes nothing more, but `int`
+    in another module.
 
     Returns:
-      An object whose `undo()` makes all as it was; also a context manager.
+      An object whose `undo()` makes all as it was; also a context manager, which at its end undoes what its own call
+      changed: nothing of Keras's if it was changed before.
     """
     frame = inspect.currentframe()
     assert frame is not None
     assert frame.f_back is not None
     space = frame.f_back.f_globals
-    if not _changes.is_active:
-        _changes.is_active = True
+    if _changes.begin():
         _change_keras(_changes)
         print(WHAT)
     if space.get("int", int) is int and "__name__" in space:
@@ -140,10 +158,13 @@ def _change_keras(changes: AsPrinted) -> None:
 def _with_dtype(get_initial_state: Callable) -> Callable:
     @functools.wraps(get_initial_state)
     def printed(self: Any, inputs: Any = None, batch_size: Any = None, dtype: Any = None) -> Any:
-        if dtype is None and (inputs is None or batch_size is None):  # as in Keras 3
-            return get_initial_state(self, inputs if batch_size is None else batch_size)
+        if len(getattr(inputs, "shape", ())) == 0 and inputs is not None:  # a number of rows, Keras 3's first argument
+            inputs, batch_size = None, inputs if batch_size is None else batch_size
+        if inputs is None and dtype is None:  # as in Keras 3
+            return get_initial_state(self, batch_size)
+        dtype = inputs.dtype if dtype is None else dtype
         states = get_initial_state(self, tf.shape(inputs)[0] if batch_size is None else batch_size)
-        states = keras.tree.map_structure(lambda state: tf.cast(state, dtype or state.dtype), states)
+        states = keras.tree.map_structure(lambda state: tf.cast(state, dtype), states)
         if isinstance(self, keras.layers.StackedRNNCells):
             return tuple(state[0] if len(state) == 1 else list(state) for state in states)
         return states[0] if len(states) == 1 else states
@@ -169,8 +190,7 @@ def _without_seeds(variables: property) -> property:
 def _with_float_rate(init: Callable) -> Callable:
     @functools.wraps(init)
     def printed(self: Any, learning_rate: Any, *args: Any, **kwargs: Any) -> None:
-        is_whole = isinstance(learning_rate, builtins.int) and not isinstance(learning_rate, bool)
-        init(self, float(learning_rate) if is_whole else learning_rate, *args, **kwargs)
+        init(self, as_learning_rate(learning_rate), *args, **kwargs)
 
     return printed
 

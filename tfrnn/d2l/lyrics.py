@@ -1,4 +1,4 @@
-# ruff: noqa: N803 (the names are the book's)
+# ruff: noqa: N803, N806 (the names are the book's)
 """The first edition's sections 6.3 to 6.8, on lyrics, with TensorFlow 2.
 
 Iterators yield arrays [B, T]. Training takes the outputs for logits, as they are, where the published notebooks take
@@ -17,7 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.d2l import nets
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.training import train_epoch
+from tfrnn.data.batches import random_batches, sequential_batches
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
@@ -37,19 +39,30 @@ def load_data_jay_lyrics() -> tuple[list[int], dict[str, int], list[str], int]:
 
 def data_iter_random(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
     """Yields X and Y, arrays [B, T], of windows in random order, without dropping leading tokens (section 6.3)."""
-    corpus = np.array(corpus_indices)
-    starts = np.arange((len(corpus) - 1) // num_steps) * num_steps
+    corpus, B, T = _ids_and_sizes(random_batches, corpus_indices, batch_size, num_steps)
+    starts = np.arange((len(corpus) - 1) // T) * T
     np.random.default_rng(random.getrandbits(31)).shuffle(starts)  # as `random.seed` determines
-    for first in range(0, len(starts) - batch_size + 1, batch_size):
-        windows = starts[first : first + batch_size, None] + np.arange(num_steps)
-        yield corpus[windows], corpus[windows + 1]
+    batches = (starts[first : first + B, None] + np.arange(T) for first in range(0, len(starts) - B + 1, B))
+    return ((corpus[windows], corpus[windows + 1]) for windows in batches)
 
 
 def data_iter_consecutive(corpus_indices: Sequence[int], batch_size: int, num_steps: int, ctx: Any = None) -> Iterator:
     """Yields X and Y, arrays [B, T], whose rows continue the previous batch (section 6.3)."""
-    rows = np.array(corpus_indices)[: len(corpus_indices) // batch_size * batch_size].reshape(batch_size, -1)
-    for first in range(0, rows.shape[1] - num_steps, num_steps):
-        yield rows[:, first : first + num_steps], rows[:, first + 1 : first + num_steps + 1]
+    corpus, B, T = _ids_and_sizes(sequential_batches, corpus_indices, batch_size, num_steps)
+    rows = corpus[: len(corpus) // B * B].reshape(B, -1)
+    firsts = range(0, rows.shape[1] - T, T)
+    return ((rows[:, first : first + T], rows[:, first + 1 : first + T + 1]) for first in firsts)
+
+
+def _ids_and_sizes(kind: Callable, corpus_indices: Sequence[int], *sizes: int) -> tuple[np.ndarray, int, int]:
+    """Returns the ids of a text as an array [N], B and T, with which batches of this kind can be cut.
+
+    Those of this module need as many tokens; they are arrays, for which no dataset is made in each epoch.
+    """
+    corpus = np.array(corpus_indices)
+    batch_size, num_steps = map(whole_number, ("batch_size", "num_steps"), sizes)
+    kind(corpus, batch_size, num_steps, 0, random_offset=False)  # raises UserError
+    return corpus, batch_size, num_steps
 
 
 def to_onehot(X: Any, size: int) -> list[tf.Tensor]:
@@ -115,6 +128,7 @@ def _continued(
     unknown = sorted({char for char in prefix if char not in char_to_idx})
     if not prefix or unknown:
         raise UserError(f"expected a prefix of characters of the vocabulary; got {prefix!r}")
+    num_chars = whole_number("num_chars", num_chars, 0)
     ids = [char_to_idx[char] for char in prefix]
     for token in ids[:-1]:
         _, state = step(token, state)
@@ -252,9 +266,9 @@ def train_and_predict_rnn_keras(
 
 def _train(net: Any, data_iter: Callable, predict: Callable, use_random_iter: bool, settings: tuple) -> None:
     num_epochs, lr, clipping_theta, pred_period, prefixes = settings
-    if pred_period < 1:
-        raise UserError(f"expected `pred_period` of at least 1 epoch between predictions; got {pred_period}")
-    loss, updater = keras.losses.SparseCategoricalCrossentropy(from_logits=True), keras.optimizers.SGD(float(lr))
+    num_epochs, pred_period = whole_number("num_epochs", num_epochs), whole_number("pred_period", pred_period)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    updater = keras.optimizers.SGD(real_number("lr", lr))
     for epoch in range(1, num_epochs + 1):
         start = time.perf_counter()
         perplexity, _ = train_epoch(net, data_iter(), loss, updater, use_random_iter, clipping_theta)

@@ -4,6 +4,7 @@ import itertools
 import time
 from typing import Any
 
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.errors import UserError
 
 
@@ -29,6 +30,8 @@ class Timer:
 
     def avg(self) -> float:
         """Returns the mean of the times."""
+        if not self.times:
+            raise UserError("expected a time to take the mean of; got none; call `stop` before `avg`")
         return self.sum() / len(self.times)
 
     def sum(self) -> float:
@@ -48,13 +51,13 @@ class Accumulator:
     """
 
     def __init__(self, n: int):
-        self.data = [0.0] * n
+        self.data = [0.0] * whole_number("n", n, 0)
 
     def add(self, *args: Any) -> None:
         """Adds one number to each sum."""
         if len(args) != len(self.data):
             raise UserError(f"expected {len(self.data)} numbers, one for each sum; got {len(args)}")
-        self.data = [total + float(value) for total, value in zip(self.data, args, strict=True)]
+        self.data = [total + real_number("args", value) for total, value in zip(self.data, args, strict=True)]
 
     def reset(self) -> None:
         """Sets the sums to zero."""

@@ -151,12 +151,12 @@ class RNNLMScratch(Classifier):
         return self.output_layer(rnn_outputs)
 
     def training_step(self, batch: Any) -> tf.Tensor:
-        loss = self.loss(self(*batch[:-1]), batch[-1])
+        loss = self._loss_of(batch)
         self.plot("ppl", tf.exp(loss), train=True)
         return loss
 
     def validation_step(self, batch: Any) -> None:
-        self.plot("ppl", tf.exp(self.loss(self(*batch[:-1]), batch[-1])), train=False)
+        self.plot("ppl", tf.exp(self._loss_of(batch)), train=False)
 
     def predict(self, prefix: str, num_preds: int, vocab: Any, device: Any = None) -> str:
         """Returns the prefix continued by num_preds tokens, each the most probable one.
@@ -266,6 +266,11 @@ class EncoderDecoder(Classifier):
           save_attention_weights: whether the list has the decoder's `attention_weights` after each step.
         """
         src, tgt, src_valid_len, _ = batch
+        if save_attention_weights and not hasattr(self.decoder, "attention_weights"):
+            raise UserError(
+                "expected a decoder with `attention_weights` for `save_attention_weights=True`; got "
+                f"{type(self.decoder).__name__}"
+            )
         state = self.decoder.init_state(self.encoder(src, src_valid_len, training=False), src_valid_len)
         token, tokens, attention_weights = tgt[:, :1], [], []
         for _ in range(num_steps):
@@ -314,14 +319,12 @@ class Seq2Seq(EncoderDecoder):
         self.save_hyperparameters()
 
     def loss(self, Y_hat: Any, Y: Any) -> tf.Tensor:  # type: ignore[override]
-        """Returns the mean cross entropy over the labels that are not padding."""
+        """Returns the mean cross entropy over the labels that are not padding; 0 if all are."""
         losses = super().loss(Y_hat, Y, averaged=False)
         mask = tf.cast(tf.reshape(Y, [-1]) != self.tgt_pad, losses.dtype)
-        return tf.reduce_sum(losses * mask) / tf.reduce_sum(mask)
+        return tf.math.divide_no_nan(tf.reduce_sum(losses * mask), tf.reduce_sum(mask))
 
-    def validation_step(self, batch: Any) -> None:
-        """Plots the loss of a batch of the validation data."""
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+    validation_step = Module.validation_step
 
     def configure_optimizers(self) -> keras.optimizers.Optimizer:
         """Returns Adam with the learning rate `lr`."""

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.d2l.compiled_steps import CompiledStep, draw_later
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.hyperparameters import HyperParameters
 from tfrnn.d2l.own_variables import VariableFinder
 from tfrnn.d2l.progress_board import ProgressBoard
@@ -84,13 +85,16 @@ class Module(VariableFinder, keras.Model, HyperParameters):
 
     def training_step(self, batch: Any) -> Any:
         """Returns the loss of a batch, whose last element has the labels, and plots it."""
-        loss = self.loss(self(*batch[:-1]), batch[-1])
+        loss = self._loss_of(batch)
         self.plot("loss", loss, train=True)
         return loss
 
     def validation_step(self, batch: Any) -> None:
         """Plots the loss of a batch of the validation data."""
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+        self.plot("loss", self._loss_of(batch), train=False)
+
+    def _loss_of(self, batch: Any) -> Any:
+        return self.loss(self(*batch[:-1]), batch[-1])
 
     def configure_optimizers(self) -> Any:
         """Returns the optimizer: SGD with the learning rate of the attribute `lr`."""
@@ -103,7 +107,18 @@ class Module(VariableFinder, keras.Model, HyperParameters):
 
 def as_learning_rate(lr: Any) -> Any:
     """Returns a whole number as a float, which Keras expects, and anything else as it is."""
-    return float(lr) if isinstance(lr, (int, np.integer)) else lr
+    return float(lr) if isinstance(lr, (int, np.integer)) and not isinstance(lr, bool) else lr
+
+
+def _length(name: str, loader: Any) -> int:
+    """Returns the number of batches of a loader. Raises UserError, which calls it by this name, if it has no length."""
+    try:
+        return len(loader)
+    except TypeError:
+        raise UserError(
+            f"expected {name}() to give batches that can be read in each epoch and have a length, such as a list or a "
+            f"tf.data.Dataset; got {type(loader).__name__}"
+        ) from None
 
 
 class DataModule(HyperParameters):
@@ -137,12 +152,14 @@ class DataModule(HyperParameters):
           indices: the rows to take.
         """
         rows = tf.data.Dataset.from_tensor_slices(tuple(tensor[indices] for tensor in tensors))
-        return (rows.shuffle(max(1, len(rows))) if train else rows).batch(self.batch_size)
+        batch_size = whole_number("batch_size", self.batch_size)
+        return (rows.shuffle(max(1, len(rows))) if train else rows).batch(batch_size)
 
 
 class Trainer(HyperParameters):
     """Trains a Module on a DataModule. Training is compiled by TensorFlow where it can be.
 
+    Where it would then compute something else than Python does, it is not compiled, and a warning says why.
     `tf.config.run_functions_eagerly(True)` lets Python run each step, to look into it.
 
     Args:
@@ -153,6 +170,8 @@ class Trainer(HyperParameters):
 
     def __init__(self, max_epochs: int, num_gpus: int = 0, gradient_clip_val: float = 0):
         self.save_hyperparameters()
+        self.max_epochs = whole_number("max_epochs", max_epochs, least=0)
+        self.gradient_clip_val = real_number("gradient_clip_val", gradient_clip_val)
         if num_gpus:
             raise UserError(f"expected `num_gpus=0`, got {num_gpus}: TensorFlow itself uses a GPU that is there")
         self._compiled_for: Any = (None, None)  # the model and the optimizer of the compiled steps
@@ -160,8 +179,8 @@ class Trainer(HyperParameters):
     def prepare_data(self, data: Any) -> None:
         """Makes the batches of the training and the validation data."""
         self.train_dataloader, self.val_dataloader = data.train_dataloader(), data.val_dataloader()
-        self.num_train_batches = len(self.train_dataloader)
-        self.num_val_batches = 0 if self.val_dataloader is None else len(self.val_dataloader)
+        self.num_train_batches = _length("train_dataloader", self.train_dataloader)
+        self.num_val_batches = 0 if self.val_dataloader is None else _length("val_dataloader", self.val_dataloader)
         if not self.num_train_batches:
             raise UserError("expected train_dataloader() to give at least one batch; got none")
 
@@ -227,5 +246,4 @@ class Trainer(HyperParameters):
 
     def clip_gradients(self, grad_clip_val: float, grads: Any) -> list:
         """Returns the gradients, scaled down to the norm grad_clip_val if that of all together is above it."""
-        clipped = iter(step.clip([tf.convert_to_tensor(grad) for grad in grads if grad is not None], grad_clip_val)[0])
-        return [None if grad is None else next(clipped) for grad in grads]
+        return step.clip(step.of_those_there(tf.convert_to_tensor, list(grads)), grad_clip_val)[0]

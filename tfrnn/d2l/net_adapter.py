@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfrnn.d2l.compiled_steps import CompiledStep, NotCompiledError, as_when_not_compiled, traced
+from tfrnn.d2l.python_state import NotWatched, PythonState
 from tfrnn.errors import UserError
 from tfrnn.training.losses import MeanLoss
 from tfrnn.training.optimizer_strategy import strategy_of
@@ -16,31 +18,37 @@ from tfrnn.training.replicas import replicas_of
 from tfrnn.training.step import StepResult, TrainStep
 
 
-class NetAdapter:
+class NetAdapter(NotWatched):
     """A net with the book's interface, called as training and generation call a model: `model(inputs [T, B], state)`.
 
     The net is one of tfrnn.d2l or your own. Nets return their state in different structures; here it is a flat tuple,
     which is packed into the structure of `begin_state` when the net is called.
 
     Attributes:
-      can_be_compiled: whether TensorFlow can compile the net. If not, Python runs it at each step.
+      reason_against: why the net must not be compiled, so that Python runs it at each step; None if it can be.
     """
 
     def __init__(self, net: Any):
         self._net = net
+        before, num_weights = PythonState([net]), len(net.trainable_variables)
         ids, state = tf.zeros([1, 2], tf.int32), net.begin_state(batch_size=1)
         outputs, _ = net(ids, state)  # this also makes the weights of a Keras layer
+        if len(net.trainable_variables) == num_weights:
+            before.restore()  # what the net counts or draws by this call of ours
         self._vocab_size = outputs.shape[-1]
-        self.can_be_compiled = True
+        self.reason_against: str | None = None
+        self._reads: PythonState | None = None
         try:
-            tf.function(net, autograph=False).get_concrete_function(ids, state)
-        except Exception:  # of any kind: the net itself is not at fault, as it has just run without being compiled
-            self.can_be_compiled = False
+            trace = tf.function(net, autograph=False).get_concrete_function
+            _, self._reads = traced(lambda: trace(ids, state), [net])
+        except NotCompiledError as error:
+            self.reason_against = str(error)
 
     @classmethod
     def for_net(cls, net: Any) -> "NetAdapter":
-        """Returns the adapter of a net, which is made once, so that its compiled functions are used again."""
-        if "_net_adapter" not in vars(net):
+        """Returns the adapter of a net: the same one, and its compiled functions, while Python values stay the same."""
+        adapter = vars(net).get("_net_adapter")
+        if adapter is None or (adapter._reads and adapter._reads.change(with_random=False)):
             object.__setattr__(net, "_net_adapter", cls(net))  # Keras's own __setattr__ would track it
         return vars(net)["_net_adapter"]
 
@@ -54,14 +62,15 @@ class NetAdapter:
 
     def __call__(self, inputs: tf.Tensor, state: tuple, training: bool = False) -> tuple:
         """Returns the outputs [T, B, V] for token ids, int32 [T, B], and the state after the last step."""
-        if not self.can_be_compiled and not tf.executing_eagerly():
+        if self.reason_against and not tf.executing_eagerly():
             return self._call_in_python(inputs, state)
         if inputs.shape[0] is None:  # a net that loops over the steps in Python must know their number
             before = tf.zeros([tf.shape(inputs)[1], self._vocab_size]), state
             outputs, states = tf.scan(lambda last, ids: self._one_step(ids, last[1]), inputs, before)
             return outputs, tuple(tensor[-1] for tensor in states)
         state = tf.nest.pack_sequence_as(self._net.begin_state(batch_size=1), list(state))
-        outputs, state = self._net(tf.transpose(inputs), state)  # [T * B, V]
+        with as_when_not_compiled():
+            outputs, state = self._net(tf.transpose(inputs), state)  # [T * B, V]
         outputs = tf.reshape(outputs, [inputs.shape[0], -1, self._vocab_size])
         return outputs, tuple(tf.nest.flatten(state))
 
@@ -108,7 +117,8 @@ class NetAdapter:
             # An optimizer works only under the strategy in whose scope it was made.
             objective = MeanLoss(mean_of_all, "mean", is_cross_entropy=True, adds_up=True)
             step = replicas_of(strategy_of(updater)).train_step(TrainStep(self, updater, objective, theta), False)
-            if self.can_be_compiled:
-                step = tf.function(step, autograph=False, reduce_retracing=True)
-            self._step_for, self._train_step = (loss, updater, theta), step
+            compiled = CompiledStep(lambda flows: step(*flows), "the step of training", self._net, loss, updater)
+            if self.reason_against:
+                compiled.do_not_compile(self.reason_against)
+            self._step_for, self._train_step = (loss, updater, theta), lambda *flows: compiled(flows)
         return self._train_step

@@ -36,9 +36,10 @@ class RNNModelScratch:
     def __init__(
         self, vocab_size: int, num_hiddens: int, init_state: Callable, forward_fn: Callable, get_params: Callable
     ):
-        self.vocab_size, self.num_hiddens = vocab_size, num_hiddens
-        self.init_state, self.forward_fn = init_state, forward_fn
         self.trainable_variables = get_params(vocab_size, num_hiddens)
+        self.forward_fn, self.init_state = forward_fn, init_state
+        self.num_hiddens = num_hiddens
+        self.vocab_size = vocab_size
 
     def __call__(self, X: tf.Tensor, state: Any) -> tuple:  # noqa: N803 (the book's letter)
         inputs = tf.one_hot(tf.transpose(X), self.vocab_size)

@@ -25,6 +25,20 @@ class VariableFinder(keras.layers.Layer):
         return list(found.values())
 
     @property
+    def trainable(self) -> bool:
+        """Whether the layer is trained. Setting it counts for its tf.Variables as for Keras's variables."""
+        return keras.layers.Layer.trainable.__get__(self)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        keras.layers.Layer.trainable.__set__(self, value)  # of the layers in it, too
+        for variable in self.own_variables:
+            if variable.trainable and not value:
+                variable._trainable, variable._is_frozen = False, True
+            elif value and getattr(variable, "_is_frozen", False):  # not one that was made as not trainable
+                variable._trainable, variable._is_frozen = True, False
+
+    @property
     def variables(self) -> list:
         return [*self.own_variables, *super().variables]
 

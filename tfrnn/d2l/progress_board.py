@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.hyperparameters import HyperParameters
+from tfrnn.d2l.plotting import FIGSIZE, new_figure, plt, set_axes
 from tfrnn.d2l.redrawing import Redrawing
 
 
@@ -22,7 +24,7 @@ class ProgressBoard(HyperParameters):
     """Curves that grow point by point (section 3.2). A notebook shows them while they grow.
 
     The picture is redrawn at most twice a second, and in at most a tenth of the time. Outside of a notebook it is the
-    figure `fig` of pyplot, as after the last point.
+    figure `fig` of pyplot, as after the last point. A second training of a model begins a line of its own.
 
     Args:
       xlabel, ylabel, xlim, ylim, xscale, yscale: as in matplotlib.
@@ -50,20 +52,21 @@ class ProgressBoard(HyperParameters):
         colors: Sequence[str] = ("C0", "C1", "C2", "C3"),
         fig: Any = None,
         axes: Any = None,
-        figsize: tuple[float, float] = (3.5, 2.5),
+        figsize: tuple[float, float] = FIGSIZE,
         display: bool = True,
     ):
         self.save_hyperparameters()
         self.data: dict[str, list[Point]] = {}
         self.raw_points: dict[str, list[Point]] = collections.defaultdict(list)
         self._lines: dict[str, Any] = {}
+        self._shown_as = ""  # the settings of the axes, as they were last set
         self._redrawing = Redrawing()
 
     def draw(self, x: Any, y: Any, label: str, every_n: int = 1) -> None:
         """Adds a point to the curve of a label; every_n points become one, their mean."""
         raw = self.raw_points[label]
-        raw.append(Point(float(x), float(y)))
-        if len(raw) < every_n:
+        raw.append(Point(real_number("x", x), real_number("y", y)))
+        if len(raw) < whole_number("every_n", every_n, 0):
             return
         self.data.setdefault(label, []).append(Point(*np.mean(raw, 0).tolist()))
         raw.clear()
@@ -71,23 +74,30 @@ class ProgressBoard(HyperParameters):
             self._add_to_picture()
 
     def _add_to_picture(self) -> None:
-        from matplotlib import pyplot
-
-        if self.fig is None or not (self.axes or pyplot.fignum_exists(self.fig.number)):
-            self.fig, self._lines = pyplot.figure(figsize=self.figsize), {}  # the last cell's figure is closed
+        if self.fig is None or not (self.axes or plt.fignum_exists(self.fig.number)):
+            self.fig, self._lines, self._shown_as = new_figure(self.figsize)[0], {}, ""  # the last cell's is closed
         axes = self.axes or self.fig.gca()
         if len(self._lines) != len(self.data):
             styles = zip(self.data, itertools.cycle(self.ls), itertools.cycle(self.colors), strict=False)
             new = [(label, ls, color) for label, ls, color in styles if label not in self._lines]
             self._lines |= {label: axes.plot([], linestyle=ls, color=color)[0] for label, ls, color in new}
-            axes.set(xlabel=self.xlabel, ylabel=self.ylabel, xscale=self.xscale, yscale=self.yscale)
             axes.legend(self._lines.values(), self._lines)
         for label, line in self._lines.items():
-            line.set_data(*zip(*self.data[label], strict=True))
+            line.set_data(*_with_gaps(np.array(self.data[label])))
+        settings = self.xlabel, self.ylabel, self.xlim, self.ylim, self.xscale, self.yscale
+        if self._shown_as != str(settings):  # the next training has other limits
+            set_axes(axes, *settings, legend=None)
+            self._shown_as = str(settings)
         axes.relim()
         axes.autoscale_view()
-        if self.xlim:
-            axes.set_xlim(self.xlim)
-        if self.ylim:
-            axes.set_ylim(self.ylim)
         self._redrawing.show(self.fig)
+
+
+def _with_gaps(points: np.ndarray) -> np.ndarray:
+    """Returns points [N, 2] as x and y, [2, M], with a NaN where a curve begins anew, as in a second training.
+
+    That is where x goes back by more than half of the way from the first point.
+    """
+    x, first = points[:, 0], points[0, 0]
+    anew = np.flatnonzero((x[:-1] > first) & (2 * x[1:] < x[:-1] + first)) + 1
+    return np.insert(points, anew, np.nan, axis=0).T

@@ -13,9 +13,10 @@ import keras
 import tensorflow as tf
 
 from tfrnn.d2l.compiled_steps import CompiledStep
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.own_variables import VariableFinder
 from tfrnn.d2l.plotting import Animator
-from tfrnn.d2l.translation import truncate_pad
+from tfrnn.d2l.translation import ids_of, truncate_pad
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.layers.rnn import RNN
@@ -91,6 +92,8 @@ def sequence_mask(X: tf.Tensor, valid_len: tf.Tensor, value: float = 0) -> tf.Te
       valid_len: int [B], how many steps of each row stay.
       value: takes the place of the others.
     """
+    if len(X.shape) < 2:
+        raise UserError(f"expected `X` of at least two dimensions, [B, T] or [B, T, ...]; got shape {tuple(X.shape)}")
     mask = tf.sequence_mask(valid_len, X.shape[1])
     mask = tf.reshape(mask, [*X.shape[:2], *[1] * (len(X.shape) - 2)])
     return tf.where(mask, X, tf.cast(value, X.dtype))
@@ -129,11 +132,11 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
       tgt_vocab: the vocabulary of the labels, which has `<bos>`.
       device: what the last line names.
     Raises:
-      UserError: data_iter yields no batch, or num_epochs is less than 1.
+      UserError: data_iter yields no batch, num_epochs is less than 1, or tgt_vocab lacks `<bos>`.
     """
-    if num_epochs < 1:
-        raise UserError(f"expected `num_epochs` of at least 1; got {num_epochs}")
-    optimizer, bos = keras.optimizers.Adam(float(lr)), tgt_vocab["<bos>"]
+    num_epochs = whole_number("num_epochs", num_epochs)
+    (bos,) = ids_of("tgt_vocab", tgt_vocab, "<bos>")
+    optimizer = keras.optimizers.Adam(real_number("lr", lr))
 
     def step(batch: tuple) -> tf.Tensor:
         X, X_valid_len, Y, Y_valid_len = batch
@@ -157,7 +160,9 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
         if not math.isfinite(loss):
             raise DivergedError(f"the loss is {loss} in epoch {epoch}; try a smaller `lr`")
         if not tokens:
-            raise UserError("expected `data_iter` to yield batches (X, X_valid_len, Y, Y_valid_len); got none")
+            raise UserError(
+                "expected `data_iter` to yield batches (X, X_valid_len, Y, Y_valid_len); got none, or padding alone"
+            )
         if epoch % 10 == 0:
             animator.add(epoch, loss / tokens)
     print(
@@ -186,18 +191,30 @@ def predict_seq2seq(
       save_attention_weights: whether to return the decoder's `attention_weights` after each word.
     Returns:
       The translation, and a list of the attention weights.
+    Raises:
+      UserError: a vocabulary lacks these tokens, or the decoder has no attention weights.
     """
-    ids = [*src_vocab[src_sentence.lower().split(" ")], src_vocab["<eos>"]]
+    num_steps = whole_number("num_steps", num_steps)
+    (eos, pad), (bos, end) = (
+        ids_of("src_vocab", src_vocab, "<eos>", "<pad>"),
+        ids_of("tgt_vocab", tgt_vocab, "<bos>", "<eos>"),
+    )
+    ids = [*src_vocab[src_sentence.lower().split(" ")], eos]
     valid_len = tf.constant([len(ids)])
-    X = tf.constant([truncate_pad(ids, num_steps, src_vocab["<pad>"])])
+    X = tf.constant([truncate_pad(ids, num_steps, pad)])
     state = net.decoder.init_state(net.encoder(X, valid_len, training=False), valid_len)
-    token, translation, attention_weights = tgt_vocab["<bos>"], [], []
+    token, translation, attention_weights = bos, [], []
     for _ in range(num_steps):
         Y, state = net.decoder(tf.constant([[token]]), state, training=False)
         token = int(tf.argmax(Y[0, -1]))
         if save_attention_weights:
+            if not hasattr(net.decoder, "attention_weights"):
+                raise UserError(
+                    f"expected {type(net.decoder).__name__} to have an attribute `attention_weights`; got none; leave "
+                    "out `save_attention_weights`"
+                )
             attention_weights.append(net.decoder.attention_weights)
-        if token == tgt_vocab["<eos>"]:
+        if token == end:
             break
         translation.append(token)
     return " ".join(tgt_vocab.to_tokens(translation)), attention_weights

@@ -4,6 +4,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfrnn.d2l.given_numbers import whole_number
 from tfrnn.data import text_rules
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
@@ -35,7 +36,7 @@ class Vocab(Vocabulary):
     """
 
     def __init__(self, tokens: Any = None, min_freq: int = 0, reserved_tokens: Sequence[str] | None = None):
-        self.token_freqs = count_corpus(tokens or []).most_common()
+        self.token_freqs = count_corpus([] if tokens is None else tokens).most_common()
         first = [UNKNOWN, *(reserved_tokens or [])]
         rest = [token for token, count in self.token_freqs if count >= min_freq and token not in first]
         self._tuples = any(isinstance(token, tuple) for token in rest)
@@ -66,21 +67,23 @@ class Vocab(Vocabulary):
         """Returns the token of one id, or a list of the tokens of a list, array or tensor of ids."""
         if isinstance(indices, (list, tuple)) or len(getattr(indices, "shape", ())):
             return [self.to_tokens(i) for i in indices]
-        return self.id_to_token[int(indices)]
+        return self.id_to_token[whole_number("indices", indices, 0, len(self) - 1)]
 
 
 def count_corpus(tokens: Sequence) -> collections.Counter:
     """Returns how often each token occurs in a list of tokens, or in a list of lists of them."""
-    return collections.Counter(_flat(tokens))
-
-
-def _flat(tokens: Iterable) -> list:
-    # A tuple is one token: the book's bigrams are pairs of words.
-    return [token for part in tokens for token in (part if isinstance(part, list) else [part])]
+    try:
+        # A tuple is one token: the book's bigrams are pairs of words.
+        return collections.Counter(token for part in tokens for token in (part if isinstance(part, list) else [part]))
+    except TypeError as error:  # nothing to iterate over, or tokens that are no keys
+        raise UserError(
+            f"expected `tokens` as a list of tokens, or of lists of them; got {type(tokens).__name__} ({error})"
+        ) from error
 
 
 def load_corpus_time_machine(max_tokens: int = -1) -> tuple[list[int], Vocab]:
     """Returns the ids of The Time Machine's characters, the first max_tokens if that is positive, and a Vocab."""
+    max_tokens = whole_number("max_tokens", max_tokens, -1)
     characters = [char for line in tokenize(read_time_machine(), "char") for char in line]
     vocab = Vocab(characters)
     corpus = vocab[characters]

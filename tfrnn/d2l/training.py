@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 from tqdm import tqdm
 
+from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.measuring import Accumulator
 from tfrnn.d2l.net_adapter import NetAdapter
 from tfrnn.d2l.texts import Vocab
@@ -33,9 +34,9 @@ def _gpu_or_cpu(i: int = 0) -> str:
     return devices.device_name(f"gpu:{i}" if i < len(tf.config.list_physical_devices("GPU")) else "cpu")
 
 
-def grad_clipping(grads: Iterable, theta: float) -> list[tf.Tensor]:
-    """Returns the gradients, scaled down to the global norm theta if their norm is above it."""
-    return step.clip([tf.convert_to_tensor(grad) for grad in grads], theta)[0]
+def grad_clipping(grads: Iterable, theta: float) -> list:
+    """Returns the gradients, scaled down to the global norm theta if their norm is above it; None stays None."""
+    return step.clip(step.of_those_there(tf.convert_to_tensor, list(grads)), theta)[0]
 
 
 def predict_ch8(prefix: str, num_preds: int, net: Any, vocab: Any) -> str:
@@ -134,15 +135,14 @@ def train_ch8(
       num_epochs: the number of epochs.
       strategy: a tf.distribute strategy of one device.
     """
-    if num_epochs < 1:
-        raise UserError(f"expected `num_epochs` of at least 1; got {num_epochs}")
+    num_epochs, lr = whole_number("num_epochs", num_epochs), real_number("lr", lr)
     curve = LiveCurve()
     curve.set_params({"epochs": num_epochs, "steps": 1})
     curve.on_train_begin()
     with strategy.scope(), contextlib.ExitStack() as at_the_end:
         at_the_end.callback(curve.on_train_end)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        updater = keras.optimizers.SGD(float(lr))
+        updater = keras.optimizers.SGD(lr)
         for epoch in range(num_epochs):
             curve.on_epoch_begin(epoch)
             perplexity, speed = train_epoch_ch8(net, train_iter, loss, updater, use_random_iter)

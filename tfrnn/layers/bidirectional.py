@@ -9,16 +9,11 @@ from typing import Any
 import keras
 
 from tfrnn.errors import UserError
-from tfrnn.layers.rnn import (
-    serialized_activity_regularizer,
-    swap_in_shape,
-    swap_time_and_batch,
-    take_activity_regularizer,
-)
+from tfrnn.layers.rnn import RegularizedByRows, swap_in_shape, swap_time_and_batch
 
 
 @keras.saving.register_keras_serializable("tfrnn")
-class Bidirectional(keras.layers.Bidirectional):
+class Bidirectional(RegularizedByRows, keras.layers.Bidirectional):
     """keras.layers.Bidirectional, for time-major layers as well: reads sequences in both directions.
 
     >>> layer = tfrnn.Bidirectional(tfrnn.GRU(8, return_sequences=True, time_major=True))
@@ -58,7 +53,8 @@ class Bidirectional(keras.layers.Bidirectional):
             layer, backward_layer = _batch_major(layer), backward_layer and _batch_major(backward_layer)
         super().__init__(layer, merge_mode, weights, backward_layer, **kwargs)
         self.time_major = time_major
-        self.regularized = take_activity_regularizer(self) if time_major else None
+        if time_major:
+            self.prepare_to_regularize()
 
     def build(self, sequences_shape: Sequence[int | None], initial_state_shape: Any = None) -> None:
         super().build(swap_in_shape(sequences_shape) if self.time_major else sequences_shape)
@@ -67,7 +63,7 @@ class Bidirectional(keras.layers.Bidirectional):
         if self.time_major:
             sequences, mask = swap_time_and_batch(sequences), None if mask is None else swap_time_and_batch(mask)
         results = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        results = self.regularized(results) if self.regularized else results
+        self.regularize(results)
         return self._swap_in_results(results, swap_time_and_batch)
 
     def compute_output_shape(self, sequences_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
@@ -75,7 +71,7 @@ class Bidirectional(keras.layers.Bidirectional):
         return self._swap_in_results(shape, swap_in_shape)
 
     def get_config(self) -> dict[str, Any]:
-        config = {**super().get_config(), **serialized_activity_regularizer(self)}
+        config = super().get_config()
         for name in ("layer", "backward_layer") if self.time_major else ():
             config[name]["config"]["time_major"] = True
             config[name].pop("build_config", None)  # its shape is batch-major

@@ -6,6 +6,7 @@ one-hot vectors, and the inner loop over the steps is that of `fused` where this
 Letters: T num_steps, B batch_size, D inputs' size, H units.
 """
 
+import contextvars
 import functools
 import inspect
 import itertools
@@ -48,32 +49,53 @@ def with_keras_arguments(layer: type) -> type:
     return layer
 
 
-def take_activity_regularizer(layer: keras.layers.Layer) -> keras.layers.Layer | None:
-    """Returns a layer with the activity regularizer of a time-major one, which loses it; None if it has none.
+_called: contextvars.ContextVar[frozenset] = contextvars.ContextVar(
+    "time-major layers being called", default=frozenset()
+)
 
-    The time-major layer calls it on its batch-major results, since Keras divides by the first axis of what a layer
-    returns.
+
+class RegularizedByRows(keras.layers.Layer):
+    """A layer that may be time-major, whose activity regularizer is divided by the rows, as in Keras.
+
+    Keras divides by the first axis of what a layer returns. So a time-major layer hands its batch-major results to a
+    layer inside, which regularizes them; and Keras, when it asks at the end of the call, is told of no regularizer.
     """
-    if (regularizer := layer.activity_regularizer) is None:
-        return None
-    layer.activity_regularizer = None
-    return keras.layers.Identity(activity_regularizer=regularizer, dtype=layer.dtype_policy)
 
+    _regularizer: Any = None
+    _regularizing: keras.layers.Layer | None = None
 
-def activity_regularizer_of(layer: Any) -> Any:
-    """Returns the activity regularizer of a layer, which a time-major one may have given to the layer inside."""
-    return (getattr(layer, "regularized", None) or layer).activity_regularizer
+    @property
+    def activity_regularizer(self) -> Any:
+        """The regularizer of the outputs, which may be set at any time."""
+        return None if id(self) in _called.get() else self._regularizer
 
+    @activity_regularizer.setter
+    def activity_regularizer(self, regularizer: Any) -> None:
+        self._regularizer = regularizer
 
-def serialized_activity_regularizer(layer: Any) -> dict[str, Any]:
-    """Returns the argument `activity_regularizer` of a layer, serialized; {} if it has none."""
-    regularizer = activity_regularizer_of(layer)
-    return {"activity_regularizer": keras.regularizers.serialize(regularizer)} if regularizer else {}
+    def prepare_to_regularize(self) -> None:
+        """Makes the layer inside; `__init__` of a time-major layer calls it."""
+        self._regularizing = keras.layers.Identity(dtype=self.dtype_policy)
+
+    def regularize(self, batch_major_results: Any) -> None:
+        """Adds the losses of the results of a call; if the layer is not time-major, Keras does."""
+        if self._regularizing is not None and self._regularizer is not None:
+            self._regularizing.activity_regularizer = self._regularizer
+            self._regularizing(batch_major_results)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._regularizing is None:
+            return super().__call__(*args, **kwargs)
+        token = _called.set(_called.get() | {id(self)})
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            _called.reset(token)
 
 
 @keras.saving.register_keras_serializable("tfrnn")
 @with_keras_arguments
-class RNN(keras.layers.RNN):
+class RNN(RegularizedByRows, keras.layers.RNN):
     """keras.layers.RNN with `time_major`: runs a cell over the steps of a sequence.
 
     >>> layer = tfrnn.RNN(tfrnn.GRUCell(8), time_major=True, return_sequences=True, return_state=True)
@@ -118,7 +140,8 @@ class RNN(keras.layers.RNN):
         super().__init__(*args, **kwargs)
         validate_cells(self.cell)
         self.time_major = time_major
-        self.regularized = take_activity_regularizer(self) if time_major else None
+        if time_major:
+            self.prepare_to_regularize()
         self._input_size: Any = None  # D, once it is built
         self.input_spec = None  # `_validate_sequences` takes its place: token ids have one axis less than vectors
         # Keras forbids XLA where the layer's arguments and the machine have cuDNN; it does not show this otherwise.
@@ -159,7 +182,7 @@ class RNN(keras.layers.RNN):
         if len(sequences.shape) == 2:
             sequences = _one_hot(sequences, self._input_size, self.compute_dtype)
         results = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        results = self.regularized(results) if self.regularized else results
+        self.regularize(results)
         return self._swap_in_results(results, swap_time_and_batch)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: Any = False) -> tuple:
@@ -202,7 +225,7 @@ class RNN(keras.layers.RNN):
         return self._swap_in_results(shape, swap_in_shape)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **serialized_activity_regularizer(self), "time_major": self.time_major}
+        return {**super().get_config(), "time_major": self.time_major}
 
     def _swap_in_results(self, results: Any, swap: Callable) -> Any:
         """Returns the results of a call, or their shapes, with the batch-major outputs in the layout of the layer."""

@@ -30,7 +30,7 @@ class StackWeights:
 
 
 @keras.saving.register_keras_serializable("tfrnn")
-class RecurrentStack(keras.layers.Layer):
+class RecurrentStack(rnn.RegularizedByRows):
     """One or more recurrent layers, time-major, which run any cells of Keras's protocol over the steps of a sequence.
 
     The models of this package hold their cells in it. With backward cells, each layer reads the sequence in both
@@ -60,6 +60,7 @@ class RecurrentStack(keras.layers.Layer):
         if len({(policy.compute_dtype, policy.variable_dtype) for policy in policies}) > 1:
             raise UserError(f"expected cells of one dtype policy; got {sorted({policy.name for policy in policies})}")
         self.supports_masking = True
+        self.prepare_to_regularize()
         self.cells, self.backward_cells = cells, backward_cells
         if self.backward_cells and len(self.backward_cells) != len(self.cells):
             raise UserError(
@@ -156,6 +157,8 @@ class RecurrentStack(keras.layers.Layer):
                 sequence = self.dropouts[layer - 1](sequence, training=training)
             sequence, layer_state = _run_layer(cells, sequence, layer_state, mask, training, layer_weights)
             new_state.append(layer_state)
+        if self._regularizer is not None:
+            self.regularize((rnn.swap_time_and_batch(sequence), new_state))
         return sequence, tuple(new_state)
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
@@ -257,7 +260,7 @@ RNN_LAYERS = tuple(getattr(m, name) for m in (keras.layers, rnn) for name in ("R
 def _require(layer: Any, **expected: Any) -> None:
     """Raises UserError if attributes of a layer have other values, or if it has an activity regularizer."""
     received_by_name = {name: getattr(layer, name) for name in expected}
-    received_by_name["activity_regularizer"] = rnn.activity_regularizer_of(layer)
+    received_by_name["activity_regularizer"] = layer.activity_regularizer
     for name, received in received_by_name.items():
         if received != (value := expected.get(name)):
             raise UserError(

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch, Batches, MaskedBatch, check_finite, finite
 from tfrnn.errors import UserError
-from tfrnn.layers.model_protocol import check_ids
+from tfrnn.layers.model_protocol import check_ids, whole
 from tfrnn.layers.rnn import swap_time_and_batch
 
 NAMES = ("x", "y", "sample_weight")
@@ -131,7 +131,7 @@ def _chain(first: Any, others: Iterable) -> Iterator:  # a generator, the only k
 
 
 def check_values(x: Any, others: tuple, model: Any, labels_are_ids: bool) -> None:
-    """Raises UserError if arrays have no rows, numbers that are not finite, or ids that the model does not know.
+    """Raises UserError if arrays have no rows, numbers that are not finite, or what is no id that the model knows.
 
     Args:
       x, others: as `readable` returned them.
@@ -208,9 +208,13 @@ def _check_steps(shape: tf.TensorShape, dtype: tf.DType, step_shape: tuple[int, 
         raise UserError(f"expected {expected}; got {dtype.name} of shape {tuple(shape)}{hint}")
 
 
-def as_finite_tensors(*data: Any) -> tuple:
-    """Returns x, y and sample_weight as tensors, which fail if a number is not finite: see data_errors_explained."""
-    return tuple(
+def as_checked_tensors(*data: Any, labels_are_ids: bool) -> tuple:
+    """Returns x, y and sample_weight as tensors, which fail if a number is not finite, or a label is no whole number.
+
+    The latter if labels are ids. See data_errors_explained. XLA leaves these checks out.
+    """
+    x, y, weights = (
         rows if rows is None else finite(tf.convert_to_tensor(rows), f"`{name}`")
         for name, rows in zip(NAMES, data, strict=True)
     )
+    return x, whole(y, "`y`") if labels_are_ids and y is not None else y, weights

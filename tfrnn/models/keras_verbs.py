@@ -23,10 +23,11 @@ from tfrnn.models import keras_data
 from tfrnn.models.keras_data import MaskedRows, Rows
 from tfrnn.runtime.execution import jit_by_default
 from tfrnn.training import losses, optimizers
+from tfrnn.training.fit_arguments import check_callbacks, check_epochs
 from tfrnn.training.keras_metrics import BitsPerChar, Perplexity
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
-from tfrnn.training.step import check_clip_norm, clip, dense_gradients
+from tfrnn.training.step import check_clip_norm, clip, dense_gradients, fill_padding, of_those_there
 from tfrnn.training.trainer import Trainer
 
 _OF_TARGETS = ("accuracy", "acc", "crossentropy", "ce")  # names of which Keras makes metrics when it sees targets
@@ -52,6 +53,7 @@ class _Compiled:
 
     arguments: dict[str, Any]
     measures: list[keras.metrics.Metric]  # those of `arguments` aside
+    labels_are_ids: bool  # of the loss
     trainer: Trainer | None = None
     is_built: bool = False  # whether what Keras makes when it first sees data is made
     carried: dict[str, list[tf.Variable]] = dataclasses.field(default_factory=dict)  # the state of each kind of step
@@ -102,9 +104,7 @@ class KerasVerbs(keras.Model):
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         check_clip_norm(clip_norm)
         for name, given in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
-            if not isinstance(given, (list, tuple, type(None))):
-                raise UserError(f"expected `{name}` as a list, since the model has one output; got {given!r}")
-            for metric in given or ():
+            for metric in losses.flat_metrics(given, name):
                 if metric not in _OF_TARGETS:
                     losses.check_metric(metric)
         strategy = self.distribute_strategy
@@ -115,22 +115,24 @@ class KerasVerbs(keras.Model):
             if isinstance(optimizer, keras.optimizers.Optimizer) and strategy_of(optimizer) is not strategy:
                 raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
         loss = self.own_loss if loss is None else loss
-        is_cross_entropy = losses.mean_loss(loss, self.returns_logits).is_cross_entropy
-        names = {getattr(metric, "name", metric) for metric in keras.tree.flatten([metrics, weighted_metrics])}
-        measures = [metric for metric in (Perplexity(), BitsPerChar()) if is_cross_entropy and metric.name not in names]
+        mean_loss = losses.mean_loss(loss, self.returns_logits)
+        metrics, weighted_metrics = map(losses.flat_metrics, (metrics, weighted_metrics))
+        names = {getattr(metric, "name", metric) for metric in (*metrics, *weighted_metrics)}
+        own = (Perplexity(), BitsPerChar()) if mean_loss.is_cross_entropy else ()
+        measures = [metric for metric in own if metric.name not in names]
         with strategy.scope():
             super().compile(
                 None if optimizer is None else optimizers.get(optimizer),
                 loss,
                 loss_weights,
                 metrics,
-                [*(weighted_metrics or []), *measures],
+                [*weighted_metrics, *measures],
                 run_eagerly,
                 steps_per_execution,
                 jit_compile,
                 auto_scale_loss,
             )
-        self._compiled = _Compiled(arguments, measures)
+        self._compiled = _Compiled(arguments, measures, mean_loss.takes_ids)
 
     def replace_optimizer(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Calls `compile` with another optimizer, and otherwise with what it was given before."""
@@ -178,7 +180,8 @@ class KerasVerbs(keras.Model):
             tf.data.Dataset, or (x, y) of arrays; see `as_batches`.
           shuffle: whether Keras shuffles the rows of arrays in each epoch; by default it does.
           class_weight: must be None; `sample_weight` [N, T] weighs each target.
-          sample_weight: [N] or [N, T], for arrays.
+          sample_weight: [N] or [N, T], for arrays: of rows, or of targets. Keras would take [N] for the weights of the
+            steps if N equals T, and fail otherwise.
           others: as in Keras.
         Returns:
           Keras's History, whose `history` has the measures of each epoch: loss, with the model's penalties
@@ -186,12 +189,16 @@ class KerasVerbs(keras.Model):
           validation data. On `Batches` it also has tokens_per_sec, learning_rate, gradient_norm and seconds.
         Raises:
           UserError: the model is not compiled, an argument does not go with `x`, or the data is no data of the model.
+            NaN, fractions in place of ids, and unknown ids in a dataset are noticed when they are read, but not if XLA
+            compiles the step (`jit_compile`).
           DivergedError: on `Batches`, a loss or a gradient norm was not finite.
         """
         self._require_compiled("fit")
         if self.optimizer is None:
             raise UserError("expected a model compiled with an `optimizer`; got `optimizer=None`")
         _refuse_class_weight(class_weight)
+        check_epochs(epochs=epochs, initial_epoch=initial_epoch)
+        check_callbacks(callbacks)
         if isinstance(x, Batches):
             self._refuse_with_batches(
                 y=(y, None),
@@ -270,6 +277,7 @@ class KerasVerbs(keras.Model):
         if kwargs:  # Keras's `fit` validates by this call, on data that passed the door there
             self._begin_carried("test")
             return super().evaluate(x, y, batch_size, verbose, sample_weight, steps, callbacks, return_dict, **kwargs)
+        check_callbacks(callbacks)
         if isinstance(x, Batches):
             self._refuse_with_batches(
                 y=(y, None), batch_size=(batch_size, None), sample_weight=(sample_weight, None), steps=(steps, None)
@@ -299,6 +307,7 @@ class KerasVerbs(keras.Model):
             before it.
           others: as in Keras.
         """
+        check_callbacks(callbacks)
         (x,) = self._at_the_door("predict", x)
         with data_errors_explained():
             return super().predict(x, batch_size, verbose, steps, callbacks)
@@ -331,7 +340,7 @@ class KerasVerbs(keras.Model):
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=weights, training=True)
             scaled = self.optimizer.scale_loss(loss)
         if variables:
-            gradients = dense_gradients(tape, scaled, variables, self.optimizer)
+            gradients = dense_gradients(tape, scaled, variables)
             self.optimizer.apply(self._clip(gradients), variables)
         else:
             warnings.warn("no weight of the model is trainable, so that none changes", stacklevel=2)
@@ -346,6 +355,10 @@ class KerasVerbs(keras.Model):
     def predict_step(self, data: Any) -> tf.Tensor:
         """Returns the outputs, [B, T, V] or [B, T, D]."""
         return self._forward(data, "predict")[2]
+
+    @property
+    def _labels_are_ids(self) -> bool:
+        return self.compiled and self._compiled.labels_are_ids
 
     def _require_compiled(self, verb: str) -> None:
         if not self.compiled:
@@ -409,7 +422,7 @@ class KerasVerbs(keras.Model):
             return keras_data.as_rows(x), *others
         if element is not None:  # else a generator without batches
             inputs, targets, _ = keras_data.check_shapes(element, self.step_shape, needs_targets=kind != "predict")
-            keras_data.check_values(x, others, self, labels_are_ids=self.compiled and self.loss is self.own_loss)
+            keras_data.check_values(x, others, self, labels_are_ids=self._labels_are_ids)
             if kind != "predict":
                 self._build_all(inputs, targets)
         return x, *others
@@ -439,7 +452,7 @@ class KerasVerbs(keras.Model):
             raise UserError("expected batches of a fixed number of rows, since their state is carried; got any number")
         share = replicas_of(self.distribute_strategy).rows_per_replica(rows)
         if not hasattr(self, "_compiled"):
-            self._compiled = _Compiled({}, [])  # `predict` needs no `compile`
+            self._compiled = _Compiled({}, [], False)  # `predict` needs no `compile`
         carried = self._compiled.carried.get(kind)
         if carried is None or carried[0].shape[0] != share:
             with self.distribute_strategy.scope():
@@ -471,22 +484,22 @@ class KerasVerbs(keras.Model):
         training = kind == "train"
         mask = None
         if isinstance(data, (Rows, MaskedRows)):
-            x, y, weights = data.inputs, data.targets, None
-            if isinstance(data, Rows):  # padding may be anything
-                x, y, weights = keras_data.as_finite_tensors(x, y, weights)
+            x, y = data.inputs, data.targets
+            if isinstance(data, MaskedRows):
+                mask = tf.cast(data.mask, tf.bool)
+                x, y = fill_padding(mask, x, y)
+            x, y, weights = keras_data.as_checked_tensors(x, y, None, labels_are_ids=self._labels_are_ids)
             carried = self._compiled.carried[kind]
             initial, reset = self.initial_state(carried[0].shape[0]), tf.cast(data.reset, tf.bool)
             before = tf.nest.pack_sequence_as(initial, [tf.identity(variable) for variable in carried])
             state = tf.nest.map_structure(lambda new, old: tf.where(reset[:, None], new, old), initial, before)
-            if isinstance(data, MaskedRows):
-                mask = tf.cast(data.mask, tf.bool)
             masks = {} if mask is None else {"mask": swap_time_and_batch(mask)}
             outputs, state = self(swap_time_and_batch(x), state, training=training, **masks)
             for variable, value in zip(carried, tf.nest.flatten(state), strict=True):
                 variable.assign(value)
         else:
             checked = keras_data.check_shapes(data, self.step_shape, needs_targets=kind != "predict")
-            x, y, weights = keras_data.as_finite_tensors(*checked)
+            x, y, weights = keras_data.as_checked_tensors(*checked, labels_are_ids=self._labels_are_ids)
             outputs, _ = self(swap_time_and_batch(x), training=training)
         if weights is not None:
             weights = tf.broadcast_to(weights if len(weights.shape) == 2 else weights[:, None], tf.shape(x)[:2])
@@ -496,18 +509,19 @@ class KerasVerbs(keras.Model):
         steps = tf.size(x[..., 0] if len(x.shape) > 2 else x) if mask is None else tf.math.count_nonzero(mask)
         return x, y, outputs, weights, steps
 
-    def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    def _clip(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
         """Returns gradients whose sum over the replicas has a global norm of at most `clip_norm`, unscaled."""
         replicas, clip_norm = self.distribute_strategy.num_replicas_in_sync, self._compiled.arguments["clip_norm"]
         if not clip_norm:
             return gradients
         if replicas > 1:
-            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+            there = [gradient for gradient in gradients if gradient is not None]
+            summed = iter(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, there))
+            gradients = of_those_there(lambda _: next(summed), gradients)
         scale = self.optimizer.scale_loss(tf.ones([]))
-        clipped, _ = clip([gradient / tf.cast(scale, gradient.dtype) for gradient in gradients], clip_norm)
-        return [
-            gradient * tf.cast(scale / replicas, gradient.dtype) for gradient in clipped
-        ]  # the optimizer sums them over the replicas again
+        clipped, _ = clip(of_those_there(lambda g: g / tf.cast(scale, g.dtype), gradients), clip_norm)
+        # The optimizer sums them over the replicas again.
+        return of_those_there(lambda g: g * tf.cast(scale / replicas, g.dtype), clipped)
 
     def _measure(self, x: Any, y: Any, y_pred: Any, weights: Any, loss: tf.Tensor, steps: tf.Tensor) -> dict[str, Any]:
         """Updates the measures; returns them."""

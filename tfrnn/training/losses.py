@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.layers.model_protocol import whole
 
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (y_true, y_pred) -> the loss of each step
 _MEANS = ("sum_over_batch_size", "mean", "mean_with_sample_weight")  # of Keras's reductions; the others: sum, none
@@ -57,16 +58,21 @@ class MeanLoss:
     Attributes:
       is_cross_entropy: whether the objective is a cross entropy per step, so that its exponential is a perplexity.
       adds_up: whether each step has a loss of its own, so that chains may compute the totals of their rows apart.
+      takes_ids: whether the targets are ids, so that a fraction is a mistake.
     """
 
-    def __init__(self, losses: LossFunction, reduction: str, is_cross_entropy: bool, adds_up: bool):
+    def __init__(
+        self, losses: LossFunction, reduction: str, is_cross_entropy: bool, adds_up: bool, takes_ids: bool = False
+    ):
         self._losses, self._reduction = losses, reduction
-        self.is_cross_entropy, self.adds_up = is_cross_entropy, adds_up
+        self.is_cross_entropy, self.takes_ids, self.adds_up = is_cross_entropy, takes_ids, adds_up
 
     def __call__(
         self, targets: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         dtype = tf.float64 if outputs.dtype == tf.float64 else tf.float32
+        if self.takes_ids:
+            targets = whole(targets, "`targets`")
         values = self._losses(targets, tf.cast(outputs, dtype))
         mask = getattr(values, "_keras_mask", None)  # of `ignore_class`; Keras has no public name for it
         values, num_replicas = tf.cast(values, dtype), tf.distribute.get_strategy().num_replicas_in_sync
@@ -106,7 +112,8 @@ def mean_loss(loss: Any, returns_logits: bool = False) -> MeanLoss:
         steps as they are.
     """
     if loss in (cross_entropy, squared_error):
-        return MeanLoss(loss, _MEANS[0], loss is cross_entropy, adds_up=True)
+        of_ids = loss is cross_entropy
+        return MeanLoss(loss, _MEANS[0], is_cross_entropy=of_ids, adds_up=True, takes_ids=of_ids)
     try:
         found = keras.losses.get(loss)
     except ValueError:
@@ -138,7 +145,21 @@ def mean_loss(loss: Any, returns_logits: bool = False) -> MeanLoss:
     # If a loss leaves out a class, Keras's loop would measure another perplexity than that of the tokens that count.
     of_all = settings.get("ignore_class") is None and not settings.get("label_smoothing")
     is_cross_entropy = kind in _CROSS_ENTROPIES and reduction in _MEANS and of_all
-    return MeanLoss(_with_float_targets(losses), reduction, is_cross_entropy, adds_up=False)
+    takes_ids = is_cross_entropy and kind in _OF_IDS
+    return MeanLoss(_with_float_targets(losses), reduction, is_cross_entropy, adds_up=False, takes_ids=takes_ids)
+
+
+def flat_metrics(given: Any, name: str = "metrics") -> list[Any]:
+    """Returns the metrics in lists, at any depth, without None, as Keras takes them for a model with one output.
+
+    Raises UserError if they are not in a list. None is an empty one.
+    """
+    if not isinstance(given, (list, tuple, type(None))):
+        raise UserError(f"expected `{name}` as a list, since the model has one output; got {given!r}")
+    found: list[Any] = []
+    for part in given or ():
+        found += flat_metrics(part) if isinstance(part, (list, tuple, type(None))) else [part]
+    return found
 
 
 def metric(given: Any, loss: MeanLoss) -> keras.metrics.Metric:
@@ -177,11 +198,14 @@ def check_metric(given: Any) -> Any:
     return found
 
 
-_CROSS_ENTROPIES = (
+_OF_IDS = (
     cross_entropy,
     keras.losses.sparse_categorical_crossentropy,
-    keras.losses.categorical_crossentropy,
     keras.losses.SparseCategoricalCrossentropy,
+)
+_CROSS_ENTROPIES = (
+    *_OF_IDS,
+    keras.losses.categorical_crossentropy,
     keras.losses.CategoricalCrossentropy,
 )
 

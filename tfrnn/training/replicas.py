@@ -25,6 +25,7 @@ from tfrnn.training.step import (
     TrainStep,
     Update,
     changeable_variables,
+    of_those_there,
     row_axes,
     seed_states,
 )
@@ -253,19 +254,20 @@ class Replicas(OneReplica):
         """
         context, forward = tf.distribute.get_replica_context(), computed.forward
         added = [] if forward.added is None else [forward.added]
+        there = [gradient for gradient in computed.gradients if gradient is not None]
         if equal_counts:
-            shares = [tensor / self.count for tensor in (*computed.gradients, *added)]
+            shares = [tensor / self.count for tensor in (*there, *added)]
         else:  # the mean over all rows is that over the replicas, weighted by their counts
             share = tf.math.divide_no_nan(forward.count, context.all_reduce(tf.distribute.ReduceOp.SUM, forward.count))
-            shares = [tensor * tf.cast(share, tensor.dtype) for tensor in (*computed.gradients, *added)]
+            shares = [tensor * tf.cast(share, tensor.dtype) for tensor in (*there, *added)]
         changes = [after - before for after, before in zip(forward.metrics, metrics_before, strict=True)]
-        tensors, dtype = [*shares, forward.total, forward.count, *changes], shares[0].dtype
-        flat = tf.concat([tf.reshape(tf.cast(tensor, dtype), [-1]) for tensor in tensors], 0)
+        tensors = [*shares, forward.total, forward.count, *changes]
+        flat = tf.concat([tf.reshape(tf.cast(tensor, tensors[0].dtype), [-1]) for tensor in tensors], 0)
         parts = tf.split(
             context.all_reduce(tf.distribute.ReduceOp.SUM, flat), [t.shape.num_elements() for t in tensors]
         )
         summed = iter([tf.cast(tf.reshape(p, t.shape), t.dtype) for p, t in zip(parts, tensors, strict=True)])
-        gradients = [next(summed) for _ in computed.gradients]
+        gradients = of_those_there(lambda _: next(summed), computed.gradients)
         forward = Forward(
             added=next(summed) if added else None,
             total=next(summed),

@@ -65,14 +65,15 @@ class Computed(NamedTuple):
     """What the forward and the backward pass over a batch compute."""
 
     forward: Forward
-    gradients: list[tf.Tensor]  # of the objective, scaled as the optimizer asks, one per trainable variable; dense
+    # Of the objective, scaled as the optimizer asks, one per trainable variable; dense. None: it does not depend on it.
+    gradients: list[tf.Tensor | None]
     variable_values: list[tf.Tensor | None]  # new values of `changeable_variables`; None for an unchanged one
 
 
 class Update(NamedTuple):
     """What a step changes in the variables of model and optimizer."""
 
-    gradients: list[tf.Tensor]  # clipped
+    gradients: list[tf.Tensor | None]  # clipped
     variable_values: list[tf.Tensor | None]  # as in `Computed`
 
 
@@ -151,7 +152,7 @@ class TrainStep:
             break
         assert forward is not None  # as there was one chain at last
         after = [scope.get_current_value(variable) for variable in changeable]
-        gradients = dense_gradients(tape, scaled, variables, self.optimizer)
+        gradients = dense_gradients(tape, scaled, variables)
         changed = [None if new is old else new for new, old in zip(after, before, strict=True)]
         return Computed(forward, gradients, changed)
 
@@ -166,14 +167,16 @@ class TrainStep:
         if scale is one:
             clipped, norm = clip(computed.gradients, self.clip_norm)
         else:  # the optimizer divides by the scale, but the bound is on what it then has
-            clipped, norm = clip([gradient / scale for gradient in computed.gradients], self.clip_norm)
-            clipped = [gradient * scale for gradient in clipped]
+            clipped, norm = clip(of_those_there(lambda g: g / scale, computed.gradients), self.clip_norm)
+            clipped = of_those_there(lambda g: g * scale, clipped)
         # The rate times the norm bounds what SGD adds to a weight, which could overflow even if both are finite.
         rate = tf.cast(self.optimizer.learning_rate, norm.dtype)
         is_finite = tf.math.is_finite(rate * norm)
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if decay := getattr(optimizer, "weight_decay", None):  # subtracts from a weight in proportion to it
-            is_finite &= tf.math.is_finite(rate * decay * tf.linalg.global_norm(self.model.trainable_variables))
+            pairs = zip(self.model.trainable_variables, clipped, strict=True)
+            decaying = [variable for variable, gradient in pairs if gradient is not None]
+            is_finite &= tf.math.is_finite(rate * decay * tf.linalg.global_norm(decaying))
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             # It makes no update of such gradients, but lowers the scale, which a scale of 1 has not caused.
             is_finite |= ~tf.math.is_finite(norm) & (scale > 1)
@@ -217,31 +220,27 @@ class EvalStep:
         return forward.state, sums.add(forward)
 
 
-def dense_gradients(
-    tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any], optimizer: keras.optimizers.Optimizer
-) -> list[tf.Tensor]:
-    """Returns the gradient of each variable, zeros where the loss does not depend on it.
+def dense_gradients(tape: tf.GradientTape, loss: tf.Tensor, variables: Sequence[Any]) -> list[tf.Tensor | None]:
+    """Returns the gradient of each variable, None where the loss does not depend on it.
 
+    Keras's optimizers warn of such a variable and leave it as it is; by zeros they would change it: by weight decay, a
+    constraint, or what they have accumulated.
     Dense, because the norm of an embedding's sparse gradient would count the parts of a repeated row separately.
 
-    Raises UserError if a step would change a variable on which the loss does not depend: Keras leaves it as it is.
+    Raises UserError if the loss depends on none of the variables.
     """
     gradients = tape.gradient(loss, variables)
-    unused = [variable for variable, gradient in zip(variables, gradients, strict=True) if gradient is None]
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    parts = getattr(inner, "optimizers", [inner])
-    decays = [part.weight_decay for part in parts if getattr(part, "weight_decay", None)]
-    moves = [type(part).__name__ for part in parts if isinstance(part, keras.optimizers.Ftrl)]
-    constrained = [variable.path for variable in unused if getattr(variable, "constraint", None)]
-    if unused and (reasons := [f"`weight_decay={decay}`" for decay in decays] + moves + constrained):
+    if variables and all(gradient is None for gradient in gradients):
         raise UserError(
-            "expected a loss that depends on each trainable weight, since a gradient of zeros would change it by "
-            f"{', '.join(map(str, reasons))}; got none on {', '.join(v.path for v in unused)}; set `trainable = False` "
-            "on its layer"
+            "expected a loss that depends on a trainable weight of the model; got one that depends on none, so that "
+            "nothing could be learnt; compute the `loss` of the outputs by TensorFlow's functions"
         )
-    return [
-        tf.zeros_like(v) if g is None else tf.convert_to_tensor(g) for g, v in zip(gradients, variables, strict=True)
-    ]
+    return of_those_there(tf.convert_to_tensor, gradients)
+
+
+def of_those_there(function: Callable, gradients: Sequence[tf.Tensor | None]) -> list[tf.Tensor | None]:
+    """Returns what the function returns of each gradient, None where there is none."""
+    return [None if gradient is None else function(gradient) for gradient in gradients]
 
 
 def check_clip_norm(clip_norm: float) -> None:
@@ -250,13 +249,13 @@ def check_clip_norm(clip_norm: float) -> None:
         raise UserError(f"expected `clip_norm` of at least 0 (0: no bound); got {clip_norm}")
 
 
-def clip(gradients: list[tf.Tensor], clip_norm: float) -> tuple[list[tf.Tensor], tf.Tensor]:
+def clip(gradients: list, clip_norm: float) -> tuple[list, tf.Tensor]:
     """Returns the gradients, scaled so that their global norm is at most `clip_norm`, and their norm before that.
 
     Source: Dive into Deep Learning, equation 8.5.3; Pascanu et al., 2013.
 
     Args:
-      gradients: one tensor per variable.
+      gradients: one tensor per variable, or None, which stays None.
       clip_norm: the bound; 0 for none.
     """
     norm = tf.linalg.global_norm(gradients)
@@ -312,6 +311,9 @@ def _run_model(
             "expected a model whose `call` takes a `mask`, bool [T, B], since the sequences have several lengths; "
             f"that of {type(model).__name__} does not; give sequences of one length"
         )
+    if isinstance(batch, MaskedBatch):
+        inputs, targets = fill_padding(batch.mask, batch.inputs, batch.targets)
+        batch = batch._replace(inputs=inputs, targets=targets)
     totals, outputs, states = [], [], []
     run = with_weights_read(model)  # the slices share what is read
     for part, part_state in _slices(batch, _reset_rows(model, state, batch.reset), chains):
@@ -331,6 +333,15 @@ def _run_model(
     own = [tf.reduce_sum(tf.cast(value, tf.float32)) for value in _own_losses(model, scope)]
     metric_values = _updated(step.metrics, metric_values, batch.targets, whole, mask)
     return Forward(total, count, tf.add_n(own) if own else None, join_rows(states), metric_values)
+
+
+def fill_padding(mask: tf.Tensor, *values: tf.Tensor) -> list[tf.Tensor]:
+    """Returns values with zeros where the mask, of their first two axes, is False.
+
+    There may be anything, such as -1 for an id, or NaN, of which the gradient would be NaN without counting.
+    """
+    masks = [mask[(..., *[tf.newaxis] * (len(part.shape) - 2))] for part in values]
+    return [tf.where(m, part, tf.zeros([], part.dtype)) for m, part in zip(masks, values, strict=True)]
 
 
 def _own_losses(model: Any, scope: keras.StatelessScope | None) -> list[tf.Tensor]:

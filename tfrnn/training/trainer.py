@@ -19,6 +19,7 @@ from tfrnn.layers.model_protocol import check_ids, check_protocol, data_errors_e
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runtime import devices, execution, threads
 from tfrnn.training import losses, optimizers
+from tfrnn.training.fit_arguments import check_callbacks, check_epochs
 from tfrnn.training.loops import Timer, compile_eval_loop, compile_train_loop
 from tfrnn.training.optimizer_strategy import acting_under, strategy_of
 from tfrnn.training.replicas import replicas_of
@@ -87,8 +88,6 @@ class Trainer:
         _refuse(renamed, loss_fn="`loss`, a function in Keras's order, (y_true, y_pred) -> the loss of each step")
         check_protocol(model)
         check_clip_norm(clip_norm)
-        if not isinstance(metrics, (list, tuple)):
-            raise UserError(f"expected `metrics` as a list; got {metrics!r}")
         self.model, self._clip_norm, self._chains = model, clip_norm, chains
         own_loss = getattr(model, "own_loss", losses.cross_entropy)
         self._loss = losses.mean_loss(own_loss if loss is None else loss, getattr(model, "returns_logits", False))
@@ -97,7 +96,7 @@ class Trainer:
         self.workers = workers_of(self.replicas)
         with self.strategy.scope():
             optimizer = optimizers.get_with_rate(optimizer)
-            self._metrics = tuple(losses.metric(metric, self._loss) for metric in metrics)
+            self._metrics = tuple(losses.metric(metric, self._loss) for metric in losses.flat_metrics(metrics))
         if self.replicas.count > 1 and strategy_of(optimizer) is not self.strategy:
             # Its number of steps is one variable, to which every replica would add.
             raise UserError("expected an `optimizer` made within `strategy.scope()`; got one made outside of it")
@@ -152,6 +151,8 @@ class Trainer:
             the unfinished epoch.
         """
         _refuse(renamed, validation="`validation_data`")
+        check_epochs(epochs=epochs)
+        check_callbacks(callbacks)
         batches = as_batches(batches)
         validation = None if validation_data is None else as_batches(validation_data, "`validation_data`")
         self._check(batches, validation)
@@ -217,17 +218,26 @@ class Trainer:
           batches: what `fit` takes, of which epoch 0 is read, with the state carried or reset as each batch says; or
             the ids of a text, int32 [N], of which a language model predicts all but the first, each once, with the
             state carried from beginning to end.
-          callbacks: Keras callbacks, for batches. Their "batch" methods are called once per call of many steps.
+          callbacks: Keras callbacks. Their "batch" methods are called once per call of many steps; of a text, once.
         """
-        if not isinstance(batches, (Batches, tf.data.Dataset, tuple)):
-            scored = scoring.score(self.model, batches)
-            return {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
-        batches = as_batches(batches)
-        self._check_ids(batches)
+        check_callbacks(callbacks)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = keras.callbacks.CallbackList(callbacks, model=self.model)
+        if not isinstance(batches, (Batches, tf.data.Dataset, tuple)):
+            return self._score(batches, callbacks)
+        batches = as_batches(batches)
+        self._check_ids(batches)
         measures = self._evaluate(batches, self._iterator(batches, 0, 0), 0, callbacks)
         assert measures is not None
+        return measures
+
+    def _score(self, ids: Any, callback_list: Any) -> dict[str, float]:
+        callback_list.on_test_begin()
+        callback_list.on_test_batch_begin(0)
+        scored = scoring.score(self.model, ids)
+        measures = {"loss": scored.loss, "perplexity": scored.perplexity, "bits_per_char": scored.bits_per_char}
+        callback_list.on_test_batch_end(0, measures)
+        callback_list.on_test_end(measures)
         return measures
 
     @property
@@ -293,7 +303,7 @@ class Trainer:
         for name, ids in batches.in_memory.items():
             if name == "inputs":
                 check_ids(ids, name, self.model)
-            elif self._loss.is_cross_entropy:
+            elif self._loss.takes_ids:
                 check_ids(ids, name, self.model, "num_labels")
 
     def _iterator(self, batches: Batches, epoch: int, batch: int) -> Iterator:

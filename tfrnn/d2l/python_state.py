@@ -1,0 +1,272 @@
+"""The values in Python that code of a reader's own can reach: whether it has changed them, and how they were before."""
+
+import collections
+import contextlib
+import dis
+import functools
+import pathlib
+import random
+import sys
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfrnn.d2l.hyperparameters import HyperParameters
+
+Reads = set[tuple[int, str]]
+_SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape)
+_LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "tfrnn"} - {"__main__"}
+
+
+class NotWatched:
+    """An object whose attributes change nothing that a step computes."""
+
+
+class _Saved(NamedTuple):
+    label: str
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+    content: Any
+    is_random: bool = False
+    has_names: bool = False  # whether the content are attributes or global variables by their names
+
+
+class PythonState:
+    """What code can reach from some objects, as it is now.
+
+    These are numbers, texts, arrays and other values in the attributes of a reader's objects and classes and of
+    tfrnn.d2l's, in lists and dicts, in sublayers, in the globals and closures of a reader's functions; and the states
+    of generators of random numbers. Not among them are the state of iterators, files and other libraries, and the time.
+
+    Args:
+      roots: the objects.
+      reads: attributes of HyperParameters by `noting_reads`, to leave out what lies in others; None leaves out nothing.
+    Attributes:
+      iterators: where an iterator can be reached, whose state cannot be known.
+    """
+
+    def __init__(self, roots: Sequence[Any], reads: Reads | None = None):
+        self._reads, self._saved, self.iterators = reads, list[_Saved](), list[str]()
+        self._seen: dict[int, Any] = {}  # holds the values, so that no other gets the id of one
+        self._to_visit = [(type(root).__name__, root) for root in roots]
+        self._save("random", random.getstate, random.setstate, is_random=True)
+        self._save("numpy.random", np.random.get_state, np.random.set_state, is_random=True)
+        while self._to_visit:
+            label, value = self._to_visit.pop()
+            if not isinstance(value, (*_SCALARS, NotWatched)) and id(value) not in self._seen:
+                self._seen[id(value)] = value
+                self._visit(label, value)
+
+    def change(self, with_random: bool = True) -> str | None:
+        """Returns the name of a value that is not as it was, or None.
+
+        Args:
+          with_random: whether the states of generators of random numbers count.
+        """
+        for saved in self._saved:
+            if with_random or not saved.is_random:
+                now = saved.read()
+                if not _same(now, saved.content):
+                    return _name_of(saved, now)
+        return None
+
+    def restore(self) -> None:
+        """Makes all as it was."""
+        for saved in self._saved:
+            if not _same(saved.read(), saved.content):
+                saved.write(saved.content)
+
+    def _save(self, label: str, read: Callable[[], Any], write: Callable[[Any], Any], **kind: bool) -> Any:
+        self._saved.append(_Saved(label, read, write, content := read(), **kind))
+        return content
+
+    def _visit(self, label: str, value: Any) -> None:
+        children: Any = ()
+        if isinstance(value, np.ndarray):
+            self._save(label, value.copy, functools.partial(value.__setitem__, ...))
+        elif isinstance(value, dict):
+            children = self._save(label, lambda: dict(value), lambda old: _refill(value, old)).values()
+        elif isinstance(value, (list, collections.deque)):
+            children = self._save(label, lambda: list(value), lambda old: _refill(value, old))
+        elif isinstance(value, set):
+            self._save(label, lambda: frozenset(value), lambda old: _refill(value, old))
+        elif isinstance(value, (tuple, frozenset)):
+            children = value
+        elif isinstance(value, (random.Random, np.random.RandomState)):
+            get, put = ("getstate", "setstate") if isinstance(value, random.Random) else ("get_state", "set_state")
+            self._save(label, getattr(value, get), getattr(value, put), is_random=True)
+        elif isinstance(value, np.random.Generator):
+            bits = value.bit_generator
+            self._save(label, lambda: bits.state, lambda old: setattr(bits, "state", old), is_random=True)
+        elif isinstance(value, types.FunctionType):
+            self._visit_function(value)
+        elif isinstance(value, types.MethodType):
+            children = value.__self__, value.__func__
+        elif isinstance(value, functools.partial):
+            children = value.func, value.args, value.keywords
+        elif isinstance(value, property):
+            children = value.fget, value.fset
+        elif isinstance(value, (staticmethod, classmethod)):
+            children = (value.__func__,)
+        elif isinstance(value, type):
+            if _is_watched(value):
+                self._visit_space(value.__name__, value)
+                children = value.__mro__[1:]
+        elif isinstance(value, Iterator):
+            self.iterators.append(label)
+        elif _is_watched(type(value)):
+            if hasattr(value, "__dict__"):
+                self._visit_space(type(value).__name__, value)
+            children = (type(value), *_parts_of(value))
+        elif type(value).__module__.partition(".")[0] in ("keras", "tfrnn") and hasattr(value, "__dict__"):
+            public = [name for name in vars(value) if not name.startswith("_") or name == "_trainable"]
+            self._visit_space(type(value).__name__, value, public)
+            children = _parts_of(value)
+        self._to_visit += [(label, child) for child in children]
+
+    def _visit_space(self, label: str, holder: Any, names: Any = None) -> None:
+        """Saves the attributes of an object, class or module, and visits them."""
+        space = vars(holder)
+        if names is None and self._reads is not None and isinstance(holder, HyperParameters):
+            names = {name for name in space if (id(holder), name) in self._reads}
+        left_out = _names_of_keras() if isinstance(holder, keras.layers.Layer) else frozenset[str]()
+
+        def read() -> dict[str, Any]:
+            pairs = space.items() if names is None else ((name, space[name]) for name in names if name in space)
+            return {name: v for name, v in pairs if name not in left_out and not isinstance(v, NotWatched)}
+
+        def write(old: dict[str, Any]) -> None:
+            for name in read().keys() - old.keys():
+                delattr(holder, name) if isinstance(holder, type) else space.pop(name)
+            for name, value in old.items():
+                if space.get(name, write) is not value:
+                    setattr(holder, name, value) if isinstance(holder, type) else space.__setitem__(name, value)
+
+        for name, value in self._save(label, read, write, has_names=True).items():
+            self._to_visit.append((f"{label}.{name}", value))
+
+    def _visit_function(self, function: types.FunctionType) -> None:
+        name, space, names = function.__name__, function.__globals__, _globals_in(function.__code__)
+        for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            with contextlib.suppress(ValueError):  # an empty cell
+                fill = functools.partial(setattr, cell, "cell_contents")
+                value = self._save(f"`{cell_name}`", functools.partial(getattr, cell, "cell_contents"), fill)
+                self._to_visit.append((f"`{cell_name}`", value))
+        if not _is_of_reader(function.__module__):
+            self._to_visit.append((name, getattr(function, "__wrapped__", None)))
+            return
+        self._to_visit += [(name, function.__defaults__), (name, function.__kwdefaults__)]
+        self._visit_space(name, function)
+
+        def read() -> dict[str, Any]:
+            return {name: space[name] for name in names if name in space}
+
+        write = functools.partial(_refill_names, space, names)
+        for global_name, value in self._save("", read, write, has_names=True).items():
+            if not isinstance(value, types.ModuleType):
+                self._to_visit.append((f"`{global_name}`", value))
+            elif _is_of_reader(value.__name__):
+                self._visit_space(global_name, value, names=_names_in(function.__code__))
+
+
+@contextlib.contextmanager
+def noting_reads() -> Iterator[Reads]:
+    """Gives the attributes of HyperParameters that are read in this context, as pairs of the object's id and a name."""
+    reads: Reads = set()
+
+    def note(holder: Any, name: str) -> Any:
+        reads.add((id(holder), name))
+        return object.__getattribute__(holder, name)
+
+    HyperParameters.__getattribute__ = note  # type: ignore[method-assign]
+    try:
+        yield reads
+    finally:
+        del HyperParameters.__getattribute__
+
+
+@functools.cache
+def _is_of_reader(module: str | None) -> bool:
+    """Returns whether a module is a reader's: no library's, and not installed. Code without a module is a reader's."""
+    if module and module.partition(".")[0] in _LIBRARIES:
+        return False
+    file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
+    return not {"site-packages", "dist-packages"} & set(pathlib.Path(file).parts)
+
+
+def _is_watched(kind: type) -> bool:
+    return kind.__module__.startswith("tfrnn.d2l.") or _is_of_reader(kind.__module__)
+
+
+@functools.cache
+def _names_of_keras() -> frozenset[str]:
+    """Returns the names of attributes that Keras has for itself, and that of `training`, which comes with each call."""
+    names = {name for name in vars(keras.Model()) if name.startswith("_")}
+    return frozenset(names | {"built", "training"}) - {"_trainable"}
+
+
+def _parts_of(holder: Any) -> Iterator[Any]:
+    """Yields the layers, functions and readers' objects among the attributes of an object, also in lists and dicts."""
+    for value in [] if isinstance(holder, HyperParameters) else list(getattr(holder, "__dict__", {}).values()):
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else [value]
+        for item in items:
+            if isinstance(item, (keras.layers.Layer, types.FunctionType)) or _is_watched(type(item)):
+                yield item
+
+
+@functools.cache
+def _globals_in(code: types.CodeType) -> frozenset[str]:
+    """Returns the names of the global variables in a function's code, and in the functions that it defines."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")}
+    return frozenset(names).union(*(_globals_in(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _names_in(code: types.CodeType) -> frozenset[str]:
+    """Returns the names of attributes and global variables in a function's code and in the functions it defines."""
+    return frozenset(code.co_names).union(*(_names_in(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, np.ndarray):
+        return (one.dtype, one.shape) == (other.dtype, other.shape) and one.tobytes() == other.tobytes()
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
+    if isinstance(one, (*_SCALARS, types.MethodType, set, frozenset)):
+        return bool(one == other) or bool(one != one and other != other)  # NaN is as it was
+    return False
+
+
+def _name_of(saved: _Saved, now: Any) -> str:
+    """Returns what has changed, e.g. `Net.count`."""
+    if not saved.has_names:
+        return saved.label
+    names = [
+        name for name in {**now, **saved.content} if not _same(now.get(name, saved), saved.content.get(name, saved))
+    ]
+    return f"{saved.label}.{names[0]}" if saved.label else f"`{names[0]}`"
+
+
+def _refill(container: Any, old: Any) -> None:
+    """Gives a list, deque, set or dict its old items, without telling a layer of Keras's that it belongs to."""
+    if isinstance(container, list):
+        list.__setitem__(container, slice(None), old)
+        return
+    kind: Any = next(k for k in (collections.OrderedDict, dict, set, collections.deque) if isinstance(container, k))
+    kind.clear(container)
+    (kind.extend if kind is collections.deque else kind.update)(container, old)
+
+
+def _refill_names(space: dict[str, Any], names: frozenset[str], old: dict[str, Any]) -> None:
+    for name in names - old.keys():
+        space.pop(name, None)
+    space.update(old)
