@@ -149,10 +149,10 @@ def evaluate(
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.scoring import score
-    from tfrnn.models.loading import load_run
+    from tfrnn.models.loading import load_text_run
 
     check_outputs_are_not_inputs(trained, choice, outputs)
-    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    model, vocabulary, config = load_text_run(trained.run_dir, trained.checkpoint)
     memorised = memorisation_test.memorised
     needs_run_corpus = memorised or not choice.name_or_path
     run_corpus = open_run_corpus(trained, vocabulary, config, run.cache_dir) if needs_run_corpus else None

@@ -6,12 +6,9 @@ The same command with the same --run_dir resumes training where it stopped.
 import dataclasses
 import faulthandler
 import importlib.util
-import itertools
 import json
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tfrnn.cli import flags as flags_lib
@@ -23,6 +20,7 @@ from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.runs import run_dir as run_dir_lib
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
 EXAMPLES = (
@@ -46,7 +44,7 @@ class RunFlags(Section):
 def main(argv: Sequence[str]) -> None:
     config, preset, run_dir = parse_flags(argv)
     if not run_dir:
-        run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
+        run_dir = run_dir_lib.default_path(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
     train(config, run_dir, invocation.command_line("train", *argv[1:]))
 
@@ -68,13 +66,6 @@ def parse_flags(argv: Sequence[str]) -> tuple[Config, str, str]:
         if name in given and schedule not in users:
             raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
     return config, preset, run_dir
-
-
-def default_run_dir(name: str, corpus: str) -> str:
-    """Returns runs/<name>-<corpus>-<time>, with a number at the end if that exists."""
-    path = f"runs/{name}-{Path(corpus).stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
-    return next(candidate for candidate in numbered if not Path(candidate).exists())
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
