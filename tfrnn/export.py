@@ -41,9 +41,9 @@ def main(argv: Sequence[str]) -> None:
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.formats.exporting import FORMATS, export
-    from tfrnn.models.loading import load_run
+    from tfrnn.models.loading import load_text_run
 
-    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    model, vocabulary, config = load_text_run(trained.run_dir, trained.checkpoint)
     folder = Path(settings.output_dir or Path(trained.run_dir) / settings.format)
     comparison = export(model, vocabulary, config, settings.format, folder)
     messages.note(f"read back and compared: {comparison}")

@@ -170,9 +170,9 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     threads.set_threads()
     from tfrnn.inference.generation import TextGenerator
     from tfrnn.inference.samplers import Sampler
-    from tfrnn.models.loading import load_run
+    from tfrnn.models.loading import load_text_run
 
-    model, vocabulary, config = load_run(trained.run_dir, trained.checkpoint)
+    model, vocabulary, config = load_text_run(trained.run_dir, trained.checkpoint)
     generator = TextGenerator(
         model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown, settings.stop_text
     )

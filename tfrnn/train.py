@@ -5,13 +5,11 @@ The same command with the same --run_dir resumes training where it stopped.
 import dataclasses
 import faulthandler
 import importlib.util
-import itertools
 import json
 import math
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrnn.cli import flags as flags_lib
@@ -25,6 +23,7 @@ from tfrnn.data import window_counts
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
+from tfrnn.runs import run_dir as run_dir_lib
 from tfrnn.runs.opening import open_run
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
@@ -75,7 +74,7 @@ class Given(NamedTuple):
 def main(argv: Sequence[str]) -> None:
     config, free, preset, run_dir, given = parse_flags(argv)
     if not run_dir:
-        run_dir = default_run_dir(preset or config.model.cell, config.data.corpus)
+        run_dir = run_dir_lib.default_path(preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
     repeated = invocation.without_long_prefixes(argv[1:])
     resume_command = invocation.command_line("train", *repeated)
@@ -129,15 +128,6 @@ def parse_flags(argv: Sequence[str]) -> Given:
     if "encoding" in given and config.data.corpus in catalogue.CORPORA:
         raise UserError(f"`encoding` is for files; got `corpus={config.data.corpus}`; leave one out")
     return Given(config, frozenset(free - given.keys()), preset, run_dir, names)
-
-
-def default_run_dir(name: str, corpus: str) -> str:
-    """Returns runs/<name>-<first text>-<time>, with a number at the end if that exists."""
-    first = Path(corpus.split(",")[0])
-    stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
-    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
-    numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
-    return next(candidate for candidate in numbered if not Path(candidate).exists())
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:

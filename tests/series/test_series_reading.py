@@ -1,9 +1,22 @@
-"""The book's sine, and columns of CSV files."""
+"""The book's sine, and columns of files in the forms in which people have them."""
+
+import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from tfrnn import series
+from tfrnn.errors import UserError
+
+NUMBERS = [1.5, -2.25, 1234.5]
+
+
+def read(tmp_path, text, *columns, **options):
+    """Reads a file with this text, or these bytes."""
+    file = tmp_path / "s.csv"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return series.read_series(file, columns, **options)
 
 
 def test_the_books_sine():
@@ -22,3 +35,150 @@ def test_a_column_is_read_by_its_name(tmp_path):
 def test_the_only_column_needs_no_name(tmp_path):
     (tmp_path / "one.csv").write_text("x\n1\n2\n")
     assert series.read_column(tmp_path / "one.csv").tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "t,v\nx,1.5\ny,-2.25\nz,1234.5\n",
+        "t;v\nx;1,5\ny;-2,25\nz;1234,5\n",
+        "t;v\nx;1,5\ny;-2,25\nz;1.234,5\n",
+        "t\tv\nx\t1.5\ny\t-2.25\nz\t1234.5\n",
+        "t|v\nx|1.5\ny|-2.25\nz|1 234.5\n",
+        't,v\nx,1.5\ny,-2.25\nz,"1,234.5"\n',
+        "t,v,\r\nx, 1.5,\r\ny,-2.25,\r\nz,1234.5,\r\n",
+        "# where it is from\nt,v\n# and more\nx,1.5\ny,-2.25\nz,1234.5\n\n",
+        "v\n1,5\n-2,25\n1234,5\n",
+        "1.5\n-2.25\n1234.5\n",
+        "t;v\nx;1'234,5\n".replace("x;1'234,5", "x;1,5\ny;-2,25\nz;1'234,5"),
+        "t,v\nx,1.5\ny,-2.25\nz,1234.5\n".encode("utf-16"),
+        gzip.compress(b"t,v\nx,1.5\ny,-2.25\nz,1234.5\n"),
+    ],
+)
+def test_the_form_of_a_file_is_found(text, tmp_path):
+    found = read(tmp_path, text)
+    assert found.values.tolist() == [[number] for number in NUMBERS]
+    assert found.names in (("v",), ("column1",))
+
+
+def test_the_form_of_a_file_is_told(tmp_path):
+    text = "2020,1.234\n2021,5.678\n2022,9.012\n"
+    assert read(tmp_path, text, "column2", header="no", decimal=",").values.tolist() == [[1234], [5678], [9012]]
+    text = "größe;b\n1,234;7\n".encode("cp1252")
+    assert read(tmp_path, text, "größe", decimal=",", encoding="cp1252").values.tolist() == [[1.234]]
+    with pytest.raises(UserError, match=r"expected a CSV file in UTF-8.*give its `encoding`"):
+        read(tmp_path, text, "b")
+    assert read(tmp_path, "%x\na,b\n1,2\n", "b", comment="%").values.tolist() == [[2]]
+
+
+def test_several_columns_are_read_in_the_order_that_is_asked_for(tmp_path):
+    found = read(tmp_path, "a,b,c\n1,2,3\n4,5,6\n", "c", "a")
+    assert found.names == ("c", "a")
+    assert found.values.tolist() == [[3, 1], [6, 4]]
+
+
+@pytest.mark.parametrize(
+    ("dates", "step", "following", "seasons"),
+    [
+        (["1949-01", "1949-02", "1949-03"], "1 month", "1949-04", [12]),
+        (["2023-01-31", "2023-02-28", "2023-03-31"], "1 month", "2023-04-30", [12]),
+        (["2023Q3", "2023Q4", "2024Q1"], "3 months", "2024Q2", [4]),
+        (["Nov 2022", "Dec 2022", "Jan 2023"], "1 month", "Feb 2023", [12]),
+        (["30.12.2023", "31.12.2023", "01.01.2024"], "1 day", "02.01.2024", [7, 365]),
+        (["12/30/2023", "12/31/2023", "01/01/2024"], "1 day", "01/02/2024", [7, 365]),
+        (["2024-02-19", "2024-02-26", "2024-03-04"], "1 week", "2024-03-11", [52]),
+        (["2024-02-28 23:00", "2024-02-29 00:00", "2024-02-29 01:00"], "1 hour", "2024-02-29 02:00", [24, 168]),
+        (["2024-01-01T00:00:00.0Z", "2024-01-01T00:15:00.0Z"], "15 minutes", "2024-01-01T00:30:00.0Z", [4, 96, 672]),
+        (["d8", "d9", "d10"], "1 step", "d11", []),
+    ],
+)
+def test_the_step_between_dates_is_found_and_goes_on_after_the_end(dates, step, following, seasons, tmp_path):
+    found = read(tmp_path, "date,v\n" + "".join(f"{date},{i}\n" for i, date in enumerate(dates))).calendar
+    assert (found.description, found.after(1)) == (step, [following])
+    assert found.seasons[: len(seasons)] == seasons
+
+
+def test_years_and_numbers_are_dates_in_a_column_of_such_a_name(tmp_path):
+    years = read(tmp_path, "year,v\n2001,5\n2002,6\n2003,8\n").calendar
+    assert years.after(2) == ["2004", "2005"]
+    assert read(tmp_path, "t,v\n10,5\n20,6\n30,8\n").calendar.after(1) == ["40"]
+    assert read(tmp_path, "when,v\n10,5\n20,6\n30,8\n", "v").calendar is None
+    assert read(tmp_path, "when,v\n10,5\n20,6\n30,8\n", "v", date_column="when").calendar.after(1) == ["40"]
+
+
+def test_working_days_have_no_weekends(tmp_path):
+    days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2024-02-01"))
+    days = [day for day in days if np.is_busday(day)]
+    found = read(tmp_path, "day,v\n" + "".join(f"{day},1\n" for day in days)).calendar
+    assert found.description == "1 working day"
+    assert found.after(4) == ["2024-02-01", "2024-02-02", "2024-02-05", "2024-02-06"]
+    with pytest.raises(UserError, match="2024-01-09 is missing"):
+        read(tmp_path, "day,v\n" + "".join(f"{day},1\n" for day in days if str(day) != "2024-01-09"))
+
+
+def test_the_newest_first_is_turned_round_and_dates_that_do_not_rise_are_left_out_with_a_note(tmp_path):
+    found = read(tmp_path, "date,v\n2024-01-03,3\n2024-01-02,2\n2024-01-01,1\n")
+    assert found.values[:, 0].tolist() == [1, 2, 3]
+    assert found.calendar.after(1) == ["2024-01-04"]
+    assert "read from the end" in found.notes[0]
+    found = read(tmp_path, "date,v\n2024-01-01,3\n2024-01-02,2\n2024-01-01,1\n2024-01-02,1\n")
+    assert found.calendar is None
+    assert "line 4: the dates do not rise" in found.notes[0]
+
+
+GAPS = "date,v\n2024-01-01,1\n2024-01-02,NA\n2024-01-03,4\n2024-01-05,8\n"
+
+
+def test_gaps_are_named_unless_they_are_to_be_filled(tmp_path):
+    with pytest.raises(UserError, match=r"line 3, column 'v': expected a finite number; got 'NA'. .*`fill` does"):
+        read(tmp_path, GAPS)
+    with pytest.raises(UserError, match=r"line 5: expected dates 1 day apart; 2024-01-04 is missing"):
+        read(tmp_path, GAPS.replace("NA", "2"))
+    filled = {
+        "linear": [1, 2.5, 4, 6, 8], "previous": [1, 1, 4, 4, 8], "zero": [1, 0, 4, 0, 8], "skip": [1, 4, 8],
+    }  # fmt: skip
+    for how, expected in filled.items():
+        found = read(tmp_path, GAPS, fill=how)
+        assert found.values[:, 0].tolist() == expected
+        assert found.calendar.after(1) == ["2024-01-06"]
+        assert how == "skip" or "2 of 5 steps had gaps" in found.notes[0]
+
+
+def test_gaps_at_the_ends_take_the_nearest_value_and_a_column_of_gaps_is_refused():
+    values = np.array([[np.nan, 2, np.nan]]).T
+    for how in ("linear", "previous"):
+        assert series.fill_gaps(values, how)[:, 0].tolist() == [2, 2, 2]
+    with pytest.raises(UserError, match="only gaps"):
+        series.fill_gaps(values * np.nan, "linear")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\n1\nten\n", "line 3, column 'a': expected a finite number; got 'ten'"),
+        ("a\n1\ninf\n", "got 'inf'"),
+        ("a;b\n1;1,234\n", "expected to know whether the comma in '1,234' is a decimal mark"),
+        ("date,a\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\nsoon,3\n", r"column 'date'|got 'soon'"),
+        ("date,a\n2024-01-01,1\n2024-01-03,2\n2024-01-05,2\n2024-01-06,3\n", "2 days apart; got one after 2024-01-05"),
+        ("date,a\n01/02/2023,1\n01/03/2023,2\n", "day and month can be told apart"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(text, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, text, *(["b"] if ";b" in text else ["a"]))
+
+
+def test_a_long_file_is_read_in_little_more_memory_than_its_numbers(tmp_path):
+    num_steps = 20_000
+    text = "name,v\n" + "".join(f"{'x' * 100},{i}\n" for i in range(num_steps))
+    tracemalloc.start()
+    try:
+        found = read(tmp_path, text, "v").values
+        del text
+        tracemalloc.reset_peak()
+        again = series.read_series(tmp_path / "s.csv", ["v"]).values
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, again)
+    assert peak < 2 * num_steps * 8 * 4 + 2**20  # the file has 2 MB

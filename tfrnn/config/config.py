@@ -1,24 +1,23 @@
-"""All settings of a training run as one value: `Config().replace(units=512)`, `--units=512`, `config.model.units`."""
+"""All settings of a training run as one value: `Config().replace(units=512)`, `--units=512`, `config.model.units`.
+
+`Config` has those of a run on a text, `ForecastConfig` those of a run on a time series.
+"""
 
 import dataclasses
 from collections.abc import Container, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
-from tfrnn.config.sections import Data, Model, Run, Training
+from tfrnn.config.sections import Data, Model, Run, Series, Training
 from tfrnn.errors import UserError, did_you_mean
 
+SectionsType = TypeVar("SectionsType", bound="Sections")
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """All settings of a training run, in four sections."""
 
-    data: Data = dataclasses.field(default_factory=Data)
-    model: Model = dataclasses.field(default_factory=Model)
-    training: Training = dataclasses.field(default_factory=Training)
-    run: Run = dataclasses.field(default_factory=Run)
+class Sections:
+    """The base class of frozen dataclasses of sections of settings, whose names are unique among all of them."""
 
-    def replace(self, **settings: Any) -> "Config":
+    def replace(self: SectionsType, **settings: Any) -> SectionsType:
         """Returns a config with these settings changed, each given by its name, whichever section it is in.
 
         Raises:
@@ -30,7 +29,7 @@ class Config:
             sections[name] = dataclasses.replace(section, **changes)
         if settings:
             raise UserError(f"unknown setting {', '.join(sorted(settings))}; the settings are {', '.join(self.flat())}")
-        return Config(**sections)
+        return type(self)(**sections)
 
     def flat(self) -> dict[str, Any]:
         """Returns the values of all settings by name, without the sections."""
@@ -41,7 +40,7 @@ class Config:
         return {name: dict(vars(section)) for name, section in vars(self).items()}
 
     @classmethod
-    def from_dict(cls, data: Any) -> "Config":
+    def from_dict(cls: type[SectionsType], data: Any) -> SectionsType:
         """Returns the config with this content of config.json; the inverse of `to_dict`.
 
         A setting that is younger than the file has the value by which the run was begun.
@@ -57,6 +56,16 @@ class Config:
             _check_keys(f"config section {name}", data[name], vars(section), before)
             sections[name] = type(section)(**{**before, **data[name]})
         return cls(**sections)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(Sections):
+    """All settings of a training run on a text, in four sections."""
+
+    data: Data = dataclasses.field(default_factory=Data)
+    model: Model = dataclasses.field(default_factory=Model)
+    training: Training = dataclasses.field(default_factory=Training)
+    run: Run = dataclasses.field(default_factory=Run)
 
     @classmethod
     def from_preset(cls, preset: str = DEFAULT_PRESET, **settings: Any) -> "Config":
@@ -76,12 +85,22 @@ class Config:
         return cls().replace(**{**PRESETS[preset], **settings})
 
 
+@dataclasses.dataclass(frozen=True)
+class ForecastConfig(Sections):
+    """All settings of a training run on a time series, in four sections."""
+
+    series: Series = dataclasses.field(default_factory=Series)
+    model: Model = dataclasses.field(default_factory=Model)
+    training: Training = dataclasses.field(default_factory=Training)
+    run: Run = dataclasses.field(default_factory=Run)
+
+
 SECTIONS = (Data, Model, Training, Run)
 
 
 def may_change_on_resume(name: str) -> bool:
     """Returns whether a run may be resumed with another value of this setting."""
-    fields = (field for section in SECTIONS for field, _ in section.fields())
+    fields = (field for section in (*SECTIONS, Series) for field, _ in section.fields())
     return any(field.name == name and field.metadata.get("may_change") for field in fields)
 
 

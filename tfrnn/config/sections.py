@@ -1,6 +1,6 @@
-"""The four sections of a training run's settings: data, model, training and run.
+"""The sections of a training run's settings: data or, of a forecast, series; model, training and run.
 
-The name of a setting is unique among all sections, so that it needs no section in front of it.
+The name of a setting is unique among the sections of a run, so that it needs no section in front of it.
 """
 
 import codecs
@@ -119,6 +119,77 @@ def check_encoding(name: str) -> None:
         raise UserError(
             f"`encoding` must be auto or the name of an encoding that Python knows, e.g. gb18030; got {name!r}{hint}"
         ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Series(Section):
+    """The series"""
+
+    csv: str = setting(
+        "", "file with a column for each series, also .gz; default: the book's noisy sine (8.1)", may_change=True
+    )
+    column: TEXTS = setting((), "name of the column to forecast, if the file has several (repeatable)")
+    inputs: TEXTS = setting((), "name of a column that is read beside those, up to the present (repeatable)")
+    date_column: str = setting(
+        "", "name of the column of dates; default: the first that has some", may_change=True, rare=True
+    )
+    fill: str = setting(
+        "none",
+        "what to do with gaps and missing dates. none: stop and name the first; linear: draw a line; previous: repeat "
+        "the last value; zero: put 0; skip: leave such rows out",
+        choices=("none", "linear", "previous", "zero", "skip"),
+        may_change=True,
+    )
+    header: str = setting(
+        "auto", "whether line 1 has the names of the columns: yes, no, or auto, which looks",
+        choices=("auto", "yes", "no"), may_change=True, rare=True,
+    )  # fmt: skip
+    separator: str = setting(
+        "auto", "what is between fields: auto, tab, or one of , ; |",
+        choices=("auto", "tab", ",", ";", "|"), may_change=True, rare=True,
+    )  # fmt: skip
+    decimal: str = setting(
+        "auto", "the decimal mark: auto, or one of . ,", choices=("auto", ".", ","), may_change=True, rare=True
+    )
+    comment: str = setting("#", "lines that begin with this are left out; empty: none is", may_change=True, rare=True)
+    encoding: str = setting(
+        "auto", "the file's encoding, such as cp1252; auto: UTF-8, or what a byte order mark says",
+        may_change=True, rare=True,
+    )  # fmt: skip
+    noise: float = setting(0.2, "standard deviation of the sine's noise", minimum=0, maximum=1e6)
+    method: str = setting(
+        "auto",
+        "how steps far ahead are predicted. direct: one output each, added to a seasonal naive forecast; "
+        "recursive: as in the book, each from predictions of those before; auto: direct for a file, else recursive",
+        choices=("auto", "direct", "recursive"),
+    )
+    horizon: int = setting(0, "number of steps to forecast after the end; 0: about a season", minimum=0, maximum=10_000)
+    season: int = setting(
+        0, "number of steps in a season, such as 12 of months; 1: none; 0: it is found", minimum=0, maximum=100_000
+    )
+    interval: float = setting(
+        0.8, "share of the values that the intervals should hold", above=0, below=1, may_change=True
+    )
+    train_fraction: float = setting(0.75, "share of the steps to train on, from the beginning", above=0, below=1)
+    batch_size: int = setting(32, "number of rows in a batch", minimum=1, maximum=2**20, rare=True)
+    num_steps: int = setting(
+        0, "steps of each row in a batch; 0: by the length and the season", minimum=0, maximum=2**20, rare=True
+    )
+    k: str = setting(
+        "", "numbers of steps ahead to show the errors of, separated by commas; default: some up to the horizon",
+        pattern=r"([1-9]\d{0,6}(,[1-9]\d{0,6})*)?", form="whole numbers of at least 1, separated by commas",
+        may_change=True,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if both := sorted(set(self.column) & set(self.inputs)):
+            raise UserError(f"expected `inputs` that are not forecast themselves; got {both[0]!r} as `column` too")
+
+    @property
+    def ks(self) -> list[int]:
+        """The numbers of steps ahead in `k`, each once, in order."""
+        return sorted({int(k) for k in self.k.split(",") if k})
 
 
 @dataclasses.dataclass(frozen=True)

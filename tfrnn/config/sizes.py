@@ -3,6 +3,7 @@
 Letters: H units.
 """
 
+import dataclasses
 import math
 
 from tfrnn.config.config import Config
@@ -21,6 +22,12 @@ def weight_shapes(model: Model, vocab_size: int) -> list[tuple[int, ...]]:
         shapes += [(inputs, columns), (model.units, columns), (2, columns) if two_biases else (columns,)]
     embedding = [(vocab_size, model.embedding_dim)] if model.embedding_dim else []
     return [*shapes, *embedding, *([] if model.tie_weights else [(model.units, vocab_size), (vocab_size,)])]
+
+
+def forecaster_shapes(model: Model, num_inputs: int, num_outputs: int) -> list[tuple[int, ...]]:
+    """Returns the shapes of a forecaster's weights, in the order of `model.weights`."""
+    of_cells = weight_shapes(dataclasses.replace(model, embedding_dim=0, tie_weights=False), num_inputs)[:-2]
+    return [*of_cells, (model.units, num_outputs), (num_outputs,)]
 
 
 def weight_bytes(model: Model, vocab_size: int) -> int:

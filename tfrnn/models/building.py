@@ -4,7 +4,9 @@ import keras
 
 from tfrnn.config import sections
 from tfrnn.layers import cells
+from tfrnn.models.forecaster import Forecaster
 from tfrnn.models.language_model import LanguageModel
+from tfrnn.series.scaling import Relative, Scaling
 
 
 def build_cells(settings: sections.Model, initialized: bool = True) -> list:
@@ -34,3 +36,12 @@ def build_language_model(settings: sections.Model, vocab_size: int, initialized:
         output_initializer=cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform",
         tie_weights=settings.tie_weights,
     )
+
+
+def build_forecaster(settings: sections.Model, scaling: Relative | Scaling, initialized: bool = True) -> Forecaster:
+    """Builds the forecaster that a config describes, for a series that is scaled in this way.
+
+    Without `initialized` the cells' kernels start as zeros, which is faster; use it if the weights will be loaded.
+    """
+    num_outputs = scaling.num_outputs if isinstance(scaling, Relative) else 0
+    return Forecaster(build_cells(settings, initialized), scaling.num_inputs, settings.dropout, num_outputs)

@@ -26,10 +26,14 @@ class Forecaster(RecurrentModel):
     Returns predictions [T, B, D], the one at step t being that of the inputs at step t + 1, and the state after the
     last step. A trainer minimizes the mean squared error by default.
 
+    With `num_outputs` it predicts other numbers than the values at the next step, [T, B, num_outputs]: see
+    `series.window_batches`. They are zero before the training.
+
     Args:
       cells: a cell, a list of cells, one per layer, or an RNN layer whose cells are taken: see SequenceLabeller.
       num_values: D, the number of values per step.
       dropout: the fraction of each layer's outputs that is dropped in training.
+      num_outputs: the number of values that are predicted at each step; 0: D, those of the next step.
     Raises:
       UserError: these are no cells, an RNN layer was made with an argument that the model could not follow, or a layer
         is bidirectional.
@@ -38,7 +42,7 @@ class Forecaster(RecurrentModel):
     own_loss = staticmethod(squared_error)
     returns_logits = False
 
-    def __init__(self, cells: Any, num_values: int = 1, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, cells: Any, num_values: int = 1, dropout: float = 0.0, num_outputs: int = 0, **kwargs: Any):
         super().__init__(cells, dropout, **kwargs)
         if self.rnn.is_bidirectional:
             raise UserError(
@@ -46,7 +50,11 @@ class Forecaster(RecurrentModel):
                 "would read the values to be predicted"
             )
         self.num_values, self.step_shape = num_values, (num_values,)
-        self.dense = keras.layers.Dense(num_values, dtype=self.dtype_policy)
+        self.num_outputs = num_outputs
+        initializer = "zeros" if num_outputs else "glorot_uniform"
+        self.dense = keras.layers.Dense(
+            num_outputs or num_values, kernel_initializer=initializer, dtype=self.dtype_policy
+        )
 
     def build(self, input_shape: Any = None) -> None:
         """Makes the weights, if there are none; their shapes do not depend on `input_shape`."""
@@ -65,4 +73,4 @@ class Forecaster(RecurrentModel):
         return self.dense(outputs)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "num_values": self.num_values}
+        return {**super().get_config(), "num_values": self.num_values, "num_outputs": self.num_outputs}

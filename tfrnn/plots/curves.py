@@ -107,6 +107,52 @@ def plot_forecasts(
     return figures.render(figure, target)
 
 
+def plot_ahead(
+    values: np.ndarray,
+    predicted: np.ndarray,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    earlier: tuple[int, np.ndarray] | None = None,
+    target: Target | None = None,
+    title: str = "",
+    names: Sequence[str] = ("value",),
+    last_date: str = "",
+) -> Picture:
+    """Draws the end of a series and the forecast after it with its intervals, in one panel for each column.
+
+    Args:
+      values: the series, [N, D].
+      predicted, lower, upper: the forecast of the K steps after it and the bounds of its intervals, [K, D].
+      earlier: an earlier forecast to compare with what came: the number of values that it knew, and its predictions
+        [K, D].
+      target: a path or a file open for bytes, to which the picture is saved as a PNG.
+      title: the title of the picture.
+      names: the names of the columns.
+      last_date: the date of the last value, to name in the label of the axis.
+    """
+    from matplotlib.figure import Figure
+
+    num_steps, horizon = len(values), len(predicted)
+    first = max(0, num_steps - max(4 * horizon, 48))
+    figure = Figure(figsize=(8, 1 + 2.4 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
+    for d, (axes, name) in enumerate(zip(panels, names, strict=True)):
+        axes.plot(range(first + 1, num_steps + 1), values[first:, d], "-", color="0.1", linewidth=1, label="known")
+        if earlier is not None:
+            steps = range(earlier[0] + 1, earlier[0] + 1 + len(earlier[1]))
+            axes.plot(steps, earlier[1][:, d], ":", color="0.1", linewidth=1.5, label="forecast\nbefore it came")
+        steps = range(num_steps + 1, num_steps + 1 + horizon)
+        marker = "o" if horizon == 1 else None
+        axes.fill_between(steps, lower[:, d], upper[:, d], color="0.85", label="interval")
+        axes.plot(steps, predicted[:, d], "--", color="0.45", marker=marker, label="forecast")
+        axes.set(ylabel=name[:24])
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    panels[0].set_title(title, parse_math=False)
+    panels[-1].set(xlabel=f"step ({num_steps} is {last_date})" if last_date else "step")
+    return figures.render(figure, target)
+
+
 def plot_gradient_norms(
     norms: Sequence[float], clip_norm: float, target: Target | None = None, title: str = ""
 ) -> Picture:

@@ -22,6 +22,7 @@ MEASURES = {
     "learning_rate": (float,),
     "seconds": (float,),
 }
+SERIES_MEASURES = {"loss": (float,), "learning_rate": (float,), "seconds": (float,)}  # of a run on a time series
 MEMORISED_PERPLEXITY = 1.5  # at most this on the training text: the model mostly recites it
 OVERFITTING_RATIO = 1.1  # validation perplexity, relative to its best, from which on it counts as risen
 DIVERGED_RATIO = 2.0  # perplexity of the training text, relative to its best, from which on the run has diverged
@@ -33,10 +34,11 @@ class Metrics:
 
     Args:
       folder: the run directory.
+      measures: the fields of a row besides `epoch`: MEASURES or SERIES_MEASURES.
     """
 
-    def __init__(self, folder: Path):
-        self.path = folder / FILE_NAME
+    def __init__(self, folder: Path, measures: Mapping[str, tuple] = MEASURES):
+        self.path, self.measures = folder / FILE_NAME, measures
         self._lines: list[str] = []
         # The number of lines and bytes in the file; None if unknown, so that the whole file must be rewritten.
         self._written: tuple[int, int] | None = None
@@ -55,7 +57,7 @@ class Metrics:
             raise UserError(f"{self.path}: expected lines of JSON, but it cannot be read ({error.strerror})") from None
         rows: list[dict[str, Any]] = []
         for line in _OBJECT.finditer(text):
-            row = _parse_row(line[0])
+            row = _parse_row(line[0], self.measures)
             if row and row["epoch"] > (rows[-1]["epoch"] if rows else 0):
                 rows.append(row)
         return rows
@@ -143,15 +145,15 @@ def _format_row(row: Mapping[str, Any]) -> str:
     return json.dumps(row) + "\n"
 
 
-def _parse_row(line: str) -> dict[str, Any] | None:
+def _parse_row(line: str, measures: Mapping[str, tuple]) -> dict[str, Any] | None:
     """Returns the row of an epoch, or None if the line is not one."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(row, dict) or row.keys() != {"epoch", *MEASURES} or type(row["epoch"]) is not int:
+    if not isinstance(row, dict) or row.keys() != {"epoch", *measures} or type(row["epoch"]) is not int:
         return None
-    for name, types in MEASURES.items():
+    for name, types in measures.items():
         value = row[name]
         if not (None in types if value is None else type(value) in (int, float) and 0 <= value <= 1e308):
             return None

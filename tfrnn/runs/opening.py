@@ -15,16 +15,21 @@ def open_run(run_dir: str | os.PathLike) -> tuple[RunDir, Vocabulary, Config]:
       MissingFileError: the run does not exist.
       UserError: the folder is not a run of tfrnn.
     """
-    run = RunDir(run_dir)
-    if not run.exists:
-        raise MissingFileError(
-            f"`run_dir={run_dir}`: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
-            "another, or train first"
-        )
+    run = existing(RunDir(run_dir))
     config = run.config()
     if not config.run.prefix:
         raise UserError(f"{run.path / CONFIG}: expected at least one prefix, as train writes it; got none")
     return run, run.vocabulary(config.data.token_kind), config
+
+
+def existing(run: RunDir) -> RunDir:
+    """Returns the run, or raises MissingFileError if there is none."""
+    if not run.exists:
+        raise MissingFileError(
+            f"`run_dir={run.path}`: expected the folder of a run that train has begun, but {_why_missing(run)}; name "
+            "another, or train first"
+        )
+    return run
 
 
 def _why_missing(run: RunDir) -> str:

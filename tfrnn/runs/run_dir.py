@@ -1,25 +1,28 @@
 """A run on disk: config.json, vocabulary.json, metrics.jsonl, checkpoints/ and perplexity.png.
 
 A run directory is all that sampling needs. It may come from an untrusted source: it holds JSON of a closed schema and
-arrays whose shapes are known beforehand, and no link in it is followed. (The one path in it, that of its corpus, is
-read only by `evaluate`, if no other text is named.)
+arrays whose shapes are known beforehand, and no link in it is followed. (The one path in it, that of its corpus or
+series, is read only by `evaluate` and `forecast`, if no other is named.)
 """
 
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
+import math
 import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tfrnn.config import config as config_lib
 from tfrnn.config import sizes
-from tfrnn.config.config import Config
+from tfrnn.config.config import Config, ForecastConfig
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import MissingFileError, RunWarning, UserError
 from tfrnn.runs import checkpoints, metrics
@@ -28,17 +31,20 @@ from tfrnn.runs.metrics import Metrics
 from tfrnn.runtime import durable
 
 CONFIG, VOCABULARY, CHECKPOINTS, PLOT = "config.json", "vocabulary.json", "checkpoints", "perplexity.png"
-_RUN_FILES = {
-    name + suffix
-    for name in (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT)
-    for suffix in ("", durable.PARTIAL)
-}
-_MAX_BYTES = {CONFIG: 2**24, VOCABULARY: 2**25}  # a larger file is not read
+SCALING, LOSS_PLOT, FORECAST, FORECAST_PLOT = "scaling.json", "loss.png", "forecast.csv", "forecast.png"
+ERRORS = "errors.csv"
+SERIES_SECTION = "series"  # of config.json in place of that of the text, if the run is one on a time series
+_MAX_BYTES = {CONFIG: 2**24}  # a larger file is not read
+_MAX_BYTES_OF_OTHERS = 2**25
 _DIGEST = Layout((32,), "|u1")
+
+RunDirType = TypeVar("RunDirType", bound="RunDir")
 
 
 class RunDir:
     """A run directory, which may not exist yet. Nothing is written before `create`.
+
+    That of a run on a text; `SeriesRunDir` is that of a run on a time series.
 
     Within `with` it is locked by this process: on entering if the folder exists, else by `create`.
 
@@ -50,19 +56,24 @@ class RunDir:
       UserError: the path is a file or a folder of something other than a run, or another process has locked it.
     """
 
+    config_class: type[Config] | type[ForecastConfig] = Config
+    side_file, plot = VOCABULARY, PLOT  # what belongs to the weights, and the picture
+    files: tuple[str, ...] = (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT)
+    measures: Mapping[str, tuple] = metrics.MEASURES
+
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.metrics = Metrics(self.path)
+        self.metrics = Metrics(self.path, self.measures)
         self.existed = False
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
         self._lock: durable.FolderLock | None = None
         self._settings = np.zeros(32, np.uint8)
 
-    def __enter__(self) -> "RunDir":
+    def __enter__(self: RunDirType) -> RunDirType:
         names = self._names()
         self.existed = self.exists
         if names and not self.existed:
-            if names - _RUN_FILES:
+            if names - self._all_files():
                 raise self._error("a new or empty folder or one of a run, but it holds other files; name another")
             # Without config.json it is a run that was killed while it was created, unless there are epochs to lose.
             if self.metrics.rows() or self._checkpoints.files():
@@ -87,9 +98,9 @@ class RunDir:
     def is_run_file(self, path: str | os.PathLike) -> bool:
         """Returns whether a path is that of a file of this run."""
         folder, file = self.path.resolve(), Path(path).resolve()
-        return file.is_relative_to(folder) and file.relative_to(folder).parts[0] in _RUN_FILES
+        return file.is_relative_to(folder) and file.relative_to(folder).parts[0] in self._all_files()
 
-    def create(self, config: Config, vocabulary: Vocabulary) -> None:
+    def create(self, config: Any, vocabulary: Any) -> None:
         """Writes the settings and the vocabulary; of an existing run, the settings that may change on resume.
 
         Raises:
@@ -100,14 +111,8 @@ class RunDir:
         self._acquire_lock()
         if self.exists and not self.existed:
             raise self._error("a new run, but another process has just begun one there; name another")
-        tokens = vocabulary.to_json().encode()
-        if len(tokens) > _MAX_BYTES[VOCABULARY]:
-            raise self._error(
-                f"a vocabulary of at most {_MAX_BYTES[VOCABULARY]:,} bytes, got {len(tokens):,} in "
-                f"{len(vocabulary):,} tokens; take a shorter text, or `tokens=char`"
-            )
-        durable.write(self.path / VOCABULARY, tokens)
-        self._settings = _digest_settings(config, vocabulary)
+        self._write_side_file(vocabulary)
+        self._settings = self._digest_settings(config, vocabulary)
         text = json.dumps(config.to_dict(), ensure_ascii=False, indent=2) + "\n"
         durable.write(self.path / CONFIG, text.encode())
 
@@ -120,23 +125,36 @@ class RunDir:
             remedy = "make it writable and run the command again" if self.existed else "name another"
             raise self._error(f"a folder that can be written, but {error.strerror}; {remedy}") from None
 
-    def config(self) -> Config:
-        """Returns the settings.
+    def config(self) -> Any:
+        """Returns the settings, of `config_class`.
 
         Raises:
           MissingFileError: there is no config.json.
-          UserError: config.json is not one of tfrnn.
+          UserError: config.json is not one of tfrnn, or of the other kind of runs.
         """
+        data = self._read_config()
+        if self.is_of_series != (self.config_class is ForecastConfig):
+            kinds = ("forecast, on a time series", "train, on a text")
+            got, expected = kinds if self.is_of_series else kinds[::-1]
+            raise self._error(f"a run of {expected}; got one of {got}; name another")
         try:
-            data = json.loads(self._read(CONFIG))
+            return self.config_class.from_dict(data)
+        except UserError as error:
+            raise UserError(f"{self.path / CONFIG}: {error}") from None
+
+    @property
+    def is_of_series(self) -> bool:
+        """Whether the run is one on a time series. Raises as `config` does."""
+        data = self._read_config()
+        return isinstance(data, dict) and SERIES_SECTION in data
+
+    def _read_config(self) -> Any:
+        try:
+            return json.loads(self._read(CONFIG))
         except UserError:
             raise
         except (ValueError, RecursionError) as error:
             raise UserError(f"{self.path / CONFIG}: expected JSON, but it cannot be read ({error})") from None
-        try:
-            return Config.from_dict(data)
-        except UserError as error:
-            raise UserError(f"{self.path / CONFIG}: {error}") from None
 
     def vocabulary(self, tokens: str) -> Vocabulary:
         """Returns the vocabulary.
@@ -154,7 +172,7 @@ class RunDir:
                 raise
             raise UserError(f"{self.path / VOCABULARY}: {error}") from None
 
-    def check_same(self, config: Config, vocabulary: Vocabulary) -> None:
+    def check_same(self, config: Any, vocabulary: Any) -> None:
         """Checks that the run can be resumed with these settings and this vocabulary.
 
         Raises:
@@ -167,10 +185,9 @@ class RunDir:
                     f"`run_dir={self.path}`: the run was begun with `{name}={previous[name]}`, now it is {value}; "
                     f"give `{name}={previous[name]}` to resume it, or another `run_dir` for a new run"
                 )
-        if self.vocabulary(config.data.token_kind).id_to_token != vocabulary.id_to_token:
-            raise self.changed_corpus_error(config)
+        self._check_same_side(config, vocabulary)
 
-    def changed_corpus_error(self, config: Config) -> UserError:
+    def changed_corpus_error(self, config: Any) -> UserError:
         """Returns the error to raise if the text is not the one that the run was begun with."""
         return UserError(
             f"`run_dir={self.path}`: the text of `corpus={config.data.corpus}` has changed since the run began; bring "
@@ -193,20 +210,18 @@ class RunDir:
     def plot_is_outdated(self) -> bool:
         """Whether the newest checkpoint is newer than perplexity.png, or that does not exist."""
         files = self._checkpoints.files()
-        plot = self.path / PLOT
+        plot = self.path / self.plot
         return bool(files) and (not plot.exists() or plot.stat().st_mtime_ns < files[0].stat().st_mtime_ns)
 
     def save_plot(self, png: bytes) -> None:
-        """Writes perplexity.png.
+        """Writes the picture of the training.
 
         Raises:
           OSError: it cannot be written.
         """
-        durable.write(self.path / PLOT, png)
+        durable.write(self.path / self.plot, png)
 
-    def load(
-        self, expected: Mapping[str, Layout], config: Config, vocabulary: Vocabulary
-    ) -> dict[str, np.ndarray] | None:
+    def load(self, expected: Mapping[str, Layout], config: Any, vocabulary: Any) -> dict[str, np.ndarray] | None:
         """Returns the arrays of the newest usable checkpoint, or None if the run has no checkpoint.
 
         Args:
@@ -225,7 +240,7 @@ class RunDir:
                 raise UnusableError(f"its position is {arrays['position'].tolist()}, not that of its name")
             return arrays
 
-        arrays = self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary)))
+        arrays = self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary))
         if arrays is None and (rows := self.metrics.rows()):
             raise self._error(
                 f"a checkpoint of the {len(rows)} finished epochs, but {CHECKPOINTS} holds none; bring it back, or "
@@ -233,7 +248,7 @@ class RunDir:
             )
         return arrays
 
-    def load_weights(self, config: Config, vocabulary: Vocabulary, which: str) -> list[np.ndarray]:
+    def load_weights(self, config: Any, vocabulary: Any, which: str) -> list[np.ndarray]:
         """Returns the weights of the model from the newest usable checkpoint.
 
         Args:
@@ -244,7 +259,7 @@ class RunDir:
           UserError: all checkpoints are damaged, or of other settings than the config's.
         """
 
-        shapes = sizes.weight_shapes(config.model, len(vocabulary))
+        shapes = self._weight_shapes(config, vocabulary)
 
         def read(checkpoint: Checkpoint) -> list[np.ndarray]:
             self._check_settings(checkpoint, config, vocabulary)
@@ -253,7 +268,7 @@ class RunDir:
             arrays = checkpoint.read({f"{group}.{i}": Layout(shape, "<f4") for i, shape in enumerate(shapes)})
             return list(arrays.values())
 
-        weights = self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary)))
+        weights = self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary))
         if weights is None:
             raise MissingFileError(f"`run_dir={self.path}`: the run has no checkpoint yet; resume its training first")
         return weights
@@ -268,17 +283,47 @@ class RunDir:
         def read(checkpoint: Checkpoint) -> bytes:
             return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
 
-        if self._checkpoints.read_newest(read, sizes.max_checkpoint_bytes(config, len(vocabulary))) != sha256:
+        if self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary)) != sha256:
             raise self._error(
                 f"the text of `corpus={config.data.corpus}` as it was trained on, but that has changed since; bring it "
                 "back, or read another by `text_file`, without `memorised`"
             )
 
-    @staticmethod
-    def _check_settings(checkpoint: Checkpoint, config: Config, vocabulary: Vocabulary) -> None:
+    def _check_settings(self, checkpoint: Checkpoint, config: Any, vocabulary: Any) -> None:
         digest = checkpoint.read({"settings_sha256": _DIGEST})["settings_sha256"]
-        if not np.array_equal(digest, _digest_settings(config, vocabulary)):
-            raise UnusableError(f"it was made with other settings or tokens than are in {CONFIG} and {VOCABULARY}")
+        if not np.array_equal(digest, self._digest_settings(config, vocabulary)):
+            raise UnusableError(
+                f"it was made with other settings or {self._side_name} than are in {CONFIG} and {self.side_file}"
+            )
+
+    # What differs between the runs on texts and those on series: the file that belongs to the weights, and their sizes.
+
+    _side_name = "tokens"
+
+    def _write_side_file(self, vocabulary: Any) -> None:
+        tokens = vocabulary.to_json().encode()
+        if len(tokens) > _MAX_BYTES_OF_OTHERS:
+            raise self._error(
+                f"a vocabulary of at most {_MAX_BYTES_OF_OTHERS:,} bytes, got {len(tokens):,} in "
+                f"{len(vocabulary):,} tokens; take a shorter text, or `tokens=char`"
+            )
+        durable.write(self.path / VOCABULARY, tokens)
+
+    def _check_same_side(self, config: Any, vocabulary: Any) -> None:
+        if self.vocabulary(config.data.token_kind).id_to_token != vocabulary.id_to_token:
+            raise self.changed_corpus_error(config)
+
+    def _max_checkpoint_bytes(self, config: Any, vocabulary: Any) -> int:
+        return sizes.max_checkpoint_bytes(config, len(vocabulary))
+
+    def _weight_shapes(self, config: Any, vocabulary: Any) -> list[tuple[int, ...]]:
+        return sizes.weight_shapes(config.model, len(vocabulary))
+
+    def _digest_settings(self, config: Any, vocabulary: Any) -> np.ndarray:
+        return _digest(config, vocabulary.id_to_token)
+
+    def _all_files(self) -> set[str]:
+        return {name + suffix for name in self.files for suffix in ("", durable.PARTIAL)}
 
     def _names(self) -> set[str] | None:
         """Returns the names of all files in the folder, or None if the folder does not exist."""
@@ -310,7 +355,7 @@ class RunDir:
     def _read(self, name: str) -> str:
         path = self.path / name
         try:
-            return durable.read(path, _MAX_BYTES[name]).decode()
+            return durable.read(path, _MAX_BYTES.get(name, _MAX_BYTES_OF_OTHERS)).decode()
         except FileNotFoundError:
             raise MissingFileError(f"`run_dir={self.path}`: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
@@ -321,14 +366,65 @@ class RunDir:
         return UserError(f"`run_dir={self.path}`: expected {expected}")
 
 
+class SeriesRunDir(RunDir):
+    """The directory of a run on a time series: scaling.json in place of the vocabulary, loss.png and the forecast.
+
+    What the methods of RunDir call the vocabulary is here the scaling of the series (`tfrnn.series`).
+    """
+
+    config_class = ForecastConfig
+    side_file, plot = SCALING, LOSS_PLOT
+    files = (CONFIG, SCALING, metrics.FILE_NAME, CHECKPOINTS, LOSS_PLOT, FORECAST, FORECAST_PLOT, ERRORS)
+    measures = metrics.SERIES_MEASURES
+    _side_name = "scaling"
+
+    def scaling_json(self) -> str:
+        """Returns the content of scaling.json. Raises MissingFileError if there is none."""
+        return self._read(SCALING)
+
+    def changed_corpus_error(self, config: Any) -> UserError:
+        what = f"`csv={config.series.csv}`" if config.series.csv else "the sine"
+        return self._error(
+            f"{what} to begin with the values that the run was trained on, but they have changed; bring the old ones "
+            "back, or give another `run_dir` for a new run"
+        )
+
+    def _write_side_file(self, scaling: Any) -> None:
+        durable.write(self.path / SCALING, scaling.to_json().encode())
+
+    def _check_same_side(self, config: Any, scaling: Any) -> None:
+        if self.scaling_json() != scaling.to_json():
+            raise self.changed_corpus_error(config)
+
+    def _max_checkpoint_bytes(self, config: Any, scaling: Any) -> int:
+        states = 2 * 4 * config.model.num_layers * config.model.units * config.series.batch_size
+        return 6 * 4 * sum(map(math.prod, self._weight_shapes(config, scaling))) + states + 2**20
+
+    def _weight_shapes(self, config: Any, scaling: Any) -> list[tuple[int, ...]]:
+        return sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs)
+
+    def _digest_settings(self, config: Any, scaling: Any) -> np.ndarray:
+        return _digest(config, json.loads(scaling.to_json()))
+
+
+def default_path(name: str, source: str) -> str:
+    """Returns runs/<name>-<first file of the source>-<time>, with a number at the end if that exists."""
+    first = Path(source.split(",")[0])
+    stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
+    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
+    return next(candidate for candidate in numbered if not Path(candidate).exists())
+
+
 @functools.cache
 def _fixed_settings() -> frozenset[str]:
     """Returns the names of the settings that may not change on resume."""
-    return frozenset(name for name in Config().flat() if not config_lib.may_change_on_resume(name))
+    names = {*Config().flat(), *ForecastConfig().flat()}
+    return frozenset(name for name in names if not config_lib.may_change_on_resume(name))
 
 
-def _digest_settings(config: Config, vocabulary: Vocabulary) -> np.ndarray:
-    """Returns the SHA-256 of the vocabulary and of all settings that may not change, uint8 [32].
+def _digest(config: Any, of_weights: Any) -> np.ndarray:
+    """Returns the SHA-256 of what belongs to the weights and of all settings that may not change, uint8 [32].
 
     A setting that has the value of runs older than itself is left out, since such a run's checkpoints do not know it.
     """
@@ -338,4 +434,4 @@ def _digest_settings(config: Config, vocabulary: Vocabulary) -> np.ndarray:
         for name, value in config.flat().items()
         if name in _fixed_settings() and not (name in before and value == before[name])
     }
-    return np.frombuffer(hashlib.sha256(json.dumps([fixed, vocabulary.id_to_token]).encode()).digest(), np.uint8)
+    return np.frombuffer(hashlib.sha256(json.dumps([fixed, of_weights]).encode()).digest(), np.uint8)

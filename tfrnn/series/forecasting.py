@@ -1,72 +1,45 @@
-"""Scaling a time series, and predicting it one and more steps ahead.
+"""Predicting a time series one and more steps ahead, from many origins, and after its end with intervals.
 
-Dive into Deep Learning, section 8.1. Letters: N steps of the series, D values of a step (always 1 here), H units.
+Dive into Deep Learning, section 8.1. A forecast from an origin o knows the first o values, and predicts those after
+them. Letters: N steps of the series, C columns that are read, of which the first D are predicted, H units, O origins, K
+the horizon, T steps of a window.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from tfrnn.layers.state import State
-from tfrnn.runtime import execution
+from tfrnn.errors import UserError
+from tfrnn.series import scores
+from tfrnn.series.intervals import interval_widths
+from tfrnn.series.scaling import Relative, Scaling
+from tfrnn.series.scores import persistence
 
-
-class Scaling(NamedTuple):
-    """Scales a series to zero mean and unit variance, and predictions of it back to its unit."""
-
-    mean: float
-    deviation: float
-
-    @classmethod
-    def fit(cls, values: np.ndarray) -> "Scaling":
-        """Returns the scaling by the mean and standard deviation of these values; a constant series is only shifted."""
-        constant = np.ptp(values) == 0  # its standard deviation may be a rounding error above 0
-        return cls(
-            float(np.mean(values, dtype=np.float64)), 1.0 if constant else float(np.std(values, dtype=np.float64))
-        )
-
-    def scale(self, values: np.ndarray) -> np.ndarray:
-        """Returns the scaled values, float32."""
-        return ((values - self.mean) / self.deviation).astype(np.float32)
-
-    def unscale(self, values: np.ndarray) -> np.ndarray:
-        """Returns scaled values in the unit of the series, float64."""
-        return values.astype(np.float64) * self.deviation + self.mean
+MAX_ORIGINS = 1_000  # from which forecasts are compared with what came; of more, so many are taken evenly
+_ORIGINS_AT_ONCE = 256
 
 
 class Observed(NamedTuple):
     """What a forecaster returns after each step of a series that it has read."""
 
-    following: tf.Tensor  # [N, D], the predictions of the next step
-    state: State  # tensors [N, H], the state after the step
+    following: Any  # tensor [N, D], the predictions of the next step
+    state: Any  # tensors [N, H], the state after the step
 
 
 def observe(model: Any, values: np.ndarray) -> Observed:
     """Returns the predictions and states of a forecaster that reads a scaled series, float32 [N, D], step by step."""
+    from tfrnn.series import stepping
+
     if not model.built:
         model.build()
-    return _observe(model, tf.constant(values))
+    return Observed(*stepping.observe(model, np.asarray(values, np.float32)))
 
 
-@execution.tf_function()
-def _observe(model: Any, values: tf.Tensor) -> Observed:
-    def step(before: tuple, values_of_step: tf.Tensor) -> tuple:
-        predictions, state = model(values_of_step[None, None], before[1], training=False)
-        return predictions[0], state
+def _advance(model: Any, observed: Observed) -> Observed:
+    from tfrnn.series import stepping
 
-    start = tf.zeros([1, values.shape[1]]), model.initial_state(1)
-    following, state = tf.scan(step, values, start)
-    return Observed(following[:, 0], tf.nest.map_structure(lambda tensor: tensor[:, 0], state))
-
-
-@execution.tf_function(reduce_retracing=True)
-def _read_own_predictions(model: Any, observed: Observed) -> Observed:
-    """Advances by one step: the model reads its own predictions as if they were the next values of the series."""
-    predictions, state = model(observed.following[None], observed.state, training=False)
-    return Observed(predictions[0], state)
+    return Observed(*stepping.read_own_predictions(model, observed))
 
 
 def k_step_predictions(model: Any, observed: Observed, ks: Iterable[int]) -> dict[int, np.ndarray]:
@@ -86,7 +59,7 @@ def k_step_predictions(model: Any, observed: Observed, ks: Iterable[int]) -> dic
         if k in ks:
             by_k[k] = np.full(observed.following.shape, np.nan, np.float32)
             by_k[k][k:] = advanced.following.numpy()[:-k]
-        advanced = _read_own_predictions(model, advanced)
+        advanced = _advance(model, advanced)
     return by_k
 
 
@@ -100,17 +73,12 @@ def multi_step_predictions(model: Any, observed: Observed, start: int) -> np.nda
     Returns:
       Predictions [N - start, D].
     """
-    advanced = tf.nest.map_structure(lambda tensor: tensor[start - 1 : start], observed)
+    advanced = _at(observed, np.array([start - 1]))
     predictions = []
     for _ in range(len(observed.following) - start):
         predictions.append(advanced.following.numpy()[0])
-        advanced = _read_own_predictions(model, advanced)
+        advanced = _advance(model, advanced)
     return np.stack(predictions)
-
-
-def persistence(values: np.ndarray, k: int) -> np.ndarray:
-    """Returns the baseline's predictions of a series: the value k steps before; the first k are NaN."""
-    return np.concatenate([np.full_like(values[:k], np.nan), values[:-k]])
 
 
 class Forecast(NamedTuple):
@@ -144,6 +112,201 @@ def forecasts(model: Any, values: np.ndarray, scaling: Scaling, train_steps: int
     return [*k_step, Forecast("multi-step", predicted, persisted)]
 
 
-def root_mean_square_error(predictions: np.ndarray, values: np.ndarray) -> float:
-    """Returns the root mean square error of predictions, in the unit of the series."""
-    return math.sqrt(np.mean(np.square(predictions - values, dtype=np.float64)))
+def window_batches(
+    values: np.ndarray, scaling: Relative, batch_size: int = 32, num_steps: int = 0, seed: int = 0
+) -> Any:
+    """Returns `Batches` to train a direct forecaster on, with `known_squared_error` as its loss.
+
+    >>> from tfrnn import series
+    >>> values = np.sin(np.arange(120.0))[:, None]  # [N, C]
+    >>> scaling = series.Relative.fit(values[:90], horizon=6)
+    >>> model = tfrnn.Forecaster(tfrnn.GRUCell(8), scaling.num_inputs, num_outputs=scaling.num_outputs)
+    >>> model.compile("adam", loss=series.known_squared_error)
+    >>> history = model.fit(series.window_batches(values, scaling), epochs=1, verbose=0)
+    >>> series.forecast_ahead(model, scaling, values, horizon=6).predicted.shape
+    (6, 1)
+
+    An epoch has always 10 batches of windows of the training part, each from a zero state, which are determined by the
+    seed and the epoch. A long series so takes no longer than a short one. Targets beyond the training part are NaN.
+
+    Args:
+      values: the series, float [N, C], of which only the training part is read.
+      scaling: what was fitted to its training part.
+      batch_size: the number of windows in a batch.
+      num_steps: the number of steps of a window; 0: by the length and the season.
+      seed: determines the windows.
+    Raises:
+      UserError: the training part has no such window.
+    """
+    from tfrnn.series.windows import WindowBatches
+
+    num_steps = num_steps or default_num_steps(scaling.train_steps, scaling.season)
+    return WindowBatches(values, scaling, batch_size, num_steps, seed)
+
+
+def known_squared_error(targets: Any, predictions: Any) -> Any:
+    """Returns the mean square of the known differences of each step, float [T, B]; a loss in Keras's form.
+
+    Args:
+      targets: float [T, B, K * D]; NaN where they are unknown.
+      predictions: float [T, B, K * D].
+    """
+    from tfrnn.series import windows
+
+    return windows.known_squared_error(targets, predictions)
+
+
+def default_num_steps(train_steps: int, season: int = 1) -> int:
+    """Returns how many steps a window of a direct forecaster has by default: two seasons, within bounds."""
+    return max(2, min(max(24, 2 * season), 96, (train_steps - min(season, train_steps // 3)) // 2))
+
+
+def forecasts_from(
+    model: Any, scaling: Scaling | Relative, values: np.ndarray, origins: np.ndarray, horizon: int, num_steps: int = 0
+) -> np.ndarray:
+    """Predicts the steps after each of several origins.
+
+    Args:
+      model: a Forecaster, trained on a series that was scaled in this way.
+      scaling: a `Relative`, or a `Scaling` for a model that reads its own predictions, as in the book.
+      values: the series in its own unit, [N, C] or [N].
+      origins: the number of values that each forecast knows, from 1 to N, [O].
+      horizon: K; for a `Relative` at most its own.
+      num_steps: for a `Relative`: the number of steps before an origin that the model reads; by default that of
+        `default_num_steps`.
+    Returns:
+      Predictions in the unit of the series, [O, K, D].
+    Raises:
+      UserError: the series has other columns than the model reads, or the horizon is longer than the model's.
+    """
+    values = np.asarray(values, np.float64).reshape(len(values), -1)
+    origins = np.asarray(origins)
+    if values.shape[1] != scaling.num_columns:
+        raise UserError(f"expected a series of {scaling.num_columns} columns; got {values.shape[1]}")
+    if not isinstance(scaling, Relative):
+        advanced, predictions = _at(observe(model, scaling.scale(values)), origins - 1), []
+        for k in range(horizon):
+            predictions.append(np.asarray(advanced.following))
+            advanced = _advance(model, advanced) if k < horizon - 1 else advanced
+        return scaling.unscale(np.stack(predictions, 1))
+    if horizon > scaling.horizon:
+        raise UserError(
+            f"expected at most `horizon={scaling.horizon}`, for which the model was trained; got {horizon}; train "
+            "another one"
+        )
+    from tfrnn.series import stepping
+
+    if not model.built:
+        model.build()
+    inputs = scaling.inputs(values)
+    back = np.arange(1 - (num_steps or default_num_steps(scaling.train_steps, scaling.season)), 1)
+    outputs = [
+        np.asarray(stepping.read_windows(model, inputs[np.maximum(part - 1 + back[:, None], 0)]))
+        for part in np.split(origins, range(_ORIGINS_AT_ONCE, len(origins), _ORIGINS_AT_ONCE))
+    ]
+    return scaling.forecasts(values, origins, np.concatenate(outputs))[:, :horizon]
+
+
+def _at(observed: Observed, steps: np.ndarray) -> Observed:
+    """Returns what was observed after these steps."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(lambda tensor: tf.gather(tensor, steps), observed)
+
+
+class Backtest(NamedTuple):
+    """Forecasts of known values from several origins, in the unit of the series; NaN where there is none to compare.
+
+    Attributes:
+      origins: the number of values that each forecast knew, [O].
+      values: what came, [O, K, D]: of each number of steps ahead only values that were not trained on.
+      predicted: the forecasts, [O, K, D].
+      persisted: those of persistence, the last known value, [O, K, D].
+      seasonal: the seasonal naive ones, the last known value at the same place in the season, [O, K, D].
+      scale: the scale of MASE, [D]: see `naive_error`.
+    """
+
+    origins: np.ndarray
+    values: np.ndarray
+    predicted: np.ndarray
+    persisted: np.ndarray
+    seasonal: np.ndarray
+    scale: np.ndarray
+
+    def errors(self, predictions: np.ndarray, k: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the root mean square and the mean absolute error k steps ahead (0: of all steps), each [D]."""
+        differences = predictions - self.values
+        differences = differences[:, k - 1 : k] if k else differences
+        return np.sqrt(np.nanmean(np.square(differences), (0, 1))), np.nanmean(np.abs(differences), (0, 1))
+
+    def mase(self, predictions: np.ndarray, k: int = 0) -> np.ndarray:
+        """Returns the mean absolute scaled error of predictions k steps ahead (0: of all), [D]."""
+        return self.errors(predictions, k)[1] / self.scale
+
+
+def backtest(
+    model: Any,
+    scaling: Scaling | Relative,
+    values: np.ndarray,
+    horizon: int,
+    season: int = 1,
+    num_steps: int = 0,
+    train_steps: int = 0,
+) -> Backtest:
+    """Forecasts the values after the training part from each origin that allows it, at most MAX_ORIGINS.
+
+    Args:
+      model, scaling, values, horizon, num_steps: as for `forecasts_from`.
+      season: the number of steps in a season for the seasonal naive forecasts; 1: none.
+      train_steps: the number of leading values that were trained on; by default those that the scaling was fitted to.
+    """
+    values = np.asarray(values, np.float64).reshape(len(values), -1)
+    train_steps = train_steps or scaling.train_steps
+    first = max(train_steps - horizon + 1, season, 1)
+    origins = np.unique(np.linspace(first, len(values) - 1, min(MAX_ORIGINS, len(values) - first)).astype(int))
+    predicted_values = values[:, : scaling.num_values]
+    came = scores.following(predicted_values, origins, horizon)
+    came[origins[:, None] + np.arange(horizon) < train_steps] = np.nan
+    persisted, seasonal = (scores.seasonal_naive(predicted_values, origins, horizon, each) for each in (1, season))
+    predicted = forecasts_from(model, scaling, values, origins, horizon, num_steps)
+    scale = scores.naive_error(predicted_values[:train_steps], season)
+    return Backtest(origins, came, predicted, persisted, seasonal, scale)
+
+
+class Ahead(NamedTuple):
+    """A forecast after the end of a series, in its unit, each [K, D]; a bound is NaN if too few errors are known."""
+
+    predicted: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def forecast_ahead(
+    model: Any,
+    scaling: Scaling | Relative,
+    values: np.ndarray,
+    horizon: int,
+    tested: Backtest | None = None,
+    share: float = 0.8,
+    num_steps: int = 0,
+) -> Ahead:
+    """Predicts the steps after the end of a series, with intervals.
+
+    Args:
+      model, scaling, values, horizon, num_steps: as for `forecasts_from`.
+      tested: earlier forecasts of the model, whose errors give the intervals: see `interval_widths`. By default there
+        are none.
+      share: the share of the values that the intervals should hold.
+    """
+    (predicted,) = forecasts_from(model, scaling, values, np.array([len(values)]), horizon, num_steps)
+    if tested is None:
+        return Ahead(predicted, *np.full([2, *predicted.shape], np.nan))
+    widths = widths_of(scaling, tested, share)[:horizon]
+    center = scaling.scale(predicted).astype(np.float64)
+    return Ahead(predicted, scaling.unscale(center - widths), scaling.unscale(center + widths))
+
+
+def widths_of(scaling: Scaling | Relative, tested: Backtest, share: float) -> np.ndarray:
+    """Returns half the widths of the intervals on the scale of the scaling, [K, D], from the errors of a backtest."""
+    errors = scaling.scale(tested.predicted).astype(np.float64) - scaling.scale(tested.values)
+    return interval_widths(errors, share)

@@ -1,15 +1,48 @@
-"""Time series to forecast: a noisy sine, or a column of a CSV file.
+"""Time series to forecast: a noisy sine, or columns of a file of numbers.
 
-Letters: N steps of the series.
+Letters: N steps of the series, D columns.
 """
 
+import array
+import bz2
+import codecs
 import csv
+import dataclasses
+import gzip
+import itertools
+import lzma
 import math
 import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
 
 import numpy as np
 
 from tfrnn.errors import MissingFileError, UserError
+from tfrnn.series import calendars
+from tfrnn.series.calendars import Calendar
+
+GAPS = {"", "na", "n/a", "nan", "null", "none", "-", "?", "."}  # in lower case: what stands for a missing value
+_SAMPLE = 1_000  # lines by which the form of a file is found
+_LARGEST = float(np.finfo(np.float32).max)
+_SEPARATORS = {"tab": "\t"}
+_SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, with which it begins
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# A column with one of these names may have bare numbers as dates.
+_DATE_NAMES = {"date", "dates", "time", "timestamp", "datum", "ds", "day", "month", "year", "t", "step", "index"}
+_SPACED = re.compile(r"(?<=\d)[ '\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # between the thousands of a number
+_COMMA_DECIMAL = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
+_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
 
 
 def noisy_sine(num_steps: int = 1000, noise: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -18,63 +51,425 @@ def noisy_sine(num_steps: int = 1000, noise: float = 0.2, seed: int = 0) -> np.n
     return np.sin(0.01 * t) + np.random.default_rng(seed).normal(0, noise, num_steps)
 
 
-def read_column(path: str | os.PathLike, column: str = "") -> np.ndarray:
-    """Reads a column of a CSV file whose first line has the names of the columns.
+@dataclasses.dataclass(frozen=True)
+class SeriesFile:
+    """Columns of a file of numbers.
+
+    Attributes:
+      names: the names of the columns.
+      values: their numbers, float64 [N, D].
+      calendar: the dates of the steps; None if the file has none.
+      date_name: the name of the column of dates; "" if there is none.
+      notes: sentences for the user about how the file was read.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+    calendar: Calendar | None = None
+    date_name: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def read_series(
+    path: str | os.PathLike,
+    columns: Sequence[str] = (),
+    *,
+    date_column: str = "",
+    fill: str = "none",
+    header: str = "auto",
+    separator: str = "auto",
+    decimal: str = "auto",
+    comment: str = "#",
+    encoding: str = "auto",
+) -> SeriesFile:
+    """Reads columns of a file with a line for each step, also compressed by gzip, bzip2 or xz.
 
     Args:
-      path: the file, UTF-8.
-      column: the column's name; may be left out if the file has only one column.
+      path: the file.
+      columns: the names of the columns; may be left out if only one has numbers. Without a header the columns are
+        called column1, column2, ...
+      date_column: the name of the column of dates; by default the first that has some.
+      fill: what is done with gaps, which are missing values and missing dates. `none`: the first is an error;
+        `linear`, `previous`, `zero`: see `fill_gaps`; `skip`: such rows are left out.
+      header: whether the first line has names: `yes`, `no`, or `auto`, which looks whether it has numbers.
+      separator: what is between fields: `,`, `;`, `|`, `tab`, or `auto`, which looks.
+      decimal: the decimal mark, `.` or `,`, or `auto`, which looks.
+      comment: lines that begin with this are left out; "": none is.
+      encoding: of the file; `auto`: UTF-8, or what a byte order mark says.
+    Raises:
+      MissingFileError: the file does not exist.
+      UserError: the file cannot be read, it has no such column, a field is no number, or there is a gap.
+    """
+    try:
+        return _Form(path, columns, date_column, header, separator, decimal, comment, encoding).read(fill)
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: expected a CSV file, but it does not exist; name another") from None
+    except UserError:
+        raise
+    except (OSError, EOFError, LookupError, ValueError, csv.Error, lzma.LZMAError, zlib.error) as error:
+        # ValueError: wrong encoding, or a NUL character in the path
+        known = "UTF-8" if encoding == "auto" else encoding
+        what = "; give its `encoding`, such as cp1252" if isinstance(error, UnicodeDecodeError) else ""
+        raise UserError(f"{path}: expected a CSV file in {known}; it cannot be read ({error}){what}") from None
+
+
+def read_column(path: str | os.PathLike, column: str = "") -> np.ndarray:
+    """Reads one column of a file of numbers: see `read_series`.
+
+    Args:
+      path: the file.
+      column: the column's name; may be left out if only one column has numbers.
     Returns:
       The numbers of the column, float64 [N].
     Raises:
       MissingFileError: the file does not exist.
       UserError: the file cannot be read, it has no such column, or a field of the column is empty or not a number.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            names = [name.strip() for name in next(rows, [])]
-            index = _column_index(names, column, path)
-            numbered = [(rows.line_num, row) for row in rows]
-            while numbered and not numbered[-1][1]:
-                numbered.pop()  # empty lines at the end are not gaps in the series
-            return np.array([_number(row, names, index, f"{path}, line {line}") for line, row in numbered])
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: expected a CSV file, but it does not exist; name another") from None
-    except UserError:
-        raise
-    except (OSError, ValueError, csv.Error) as error:  # ValueError: wrong encoding, or a NUL character in the path
-        raise UserError(f"{path}: expected a CSV file in UTF-8; it cannot be read ({error})") from None
+    return read_series(path, [column] if column else []).values[:, 0]
 
 
-def _column_index(names: list[str], column: str, path: str | os.PathLike) -> int:
-    """Returns the index of the column among the names in the file's first line."""
-    if not names or all(_is_number(name) for name in names):
-        raise UserError(f"{path}: expected the names of the columns, separated by commas, in line 1; got {names[:3]}")
-    if not column and len(names) == 1:
-        return 0
-    if names.count(column) != 1:
-        shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-        raise UserError(f"{path}: expected `column` to name one of {shown}; got {column!r}")
-    return names.index(column)
+def fill_gaps(values: np.ndarray, how: str) -> np.ndarray:
+    """Returns values without gaps.
+
+    Args:
+      values: [N, D], NaN where there is a gap.
+      how: `linear`: the line between the values beside a gap; `previous`: the last value before it; `zero`: 0. At the
+        ends the nearest value is taken in place of one that does not exist.
+    Raises:
+      UserError: a column has only gaps.
+    """
+    filled = np.array(values, np.float64)
+    for column in filled.T:
+        gaps, (known,) = np.isnan(column), np.nonzero(~np.isnan(column))
+        if not len(known):
+            raise UserError("expected at least one value in each column; got only gaps; name another column")
+        if how == "zero":
+            column[gaps] = 0
+        elif how == "linear":
+            column[gaps] = np.interp(np.flatnonzero(gaps), known, column[known])
+        else:
+            before = np.searchsorted(known, np.flatnonzero(gaps)) - 1
+            column[gaps] = column[known[np.maximum(before, 0)]]
+    return filled
 
 
-def _number(row: list[str], names: list[str], index: int, location: str) -> float:
-    if len(row) > len(names):
-        raise UserError(f"{location}: expected {len(names)} fields separated by commas; got {len(row)}")
-    text = row[index].strip() if index < len(row) else ""
-    number = float(text) if _is_number(text) else math.nan
-    if not abs(number) < float(np.finfo(np.float32).max):
+class _Form:
+    """How a file is written: found by its first lines, or told."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        columns: Sequence[str],
+        date_column: str,
+        header: str,
+        separator: str,
+        decimal: str,
+        comment: str,
+        encoding: str,
+    ):
+        self.path, self.comment, self.decimal = path, comment, decimal
+        self.notes: list[str] = []
+        self.date_is_named = bool(date_column)
+        with open(path, "rb") as file:
+            start = file.read(8)
+        self.open: Any = next((opened for magic, opened in _MAGIC.items() if start.startswith(magic)), open)
+        with self.open(path, "rb") as binary:
+            start = binary.read(4)
+        by_mark = next((name for mark, name in _BOMS.items() if start.startswith(mark)), "utf-8")
+        self.encoding = by_mark if encoding == "auto" else encoding
+        with self._text() as file:
+            lines = [line for _, line in itertools.islice(self._lines(file), _SAMPLE) if line.strip()]
+        self.separator = _SEPARATORS.get(separator, separator) if separator != "auto" else _find_separator(lines)
+        sample = list(csv.reader(lines[:_SAMPLE], strict=True, delimiter=self.separator))
+        first = [field.strip() for field in sample[0]] if sample else []
+        self.has_header = header == "yes" or (header == "auto" and not _is_data(first))
+        self.names = first if self.has_header else [f"column{i}" for i in range(1, len(first) + 1)]
+        if not first:
+            raise UserError(
+                f"{path}: expected the names of the columns, separated by {self._between}, in line 1; got {first}"
+            )
+        if not self.has_header and header == "auto":
+            self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
+        sample = sample[self.has_header :]
+        self.date_index, self.style = self._find_dates(sample, date_column)
+        self.indices = self._find_columns(sample, columns)
+
+    @property
+    def _between(self) -> str:
+        return _SEPARATOR_NAMES.get(self.separator, repr(self.separator))
+
+    def _text(self) -> TextIO:
+        return self.open(self.path, "rt", encoding=self.encoding, newline="")
+
+    def _lines(self, file: TextIO) -> Iterator[tuple[int, str]]:
+        """Yields the lines that are no comments, with their numbers from 1."""
+        for number, line in enumerate(file, 1):
+            if not (self.comment and line.startswith(self.comment)):
+                yield number, line
+
+    def _find_dates(self, sample: list[list[str]], name: str) -> tuple[int | None, str]:
+        """Returns the index of the column of dates, or None, and how they are written."""
+        if name:
+            index = self._index(name, "date_column")
+            style = calendars.style_of(self._fields(sample, index), numbers_too=True)
+            if not style:
+                shown = next(iter(self._fields(sample, index)), "")
+                raise UserError(
+                    f"{self.path}: expected dates in `date_column={name}`, such as 2023-01-31; got {shown!r}"
+                )
+            return index, style
+        for index, column in enumerate(self.names):
+            fields = self._fields(sample, index)
+            try:
+                # If a later one is no date, it will be named.
+                style = calendars.style_of(fields) or calendars.style_of(fields[: len(fields) // 2])
+                if not style and column.lower() in _DATE_NAMES and len(self.names) > 1 and len(fields) > 2:
+                    style = calendars.style_of(fields, numbers_too=True)
+                    if style == calendars.LABEL and len({*np.diff([int(field) for field in fields])}) > 1:
+                        style = ""  # numbers that are no steps
+            except UserError as error:
+                raise UserError(f"{self.path}, column {column!r}: {error}") from None
+            if style:
+                return index, style
+        return None, ""
+
+    @staticmethod
+    def _fields(sample: list[list[str]], index: int) -> list[str]:
+        return [row[index].strip() for row in sample if index < len(row)]
+
+    def _find_columns(self, sample: list[list[str]], columns: Sequence[str]) -> list[int]:
+        if columns:
+            return [self._index(column, "column") for column in columns]
+        others = [i for i in range(len(self.names)) if i != self.date_index]
+        if len(others) > 1:
+            numeric = [i for i in others if any(_is_numeric(field) for field in self._fields(sample, i))]
+            others = numeric or others
+        if len(others) != 1:
+            self._index("", "column")
+        return others
+
+    def _index(self, name: str, setting: str) -> int:
+        """Returns the index of a column by its name."""
+        if self.names.count(name) != 1:
+            shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+            raise UserError(f"{self.path}: expected `{setting}` to name one of {shown}; got {name!r}")
+        return self.names.index(name)
+
+    def read(self, fill: str) -> SeriesFile:
+        """Reads all lines."""
+        decimal = "." if self.decimal == "auto" else self.decimal
+        numbers, odd, first_gap = self._read_numbers(decimal)
+        if odd and self.decimal == "auto" and self._is_comma_decimal(odd):
+            self.notes.append(f"{self.path}: the comma is read as the decimal mark, e.g. in {odd[0][2]!r}")
+            decimal = ","
+            numbers, odd, first_gap = self._read_numbers(decimal)
+        if odd:
+            raise self._field_error(*odd[0])
+        values, dates, lines, last_date = numbers
+        if len(dates) > 1 and np.diff(dates).max() < 0:  # the newest first
+            values, dates, lines, last_date = values[::-1], dates[::-1], lines[::-1], self._first_date
+            self.notes.append(f"{self.path}: the dates fall, so the series is read from the end")
+        calendar, steps = None, np.arange(len(values))
+        if len(wrong := np.flatnonzero(np.diff(dates) <= 0)):
+            line = lines[wrong[0] + 1]
+            if self.date_is_named:
+                raise UserError(
+                    f"{self.path}, line {line}: expected a date after that of the line before; sort the lines, or "
+                    "leave `date_column` out to take the lines as they are"
+                )
+            self.notes.append(
+                f"{self.path}, line {line}: the dates do not rise, so they are left out, and each line is taken as a "
+                "step after the one before"
+            )
+            self.date_index = None
+        if self.date_index is not None and len(dates) > 1:
+            if fill == "skip" and np.isnan(values).any():
+                keep = ~np.isnan(values).any(1)
+                values, first_gap = values[keep], None
+            if fill == "skip":
+                calendar, steps = self._calendar_of_most(dates, last_date), np.arange(len(values))
+            else:
+                try:
+                    calendar, steps = calendars.find_calendar(dates, self.style, last_date)
+                except UserError as error:
+                    raise UserError(f"{self.path}: {error}; `fill=skip` takes the lines as they are") from None
+        elif fill == "skip":
+            values, first_gap = values[~np.isnan(values).any(1)], None
+            steps = np.arange(len(values))
+        if first_gap and fill == "none":
+            raise self._field_error(*first_gap, " Fill or drop such rows first: `fill` does")
+        num_steps = int(steps[-1]) + 1 if len(steps) else 0
+        if num_steps > len(values):
+            missing = int(np.flatnonzero(np.diff(steps) > 1)[0])
+            assert calendar is not None
+            if fill == "none":
+                date = calendar._replace(last=calendar.last - calendar.step * (num_steps - 1 - int(steps[missing])))
+                raise UserError(
+                    f"{self.path}, line {lines[missing + 1]}: expected dates {calendar.description} apart; "
+                    f"{date.after(1)[0]} is missing, one of {num_steps - len(values)} such gaps; fill them by `fill`"
+                )
+            if num_steps > 100 * len(values):
+                raise UserError(
+                    f"{self.path}: expected dates {calendar.description} apart; got {len(values)} values in "
+                    f"{num_steps} such steps; `fill=skip` takes the lines as they are"
+                )
+            all_values = np.full([num_steps, values.shape[1]], np.nan)
+            all_values[steps] = values
+            values = all_values
+        if fill != "none" and (gaps := int(np.isnan(values).any(1).sum())):
+            self.notes.append(f"{self.path}: {gaps} of {len(values)} steps had gaps, filled by `fill={fill}`")
+            values = fill_gaps(values, fill)
+        names = tuple(self.names[i] for i in self.indices)
+        date_name = self.names[self.date_index] if calendar and self.date_index is not None else ""
+        return SeriesFile(names, values, calendar, date_name, tuple(self.notes))
+
+    def _calendar_of_most(self, dates: np.ndarray, last_date: str) -> Calendar | None:
+        """Returns the calendar of dates of which some are missing, or None if the others lie no whole steps apart."""
+        try:
+            return calendars.find_calendar(dates, self.style, last_date)[0]
+        except UserError:
+            return None
+
+    def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]], tuple[int, int, str] | None]:
+        """Returns values [N, D], dates [N], line numbers [N] and the last date; fields that are no numbers; a gap."""
+        values, dates, lines = array.array("d"), array.array("q"), array.array("q")
+        odd: list[tuple[int, int, str]] = []
+        first_gap, last_date, count = None, "", 0
+        pending: list[int] = []  # numbers of empty lines, which are gaps unless they are at the end
+        self._first_date = ""
+        for line, row in self._rows():
+            if not any(field.strip() for field in row):
+                pending.append(line)
+                continue
+            for empty in pending:
+                if self.date_index is not None:
+                    continue  # a gap in the dates will be found by the dates
+                first_gap = first_gap or (empty, self.indices[0], "")
+                values.extend([math.nan] * len(self.indices))
+                lines.append(empty)
+            pending = []
+            if len(row) > len(self.names) and any(field.strip() for field in row[len(self.names) :]):
+                raise UserError(
+                    f"{self.path}, line {line}: expected {len(self.names)} fields separated by {self._between}; got "
+                    f"{len(row)}"
+                )
+            count += 1
+            for index in self.indices:
+                text = row[index].strip() if index < len(row) else ""
+                number = _to_number(text, decimal)
+                if number is None:
+                    number = math.nan
+                    if text.lower() not in GAPS:
+                        odd.append((line, index, text))
+                        if len(odd) > 10_000 or not _may_be_a_number(text):
+                            raise self._field_error(line, index, text)
+                    else:
+                        first_gap = first_gap or (line, index, text)
+                values.append(number)
+            lines.append(line)
+            if self.date_index is not None:
+                text = row[self.date_index].strip() if self.date_index < len(row) else ""
+                try:
+                    dates.append(calendars.parse_date(text, self.style))
+                except ValueError:
+                    raise UserError(
+                        f"{self.path}, line {line}, column {self.names[self.date_index]!r}: expected a date as in the "
+                        f"lines before, e.g. {last_date!r}; got {text!r}"
+                    ) from None
+                last_date, self._first_date = text, self._first_date or text
+        shape = [-1, len(self.indices)]
+        arrays = np.array(values, np.float64).reshape(shape), np.array(dates, np.int64), np.array(lines, np.int64)
+        return (*arrays, last_date), odd, first_gap
+
+    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Yields the fields of each line below the header, with the line's number."""
+        last_line = 0
+
+        def counted(file: TextIO) -> Iterator[str]:
+            nonlocal last_line
+            for last_line, line in self._lines(file):  # noqa: B007 (it is read below)
+                yield line
+
+        with self._text() as file:
+            rows = csv.reader(counted(file), strict=True, delimiter=self.separator)
+            is_header = self.has_header
+            for row in rows:
+                if is_header and row:
+                    is_header = False
+                    continue
+                yield last_line, row
+
+    def _is_comma_decimal(self, odd: list[tuple[int, int, str]]) -> bool:
+        """Returns whether the fields that are no numbers with a decimal point are some with a decimal comma."""
+        texts = [_SPACED.sub("", text) for _, _, text in odd]
+        if not all(_COMMA_DECIMAL.fullmatch(text) for text in texts):
+            return False
+        if all(re.fullmatch(r"[+-]?[1-9]\d{0,2},\d{3}", text) for text in texts):
+            raise UserError(
+                f"{self.path}, line {odd[0][0]}: expected to know whether the comma in {texts[0]!r} is a decimal mark "
+                "or parts the thousands; give `decimal`"
+            )
+        return True
+
+    def _field_error(self, line: int, index: int, text: str, advice: str = "") -> UserError:
         field = repr(text) if text else "nothing (a gap)"
-        raise UserError(
-            f"{location}, column {names[index]!r}: expected a finite number; got {field}. Fill or drop such rows first"
+        return UserError(
+            f"{self.path}, line {line}, column {self.names[index]!r}: expected a finite number; got {field}.{advice}"
         )
-    return number
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
+def _find_separator(lines: list[str]) -> str:
+    """Returns what is between the fields of most lines as it is in the first."""
+    if not lines:
+        return ","
+    candidates = [separator for separator in (";", "\t", "|", ",") if separator in lines[0]]
+    for separator in candidates:
+        with_fields = list(csv.reader(lines, delimiter=separator))
+        if 2 * sum(len(row) == len(with_fields[0]) for row in with_fields) > len(lines):
+            return separator
+    decimal_commas = [_COMMA_DECIMAL.fullmatch(line.strip()) or line.strip().lower() in GAPS for line in lines[1:]]
+    if not candidates and any("," in line for line in lines[1:]) and all(decimal_commas):
+        return ";"  # one column of numbers with decimal commas
+    return candidates[0] if candidates else ","
+
+
+def _is_data(fields: list[str]) -> bool:
+    """Returns whether the fields of a line are numbers and dates, so that it is no header."""
+    if not any(fields):
         return False
-    return "_" not in text  # float() accepts underscores between digits
+    return all(_is_numeric(field) or field.lower() in GAPS or calendars.style_of([field, field]) for field in fields)
+
+
+def _is_numeric(text: str) -> bool:
+    return any(_to_number(text, decimal) is not None for decimal in ".,")
+
+
+def _may_be_a_number(text: str) -> bool:
+    return _to_number(text, ",") is not None
+
+
+def _to_number(text: str, decimal: str) -> float | None:
+    """Returns the finite number that a text is with this decimal mark, its thousands apart or not; None: it is none."""
+    if decimal == "." and (number := _finite(text)) is not None:
+        return number
+    text = _SPACED.sub("", text)
+    if decimal == ",":
+        if _DOT_THOUSANDS.fullmatch(text.partition(",")[0]):
+            text = text.replace(".", "")
+        elif "." in text:
+            return None
+        return _finite(text.replace(",", ".", 1))
+    if _COMMA_THOUSANDS.fullmatch(text) and (text.count(",") > 1 or "." in text):
+        text = text.replace(",", "")
+    elif _DOT_THOUSANDS.fullmatch(text) and text.count(".") > 1:
+        text = text.replace(".", "")
+    return _finite(text)
+
+
+def _finite(text: str) -> float | None:
+    """Returns a text as a number; None if it is none, not finite, or too large for float32."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if abs(number) < _LARGEST and "_" not in text else None  # float() accepts underscores

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from tfrnn.errors import RunWarning, UserError
-from tfrnn.runs.metrics import MEASURES
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.training.timing import Timed
 
@@ -35,7 +34,7 @@ class SaveRun(Timed):
         self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        measured = {name: logs.get(name) for name in MEASURES}
+        measured = {name: logs.get(name) for name in self._run.metrics.measures}
         # A loss on the held-out text may overflow, and JSON has no infinity.
         finite = {name: value if value is None or math.isfinite(value) else None for name, value in measured.items()}
         row = {"epoch": epoch + 1, **finite}

@@ -178,6 +178,13 @@ class TrainingRun(FollowerRun):
             "execution": np.array([trainer.num_chains(rows), trainer.jit_compile, count], np.int64),
         }
 
+    _measure = "perplexity"  # what the progress shows
+
+    @property
+    def _source(self) -> str:
+        """What is trained on, in the picture's title."""
+        return self._config.data.corpus
+
     def train(self) -> bool:
         """Trains and saves. See FollowerRun.train."""
         try:
@@ -185,10 +192,13 @@ class TrainingRun(FollowerRun):
         except DivergedError as error:
             raise DivergedError(f"{error}; the run up to there is in {self._run.path}") from None
         if self._timed:
-            excluded = {**self._trainer.excluded_seconds, **{name: c.seconds for name, c in self._timed.items()}}
-            listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excluded.items())
-            messages.note(f"not counted in tokens/sec: {listed}")
+            self._note_excluded()
         return finished
+
+    def _note_excluded(self) -> None:
+        excluded = {**self._trainer.excluded_seconds, **{name: c.seconds for name, c in self._timed.items()}}
+        listed = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in excluded.items())
+        messages.note(f"not counted in tokens/sec: {listed}")
 
     def report(self, finished: bool, resume_command: str) -> None:
         """Prints the results of a finished run: perplexity, speed, a continuation of each prefix, and next steps.
@@ -261,7 +271,7 @@ class TrainingRun(FollowerRun):
             messages.note(f"resuming after {self._describe_position()}")
         else:
             messages.note("\n".join(self._summarize(self._trainer.model)))
-        progress = Progress(self._predictions, settings.show_every)
+        progress = Progress(self._predictions, settings.show_every, self._measure)
         saving = SaveRun(run, self._save_checkpoint, self._save_plot, settings.save_every)
         self._timed = {"predictions": progress, "saving": saving}
         return [*callbacks, saving, progress]
@@ -325,7 +335,7 @@ class TrainingRun(FollowerRun):
         run, config = self._run, self._config
         try:
             if rows := run.metrics.rows():
-                title = f"{config.data.corpus}, {config.model.cell} {config.model.units}"
+                title = f"{self._source}, {config.model.cell} {config.model.units}"
                 run.save_plot(self._plot(rows, title=title).png)
         except Exception as error:  # no error in a picture is worth the results of training
             warnings.warn(f"{run.path}: the picture cannot be made ({error})", RunWarning, stacklevel=2)

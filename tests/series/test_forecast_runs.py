@@ -1,0 +1,246 @@
+"""A run of `tfrnn forecast`: its directory, resuming, forecasting again, and loading it in Python."""
+
+import csv
+import itertools
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from entry_points import command, run
+
+import tfrnn
+from tfrnn import evaluate, export, forecast, sample, series, train
+from tfrnn.errors import UserError
+from tfrnn.models.loading import load_forecast
+
+SMALL = ["--units=4", "--batch_size=4", "--num_steps=6", "--epochs=2", "--chains=1"]
+NUM_STEPS, HORIZON = 60, 4
+MONTHS = [f"{2000 + i // 12}-{i % 12 + 1:02}" for i in range(100)]
+VALUES = 20 + np.sin(np.arange(100) * np.pi / 6) * 5 + np.random.default_rng(0).normal(size=100)
+
+
+def write(file, num_steps=NUM_STEPS, values=VALUES):
+    """Writes a series with two columns to a file."""
+    rows = (f"{m},{v:.6f},{i % 5}\n" for i, (m, v) in enumerate(zip(MONTHS, values, strict=True)))
+    file.write_text("month,sales,other\n" + "".join(itertools.islice(rows, num_steps)))
+    return file
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A folder with a small series and a run on it, and what the command printed."""
+    folder = tmp_path_factory.mktemp("forecast")
+    write(folder / "shop.csv")
+    flags = [f"--csv={folder}/shop.csv", "--column=sales", f"--horizon={HORIZON}", f"--output={folder}/next.csv"]
+    status, out, err = run(forecast.main, *flags, *SMALL, f"--run_dir={folder}/run", f"--plot={folder}/next.png")
+    assert status == 0, err
+    return folder, out, err
+
+
+@pytest.fixture
+def copied(small, tmp_path):
+    """A copy of the folder, which a test may change."""
+    folder = tmp_path / "copy"
+    shutil.copytree(small[0], folder)
+    return folder
+
+
+def rows_of(file):
+    with open(file, newline="") as opened:
+        return list(csv.reader(opened))
+
+
+def test_the_next_values_are_written_with_their_dates_and_intervals(small):
+    folder, out, _ = small
+    head, *rows = rows_of(folder / "next.csv")
+    assert head == ["month", "sales", "sales_lower", "sales_upper"]
+    assert [row[0] for row in rows] == ["2005-01", "2005-02", "2005-03", "2005-04"]
+    for _, value, lower, upper in rows:
+        assert float(lower) < float(value) < float(upper)
+    assert rows_of(folder / "run" / "forecast.csv") == [head, *rows]
+    assert out.startswith("shop: the next 4 steps, a step of 1 month, season of 12 steps; 80% intervals")
+    assert all(f"\n{row[0]} " in out for row in rows)
+
+
+def test_the_run_directory_has_settings_scaling_metrics_weights_errors_and_pictures(small):
+    folder = small[0]
+    files = {path.name for path in (folder / "run").iterdir()}
+    assert files == {
+        "config.json", "scaling.json", "metrics.jsonl", "checkpoints", "loss.png", "forecast.csv", "forecast.png",
+        "errors.csv",
+    }  # fmt: skip
+    for picture in (folder / "next.png", folder / "run" / "forecast.png", folder / "run" / "loss.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    metrics = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [(row["epoch"], set(row)) for row in metrics] == [
+        (epoch, {"epoch", "loss", "learning_rate", "seconds"}) for epoch in (1, 2)
+    ]
+    series_settings = json.loads((folder / "run" / "config.json").read_text())["series"]
+    assert (series_settings["season"], series_settings["horizon"], series_settings["method"]) == (12, 4, "direct")
+
+
+def test_the_table_ends_with_what_the_forecast_is_worth(small):
+    _, out, _ = small
+    lines = out.splitlines()
+    labels = [line.split()[0] for line in lines if "-step " in line or line.startswith("all ")]
+    assert labels == ["1-step", "2-step", "4-step", "all"]
+    row = next(line for line in lines if line.startswith("all ")).split()
+    verdict = "does not beat" if "does not beat" in lines[-1] else "beats"
+    assert f"the forecast of sales {verdict}" in lines[-1]
+    assert float(row[4]) == pytest.approx(float(lines[-1].split("MASE ")[1].split()[0]), rel=1e-2)
+
+
+def test_run_dir_alone_forecasts_again_and_the_same_if_nothing_has_changed(small, copied):
+    write(copied / "shop.csv")
+    _, out, _ = small
+    status, again, err = run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv")
+    assert (status, again) == (0, out), err
+    assert "finished after 2 epochs" in err
+    # Without --csv it reads the file of the run itself.
+    assert run(forecast.main, f"--run_dir={copied}/run")[1] == out
+
+
+def test_a_longer_file_is_forecast_from_its_own_end_with_the_same_weights(copied):
+    before = load_forecast(copied / "run")[0].get_weights()
+    write(copied / "shop.csv", 70)
+    status, out, err = run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv")
+    assert status == 0, err
+    assert "trained on steps 1 to 45; root mean square error on the 25 steps after" in out
+    assert rows_of(copied / "run" / "forecast.csv")[1][0] == "2005-11"
+    for old, new in zip(before, load_forecast(copied / "run")[0].get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize(("num_steps", "shift"), [(60, 1.0), (30, 0.0)])
+def test_another_series_is_refused_by_a_run(num_steps, shift, copied):
+    write(copied / "shop.csv", num_steps, VALUES + shift)
+    status, out, err = run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv")
+    assert (status, out) == (2, "")
+    assert "to begin with the values that the run was trained on" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_settings_that_belong_to_the_weights_may_not_change(copied):
+    status, _, err = run(forecast.main, f"--run_dir={copied}/run", "--horizon=5")
+    assert status == 2
+    assert "the run was begun with --horizon=4, now it is 5" in err
+
+
+def test_an_interval_may_change(small, copied):
+    run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv", "--interval=0.5")
+    narrow, wide = rows_of(copied / "run" / "forecast.csv")[1], rows_of(small[0] / "next.csv")[1]
+    assert narrow[1] == wide[1]
+    assert float(narrow[3]) < float(wide[3])
+    _, _, err = run(forecast.main, f"--run_dir={copied}/run", "--interval=0.99")
+    assert "it needs the errors of 99 forecasts, and 15 steps are held out" in err
+    assert rows_of(copied / "run" / "forecast.csv")[1][2:] == ["", ""]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["direct", "recursive"])
+def test_a_longer_training_is_the_same_as_one_that_was_not_interrupted(method, small, tmp_path):
+    flags = [f"--csv={small[0]}/shop.csv", "--column=sales", *SMALL, "--schedule=constant", f"--method={method}"]
+    weights = []
+    for name, parts in (("once", [3]), ("twice", [1, 3])):
+        for epochs in parts:
+            status, _, err = run(forecast.main, *flags, f"--epochs={epochs}", f"--run_dir={tmp_path}/{name}")
+            assert status == 0, err
+        weights.append(load_forecast(tmp_path / name)[0].get_weights())
+    for once, twice in zip(*weights, strict=True):
+        np.testing.assert_array_equal(once, twice)
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_weights_forecast_and_table(small, tmp_path):
+    flags = [f"--csv={small[0]}/shop.csv", "--column=sales", *SMALL, "--epochs=60", "--save_every=0"]
+    status, whole, err = run(forecast.main, *flags, f"--run_dir={tmp_path}/whole")
+    assert status == 0, err
+    process = command("tfrnn.forecast", *flags, f"--run_dir={tmp_path}/killed")
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.exists() and metrics.read_text().count("\n") > 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    status, resumed, err = run(forecast.main, f"--run_dir={tmp_path}/killed")
+    assert status == 0, err
+    assert "resuming after" in err
+    assert resumed == whole
+    for name in ("forecast.csv", "errors.csv"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_load_run_returns_the_forecaster_its_scaling_and_settings(small):
+    folder, _, _ = small
+    model, scaling, config = tfrnn.load_run(folder / "run")
+    values = series.read_series(folder / "shop.csv", config.series.column).values
+    assert isinstance(model, tfrnn.Forecaster)
+    assert scaling.train_steps == 45
+    ahead = series.forecast_ahead(model, scaling, values, HORIZON, num_steps=config.series.num_steps)
+    written = [float(row[1]) for row in rows_of(folder / "next.csv")[1:]]
+    np.testing.assert_allclose(ahead.predicted[:, 0], written, rtol=1e-6)
+    with pytest.raises(UserError, match="checkpoint"):
+        tfrnn.load_run(folder / "run", "first")
+
+
+@pytest.mark.slow
+def test_several_columns_are_forecast_together_and_inputs_are_read_beside_them(small, tmp_path):
+    csv_file = f"--csv={small[0]}/shop.csv"
+    flags = [csv_file, f"--horizon={HORIZON}", *SMALL, "--epochs=1", f"--output={tmp_path}/next.csv"]
+    status, out, err = run(
+        forecast.main, *flags, "--column=sales", "--column=other", "--season=12", f"--run_dir={tmp_path}/both"
+    )
+    assert status == 0, err
+    assert rows_of(tmp_path / "next.csv")[0][1::3] == ["sales", "other"]
+    assert "shop, sales: trained on" in out
+    assert "shop, other: trained on" in out
+    status, out, err = run(forecast.main, *flags, "--column=sales", "--inputs=other", f"--run_dir={tmp_path}/beside")
+    assert status == 0, err
+    assert rows_of(tmp_path / "next.csv")[0] == ["month", "sales", "sales_lower", "sales_upper"]
+    (model, scaling, _), (alone, of_one, _) = load_forecast(tmp_path / "beside"), load_forecast(small[0] / "run")
+    assert scaling.num_inputs > of_one.num_inputs
+    assert model.weights[-1].shape == alone.weights[-1].shape
+
+
+@pytest.mark.parametrize("value", [7.0, 0.0])
+def test_a_constant_series_is_forecast_as_it_is(value, tmp_path):
+    write(tmp_path / "flat.csv", 60, np.full(100, value))
+    flags = [f"--csv={tmp_path}/flat.csv", "--column=sales", *SMALL, f"--output={tmp_path}/next.csv"]
+    status, out, err = run(forecast.main, *flags, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    for row in rows_of(tmp_path / "next.csv")[1:]:
+        np.testing.assert_allclose([float(number) for number in row[1:]], value, atol=1e-3)
+    assert "repeats itself exactly" in out.splitlines()[-1]
+
+
+def test_the_other_commands_and_forecast_refuse_each_others_runs(small, small_run, tmp_path):
+    folder = small[0] / "run"
+    for main in (sample.main, evaluate.main, export.main, train.main):
+        status, out, err = run(main, f"--run_dir={folder}")
+        assert (status, out) == (2, "")
+        assert "expected a run of train, on a text; got one of forecast, on a time series; name another" in err
+        assert len(err.splitlines()) == 1
+    status, out, err = run(forecast.main, f"--run_dir={small_run}")
+    assert (status, out) == (2, "")
+    assert "expected a run of forecast, on a time series; got one of train, on a text; name another" in err
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("scaling.json", "{}", "expected the scaling of a forecast"),
+        ("scaling.json", None, "it has no scaling.json"),
+        ("config.json", '{"series": {}}', "config has unknown keys"),
+        ("config.json", "[", "expected JSON"),
+    ],
+)
+def test_a_spoilt_run_is_refused_in_one_line(file, content, message, copied):
+    (copied / "run" / file).unlink()
+    if content is not None:
+        (copied / "run" / file).write_text(content)
+    status, out, err = run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv")
+    assert (status, out) == (2, "")
+    assert message in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,315 @@
+"""What forecasters read and predict: scaled values, or all relative to the last values of a series.
+
+The book's forecaster reads the values and predicts the next one (`Scaling`). It must have seen their level before, and
+a series that grows leaves it. The direct one (`Relative`) reads differences from the recent past, and predicts what is
+to be added to a naive forecast: for each of the next K steps at once, from the level of the last season and the mean
+course of the last seasons around their levels.
+Letters: N steps of the series, C columns that are read, of which the first D are predicted, F inputs of the model, O
+origins, K the horizon.
+"""
+
+import dataclasses
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfrnn.errors import UserError
+
+SEASONS = 3  # of which the naive forecast takes the mean course
+NO_SEASON = 4  # steps of the shorter mean of a series without a season
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Scales a series to zero mean and unit variance, and predictions of it back to its unit.
+
+    Attributes:
+      mean, deviation: what is subtracted, and then divided by.
+      train_steps: the number of values that they were computed from.
+    """
+
+    mean: float
+    deviation: float
+    train_steps: int = 0
+
+    num_inputs: ClassVar[int] = 1
+    num_outputs: ClassVar[int] = 1
+    num_values: ClassVar[int] = 1
+    num_columns: ClassVar[int] = 1
+
+    @classmethod
+    def fit(cls, values: np.ndarray) -> "Scaling":
+        """Returns the scaling by the mean and standard deviation of these values; a constant series is only shifted."""
+        constant = np.ptp(values) == 0  # its standard deviation may be a rounding error above 0
+        deviation = 1.0 if constant else float(np.std(values, dtype=np.float64))
+        return cls(float(np.mean(values, dtype=np.float64)), deviation, len(values))
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """Returns the scaled values, float32."""
+        return ((values - self.mean) / self.deviation).astype(np.float32)
+
+    def unscale(self, values: np.ndarray) -> np.ndarray:
+        """Returns scaled values in the unit of the series, float64."""
+        return values.astype(np.float64) * self.deviation + self.mean
+
+    def to_json(self) -> str:
+        """Returns the content of scaling.json."""
+        return json.dumps({"method": "recursive", **dataclasses.asdict(self)}, indent=2) + "\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Relative:
+    """How a series is scaled for a direct forecaster, and its forecasts back.
+
+    Attributes:
+      train_steps: the number of leading steps that the numbers below were computed from.
+      num_values: D, the number of columns that are predicted, which are the first.
+      horizon: K.
+      season: the number of steps in a season; 1: none.
+      logs: for each column whether its logarithm is read: a positive series whose swings grow with its level.
+      means, deviations: of each column, or of its logarithm, [C].
+      input_scales: the deviation of each difference that the model reads, for each column.
+      target_scales: the deviation of what is to be predicted, [D].
+    """
+
+    train_steps: int
+    num_values: int
+    horizon: int
+    season: int
+    logs: tuple[bool, ...]
+    means: tuple[float, ...]
+    deviations: tuple[float, ...]
+    input_scales: tuple[tuple[float, ...], ...]
+    target_scales: tuple[float, ...]
+
+    @classmethod
+    def fit(cls, values: np.ndarray, horizon: int, season: int = 1, num_values: int = 0) -> "Relative":
+        """Returns the scaling of these values, the training part of a series.
+
+        Args:
+          values: float [N, C].
+          horizon: K.
+          season: the number of steps in a season; 1: none.
+          num_values: D; 0: all columns.
+        Raises:
+          UserError: there are too few values.
+        """
+        num_steps, num_columns = values.shape
+        if num_steps < (fewest := fewest_steps(horizon, season)):
+            raise UserError(
+                f"series too short: {num_steps} values to train on, but `horizon={horizon}` with `season={season}` "
+                f"needs {fewest}; take a longer series, or a smaller `horizon` or `season`"
+            )
+        logs = tuple(_grows_with_level(column, season) for column in values.T)
+        shifted = cls(
+            train_steps=num_steps,
+            num_values=num_values or num_columns,
+            horizon=horizon,
+            season=season,
+            logs=logs,
+            means=(0.0,) * num_columns,
+            deviations=(1.0,) * num_columns,
+            input_scales=((1.0,) * len(_differences(values[:, :1], season)),) * num_columns,
+            target_scales=(1.0,) * (num_values or num_columns),
+        )
+        logged = shifted._scale(values)
+        means, deviations = logged.mean(0), np.where(np.ptp(logged, 0) > 0, logged.std(0), 1.0)
+        scaled = dataclasses.replace(shifted, means=_floats(means), deviations=_floats(deviations))
+        differences = _differences(scaled._scale(values), season)  # each [N, C]
+        input_scales = [_deviations(difference[season:]) for difference in differences]
+        origins = np.arange(min(season, num_steps - 1), num_steps)
+        return dataclasses.replace(
+            scaled,
+            input_scales=tuple(zip(*map(_floats, input_scales), strict=True)),
+            target_scales=_floats(_deviations(scaled.targets(values, origins).reshape(-1, scaled.num_values))),
+        )
+
+    @property
+    def num_inputs(self) -> int:
+        """F, the number of values that the model reads at each step."""
+        return sum(len(scales) for scales in self.input_scales) + (2 if self.season > 1 else 0)
+
+    @property
+    def num_outputs(self) -> int:
+        """K * D, the number of values that the model predicts at each step."""
+        return self.horizon * self.num_values
+
+    def inputs(self, values: np.ndarray) -> np.ndarray:
+        """Returns what the model reads at each step, float32 [N, F], given the values [N, C].
+
+        For each column these are the differences from the value before, from means of the recent past, and from the
+        value a season before; and the place in the season as a sine and a cosine.
+        """
+        differences = _differences(self._scale(values), self.season)
+        columns = [
+            difference[:, column] / self.input_scales[column][i]
+            for column in range(values.shape[1])
+            for i, difference in enumerate(differences)
+        ]
+        if self.season > 1:
+            angles = 2 * np.pi * (np.arange(len(values)) % self.season) / self.season
+            columns += [np.sin(angles), np.cos(angles)]
+        # A value far beyond all that were trained on should not carry the forecast away.
+        return np.clip(np.stack(columns, 1), -10, 10).astype(np.float32)
+
+    def targets(self, values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Returns what the model should predict from the first `origins` values, float32 [O, K * D]; NaN: unknown."""
+        scaled = self._scale(values)[:, : self.num_values]
+        places = origins[:, None] + np.arange(self.horizon)
+        known = places < len(values)
+        targets = scaled[np.where(known, places, 0)] - self._naive(scaled, origins)
+        targets[~known] = np.nan
+        return (targets / np.array(self.target_scales)).reshape(len(origins), -1).astype(np.float32)
+
+    def forecasts(self, values: np.ndarray, origins: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+        """Returns forecasts in the unit of the series, float64 [O, K, D], given the model's outputs [O, K * D]."""
+        scaled = self._scale(values)[:, : self.num_values]
+        added = outputs.astype(np.float64).reshape(len(outputs), self.horizon, self.num_values)
+        return self.unscale(self._naive(scaled, origins) + added * np.array(self.target_scales))
+
+    def scale(self, values: np.ndarray) -> np.ndarray:
+        """Returns columns that are predicted, [..., D], on the scale on which errors are compared, float64."""
+        return self._scale(values)
+
+    def unscale(self, scaled: np.ndarray) -> np.ndarray:
+        """Returns scaled columns that are predicted, [..., D], in the unit of the series."""
+        num = scaled.shape[-1]
+        values = scaled * np.array(self.deviations[:num]) + np.array(self.means[:num])
+        return np.where(self.logs[:num], np.exp(np.where(self.logs[:num], np.minimum(values, 700), 0)), values)
+
+    def to_json(self) -> str:
+        """Returns the content of scaling.json."""
+        return json.dumps({"method": "direct", **dataclasses.asdict(self)}, indent=2) + "\n"
+
+    @property
+    def num_columns(self) -> int:
+        """C, the number of columns that are read."""
+        return len(self.means)
+
+    def _scale(self, values: np.ndarray) -> np.ndarray:
+        num = values.shape[-1]
+        logs = np.array(self.logs[:num])
+        values = np.asarray(values, np.float64)
+        if logs.any():
+            # A value of 0 or less, of which the training part had none, is read as the smallest that it may be.
+            smallest = np.exp(np.array(self.means[:num]) - 10 * np.array(self.deviations[:num]))
+            values = np.where(logs, np.log(np.maximum(np.where(logs, values, 1.0), smallest)), values)
+        return (values - np.array(self.means[:num])) / np.array(self.deviations[:num])
+
+    def _naive(self, scaled: np.ndarray, origins: np.ndarray) -> np.ndarray:
+        """Returns the forecasts to which the model adds, [O, K, D]: the level and the mean course of the season."""
+        season = self.season
+        places = origins[:, None] - season + np.arange(self.horizon) % season  # [O, K]
+        if season == 1:
+            return scaled[np.maximum(places, 0)]
+        level = _trailing_mean(scaled, season)
+        total, count = np.zeros([*places.shape, scaled.shape[1]]), np.zeros([*places.shape, 1])
+        for back in range(SEASONS):
+            last = origins[:, None] - 1 - back * season  # the step up to which this level is the mean
+            there = (last >= season - 1)[..., None] & np.ones_like(places, bool)[..., None]
+            course = scaled[np.maximum(places - back * season, 0)] - level[np.maximum(last, 0)]
+            total, count = total + np.where(there, course, 0), count + there
+        return level[np.maximum(origins - 1, 0)][:, None] + total / np.maximum(count, 1)
+
+
+def from_json(text: str) -> Scaling | Relative:
+    """Returns the scaling with this content of scaling.json.
+
+    Raises:
+      UserError: it is none.
+    """
+    try:
+        data: Any = json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("it is no object")
+        method = data.pop("method", None)
+        if method not in ("direct", "recursive"):
+            raise ValueError("it has no known method")
+        scaling = _relative(data) if method == "direct" else Scaling(**data)
+        _check(scaling)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise UserError(f"expected the scaling of a forecast ({' '.join(str(error).split())[:200]})") from None
+    return scaling
+
+
+def _relative(data: dict[str, Any]) -> Relative:
+    for name in ("logs", "means", "deviations", "target_scales"):
+        data[name] = tuple(data[name])
+    data["input_scales"] = tuple(map(tuple, data["input_scales"]))
+    return Relative(**data)
+
+
+def _check(scaling: Scaling | Relative) -> None:
+    """Raises ValueError if the numbers of a scaling contradict each other."""
+    if isinstance(scaling, Scaling):
+        counts, numbers, scales = [scaling.train_steps], [scaling.mean], [scaling.deviation]
+    else:
+        counts = [scaling.train_steps, scaling.num_values, scaling.horizon, scaling.season]
+        numbers = [*scaling.means]
+        scales = [*scaling.deviations, *scaling.target_scales, *sum(scaling.input_scales, ())]
+    valid = all(type(count) is int and 1 <= count <= 2**40 for count in counts)
+    valid = valid and all(type(number) is float and abs(number) < 1e300 for number in (*numbers, *scales))
+    if valid and isinstance(scaling, Relative):
+        columns, differences = scaling.num_columns, len(_differences(np.zeros([1, 1]), scaling.season))
+        valid = all(type(log) is bool for log in scaling.logs)
+        valid = valid and {len(scaling.logs), len(scaling.deviations), len(scaling.input_scales)} == {columns}
+        valid = valid and scaling.num_values == len(scaling.target_scales) <= columns
+        valid = valid and all(len(each) == differences for each in scaling.input_scales)
+    if not valid or min(scales) <= 0:
+        raise ValueError("its numbers contradict each other")
+
+
+def fewest_steps(horizon: int, season: int) -> int:
+    """Returns the smallest number of values to train a direct forecaster on."""
+    return 2 * season + horizon + 4
+
+
+def _trailing_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Returns the mean of each value and up to width - 1 before it, [N, D]."""
+    sums = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, 0)])
+    ends = np.arange(1, len(values) + 1)
+    begins = np.maximum(0, ends - width)
+    return (sums[ends] - sums[begins]) / (ends - begins)[:, None]
+
+
+def _differences(scaled: np.ndarray, season: int) -> list[np.ndarray]:
+    """Returns the differences that the model reads of scaled columns, each [N, C]."""
+    width = season if season > 1 else NO_SEASON
+    level = _trailing_mean(scaled, width)
+    differences = [
+        scaled - _before(scaled, 1),
+        scaled - level,
+        scaled - _trailing_mean(scaled, 4 * width),
+        level - _before(level, width),
+    ]
+    return [*differences, scaled - _before(scaled, season)] if season > 1 else differences
+
+
+def _before(values: np.ndarray, steps: int) -> np.ndarray:
+    """Returns the values this number of steps before; the first ones for want of any before them."""
+    return values[np.maximum(np.arange(len(values)) - steps, 0)]
+
+
+def _grows_with_level(column: np.ndarray, season: int) -> bool:
+    """Returns whether a positive series is better read as its logarithm: its swings grow with its level."""
+    if column.min() <= 0 or column.max() < 2 * column.min():
+        return False
+    width = season if season > 1 else NO_SEASON
+    blocks = column[len(column) % width :].reshape(-1, width)
+    levels, swings = blocks.mean(1), np.ptp(blocks, 1)
+    if len(blocks) < 4 or not levels.std() or not swings.std():
+        return False
+    return bool(np.corrcoef(levels, swings)[0, 1] > 0.5)
+
+
+def _deviations(values: np.ndarray) -> np.ndarray:
+    """Returns the deviation of each column from 0, without regard to NaN; 1 for a column of zeros."""
+    if values.ndim == 2 and values.shape[0] == 0:
+        return np.ones(values.shape[1])
+    squares = np.sqrt(np.nanmean(np.square(values, dtype=np.float64), 0))
+    return np.where(squares > 1e-9, squares, 1.0)
+
+
+def _floats(values: np.ndarray) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

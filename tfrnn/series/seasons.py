@@ -1,0 +1,67 @@
+"""Finding the season of a series: the number of steps after which it repeats itself.
+
+Letters: N steps of the series, D columns.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from tfrnn.series import scores
+
+GAIN = 0.9  # a season counts if its naive forecast has at most this share of the error of persistence
+_LONGEST_LAG = 1_000
+_LONGEST_PART = 20_000  # of the end of a long series, which is searched
+
+
+def find_season(values: np.ndarray, candidates: Iterable[int] = (), horizon: int = 0) -> int:
+    """Returns the number of steps in a season of a series, or 1 if it has none.
+
+    Compared are the errors of seasonal naive forecasts, and that of persistence. The candidates are the given ones and
+    the lag at which the changes of the series are most alike, if it repeats itself three times at least.
+
+    Args:
+      values: the training part, [N, D].
+      candidates: numbers of steps that the dates suggest, as `Calendar.seasons`.
+      horizon: the number of steps ahead at which errors count; 0: the length of the season.
+    """
+    values = np.asarray(values, np.float64)[-_LONGEST_PART:]
+    given = [season for season in candidates if 1 < season <= len(values) // 3]
+    found = [lag for lag in [_most_alike_lag(values)] if lag > 1]
+    # Dates are believed before what is found, and short seasons before long ones that are hardly better.
+    best, error = 1, 1.0
+    for season in [*sorted(given), *(lag for lag in found if not given or lag not in given)]:
+        share = _share_of_persistence(values, season, horizon or season)
+        if share < GAIN * error:
+            best, error = season, share
+    return best
+
+
+def _share_of_persistence(values: np.ndarray, season: int, horizon: int) -> float:
+    """Returns the error of seasonal naive forecasts as a share of that of persistence, the mean over the columns."""
+    origins = np.unique(np.linspace(season, len(values) - 1, 500).astype(int))
+    later = scores.following(values, origins, min(horizon, 2 * season))
+    shares = []
+    naive, persisted = (scores.seasonal_naive(values, origins, later.shape[1], each) for each in (season, 1))
+    for column in range(values.shape[1]):
+        errors = [np.nanmean(np.abs(later - forecast)[..., column]) for forecast in (naive, persisted)]
+        shares.append(errors[0] / errors[1] if errors[1] > 0 else 1.0)
+    return float(np.mean(shares))
+
+
+def _most_alike_lag(values: np.ndarray) -> int:
+    """Returns the first lag of a high peak of the autocorrelation of the changes, or 1 if none is clear."""
+    longest = min(_LONGEST_LAG, len(values) // 3)
+    if longest < 3:
+        return 1
+    changes = np.diff(values, axis=0)
+    changes -= changes.mean(0)
+    size = 2 ** int(np.ceil(np.log2(2 * len(changes))))
+    power = np.abs(np.fft.rfft(changes, size, axis=0)) ** 2
+    products = np.fft.irfft(power, size, axis=0)[: longest + 2]
+    alike = (products / np.where(products[0] > 0, products[0], 1)).mean(1)
+    peaks = [lag for lag in range(2, longest + 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1])]
+    clear = max(0.2, 3 / np.sqrt(len(changes)))
+    highest = max((alike[lag] for lag in peaks), default=0.0)
+    # Twice a season is nearly as much alike as one, and by chance more.
+    return next((lag for lag in peaks if alike[lag] > max(clear, 0.8 * highest)), 1)
