@@ -19,6 +19,7 @@ from tfrnn.config.sections import Run, check_encoding
 from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
+from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
@@ -201,9 +202,9 @@ def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: 
     """Raises UserError if a file to write is the text to read or a file of the run."""
     from tfrnn.runs.run_dir import RunDir
 
+    texts = {Path(path).resolve() for path in catalogue.paths_of(choice.name_or_path)} if choice.name_or_path else set()
     for flag, path in outputs.paths().items():
-        is_text = bool(choice.name_or_path) and Path(path).resolve() == Path(choice.name_or_path).resolve()
-        if is_text or RunDir(trained.run_dir).is_run_file(path):
+        if Path(path).resolve() in texts or RunDir(trained.run_dir).is_run_file(path):
             raise UserError(f"`{flag}={path}`: expected a file that this command does not read; name another")
 
 

@@ -161,10 +161,11 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     cleaned = iter(
         text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.token_kind)
     )
-    prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix) or config.run.prefix
+    prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix)
     beginning = "" if settings.beam_width else settings.stop_text or vocabulary.line_end
-    for prefix in [] if settings.interactive else prefixes:  # all, before TensorFlow loads
+    for prefix in prefixes:  # before TensorFlow loads, and before the first is continued
         vocabulary.encode_prefix(prefix or beginning, settings.unknown)
+    prefixes = prefixes or config.run.prefix
     check_memory(settings, config, vocabulary)
     host.import_tensorflow_quietly()
     threads.set_threads()

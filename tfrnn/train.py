@@ -214,10 +214,10 @@ def train(
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
     if begun:
         run.check_same(config, text.vocabulary)
-    if free.isdisjoint(own_text.BY_TEXT):
-        _check_length(config, text)
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     _check_memory(config, text)
+    if free.isdisjoint(own_text.BY_TEXT):
+        _check_length(config, text)
     host.import_tensorflow_quietly()
     import tensorflow as tf
 
@@ -391,8 +391,9 @@ def _run_to_end(training: Any, workers: Any, resume_command: str) -> None:
 
 def _check_same_in_all_workers(config: Config, text: Text, workers: Any) -> None:
     """Raises UserError in all workers if the text or the settings of some worker differ from the chief's."""
-    # These may differ; the same text may lie at another path, and its hash is compared.
-    excluded = {*vars(config.run), "chains", "jit_compile", "corpus"}
+    # These may differ; the same text may lie at another path, and its hash is compared. The chief alone knows the rules
+    # by which the run was begun, and what they make of the text is compared.
+    excluded = {*vars(config.run), "chains", "jit_compile", "corpus", "text_rule", "word_rule"}
     settings = {name: value for name, value in config.flat().items() if name not in excluded}
     compared = json.dumps([settings, text.sha256, text.vocabulary.id_to_token]).encode()
     (num_different,) = workers.sum([int(workers.broadcast(compared) != compared)])

@@ -50,7 +50,7 @@ def text_of_200(tmp_path):
 
 def lines_of(config, *arguments):
     """What is said of a text, but its name."""
-    first, *lines = run_text.read(config, *arguments).notes
+    first, *lines = run_text.read(config, *arguments).facts
     assert first == f"text: {config.data.corpus}"
     return lines
 
@@ -79,6 +79,11 @@ def test_what_is_read_is_said_in_a_line_for_each_fact(text_of_200):
         "held out: nothing, since the text ends before `max_tokens=10000`",
         "left out: nothing",
     ]
+    assert lines_of(text_of_200.replace(validation_tokens=20), True)[3:] == [
+        "trained on: 180 characters, the first; fewer than `max_tokens=10000`, so that those can be held out",
+        "held out: 20 characters, the last",
+        "left out: nothing",
+    ]
     assert lines_of(text_of_200.replace(validation_tokens=0))[4] == "held out: nothing, since `validation_tokens=0`"
 
 
@@ -90,16 +95,16 @@ def test_what_is_read_is_said_of_words_and_of_texts_that_a_rule_cleans(text_of_2
         "trained on: 40 words, marks and line ends, the first",
     ]
     assert lines_of(text_of_200.replace(text_rule="book"))[1] == "characters: 185 that the text rule book leaves"
-    notes = run_text.read(Config()).notes
-    assert (notes[0], notes[1]) == ("text: sample", "encoding: UTF-8")
+    facts = run_text.read(Config()).facts
+    assert (facts[0], facts[1]) == ("text: sample", "encoding: UTF-8")
 
 
 def test_what_is_left_out_of_a_folder_is_said(text_of_200, tmp_path):
     (tmp_path / ".hidden").write_text("hidden")
     (tmp_path / "more").write_bytes("é".encode("utf-16"))
     text = run_text.read(text_of_200.replace(corpus=str(tmp_path)))
-    assert text.notes[:3] == (f"text: {tmp_path} (2 texts)", "encoding: UTF-16, UTF-8", "characters: 202")
-    assert text.notes[-1] == "left out: 1 hidden or special files and folders"
+    assert text.facts[:3] == (f"text: {tmp_path} (2 texts)", "encoding: UTF-16, UTF-8", "characters: 202")
+    assert text.facts[-1] == "left out: 1 hidden or special files and folders"
 
 
 @given(num_tokens=st.integers(50, 200), max_tokens=st.integers(0, 220), validation_tokens=st.integers(0, 220))

@@ -27,7 +27,7 @@ import pytest
 from entry_points import SMALL, last_of_each, metrics, quiet_environment, run
 
 import tfrnn
-from tfrnn import sample, train
+from tfrnn import evaluate, sample, train
 from tfrnn.cli import program
 from tfrnn.data import run_text as text_lib
 from tfrnn.errors import UserError
@@ -316,3 +316,51 @@ def test_help_and_wrong_flags_are_answered_before_tensorflow_loads(flag):
     done = subprocess.run([sys.executable, "-c", code, flag], capture_output=True, text=True, check=False)
     assert done.stdout.splitlines()[-1] == "False"
     assert (done.returncode, done.stderr.count("\n")) == ((0, 0) if flag == "--help" else (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("command", "flags", "expected"),
+    [
+        ("train", ["--max_tokens=100"], "text too short: 100 tokens"),
+        ("train", ["--corpus={}/config.json", "--run_dir={}"], "the run was begun with --corpus=sample"),
+        ("sample", ["--run_dir={}", "--prefix=42"], "leaves nothing of it"),
+        ("evaluate", ["--run_dir={}", "--text_file={}/nothing"], "does not exist"),
+        ("evaluate", ["--run_dir={}", "--text_file={}/short"], "at least two characters"),
+    ],
+)
+def test_a_wrong_text_is_told_before_tensorflow_loads(command, flags, expected, small_run, tmp_path):
+    run_dir = shutil.copytree(small_run, tmp_path / "run")
+    (run_dir / "short").write_text("a")
+    code = f"import sys, tfrnn.{command} as command, tfrnn.cli.program as c\n"
+    code += "try: c.run(command.main)\nfinally: print('tensorflow' in sys.modules)"
+    arguments = [flag.replace("{}", str(run_dir)) for flag in flags]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "False\n", 1), done.stderr
+    assert expected in done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_that_is_older_than_a_rule_of_texts_keeps_its_own(tmp_path):
+    path, run_dir = tmp_path / "text", tmp_path / "run"
+    path.write_bytes(b"So it goes, and so!\r\n" * 99)
+    flags = [*SMALL, f"--corpus={path}", "--tokens=word", "--max_tokens=200", f"--run_dir={run_dir}"]
+    assert run(train.main, *flags, "--epochs=1", "--text_rule=raw", "--word_rule=spaces")[0] == 0
+    config = json.loads((run_dir / "config.json").read_text())
+    del config["data"]["encoding"], config["data"]["word_rule"]  # as version 0.1 wrote it
+    (run_dir / "config.json").write_text(json.dumps(config))
+    status, out, err = run(train.main, *flags, "--epochs=2")
+    assert (status, out.startswith("perplexity"), "resuming after 1 epochs" in err) == (0, True, True), err
+    assert "goes," in json.loads((run_dir / "vocabulary.json").read_text())
+    status, _, err = run(train.main, *flags, "--word_rule=marks")
+    assert (status, "was begun with --word_rule=spaces, now it is marks" in err) == (2, True)
+
+
+def test_held_out_tokens_that_are_asked_for_are_held_out(tmp_path):
+    (tmp_path / "text").write_text("so it goes " * 30)
+    flags = [f"--corpus={tmp_path}/text", "--batch_size=2", "--num_steps=8", "--units=4", "--epochs=1"]
+    status, _, err = run(train.main, *flags, "--validation_tokens=30", f"--run_dir={tmp_path}/run")
+    assert (status, "held out: 30 characters, the last" in err) == (0, True), err
+    assert metrics(tmp_path / "run")[-1]["val_perplexity"] > 1
+    assert "over 29 characters" in run(evaluate.main, f"--run_dir={tmp_path}/run")[1]
+    status, _, err = run(train.main, *flags, "--validation_tokens=330")
+    assert (status, "leaves nothing to train on" in err) == (2, True)

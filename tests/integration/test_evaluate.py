@@ -11,6 +11,7 @@ from entry_points import SMALL, run
 
 import tfrnn
 from tfrnn import evaluate, train
+from tfrnn.data import text_rules
 from tfrnn.inference import memorisation
 
 STORY_LENGTH, TRAINING_LENGTH, HELD_OUT_LENGTH = 900, 600, 200  # characters; the last two are those of SMALL
@@ -25,7 +26,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     story = tfrnn.load_corpus("sample", "lines")[:STORY_LENGTH]
     (folder / "story.txt").write_text(story)
-    for name, flags in (("run", []), ("words", ["--tokens=word", "--epochs=1"])):
+    for name, flags in (("run", []), ("words", ["--tokens=word", "--validation_tokens=50", "--epochs=1"])):
         status, _, err = run(train.main, *SMALL, f"--corpus={folder}/story.txt", f"--run_dir={folder}/{name}", *flags)
         assert status == 0, err
     (folder / "short.txt").write_text(story[:60])
@@ -100,7 +101,8 @@ def test_unknown_characters_are_counted_and_measured_separately(folder, loaded):
 
 def test_a_model_of_words_is_measured_in_words(folder):
     _, unit, number, noun, *_ = evaluate_run(folder, f"--text_file={folder}/odd.txt", name="words")
-    assert (unit, number, noun) == ("word", len((folder / "odd.txt").read_text().split()) - 1, "word")
+    words = text_rules.split((folder / "odd.txt").read_text(), "word")
+    assert (unit, number, noun) == ("word", len(words) - 1, "word")
 
 
 def test_json_lines_and_the_heat_map_are_written(folder, tmp_path):

@@ -110,7 +110,10 @@ class Flags:
         except flags.Error as error:
             raise UserError(f"{error}; {see_help}") from None
         if arguments:
-            raise UserError(f"expected only flags, such as --name=value; got {arguments[0]!r}; {see_help}")
+            hint = ""
+            if self._joined and os.path.exists(arguments[0]):
+                hint = f"; for several texts put commas between them, or quote a pattern: --{min(self._joined)}='*.txt'"
+            raise UserError(f"expected only flags, such as --name=value; got {arguments[0]!r}{hint}; {see_help}")
         given = {name: self.values[name] for name in self.values if self.values[name].present}
         if "help" in given or "helpfull" in given:
             print(self._help(full="helpfull" in given))

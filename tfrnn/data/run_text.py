@@ -37,7 +37,8 @@ class Text:
       rule: the text rule that cleaned it: the setting `text_rule`, or that of the corpus if it is `auto`.
       prefixes: what to continue, cleaned: the setting `prefix`, or what suits the text if it is empty.
       max_tokens: the setting `max_tokens`, or a smaller one that leaves as many tokens as are to be held out.
-      notes: lines for the user about how the text was read.
+      facts: lines for the user about what was read, trained on, held out and left out.
+      notes: sentences for the user about how the text was read.
     """
 
     vocabulary: Vocabulary
@@ -47,6 +48,7 @@ class Text:
     rule: str
     prefixes: tuple[str, ...]
     max_tokens: int = 0
+    facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -189,14 +191,19 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
     prefixes = _prefixes(config, corpus, vocabulary)
     ids = corpus.ids(vocabulary, held_out_end)
     training, validation = ids[:end], ids[end:]
-    notes = [*corpus.describe(), *_describe_parts(data, corpus, end, held_out_end)]
+    facts = (*corpus.describe(), *_describe_parts(data, corpus, config.data.max_tokens, end, held_out_end))
+    notes = []
     for part, part_ids in (("training", training), ("validation", validation)):
         if unknown := _count_unknown(part_ids, len(vocabulary)):
             notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
-    return Text(vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, tuple(notes))
+    return Text(
+        vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, facts, tuple(notes)
+    )
 
 
-def _describe_parts(data: sections.Data, corpus: SurveyedCorpus, end: int, held_out_end: int) -> list[str]:
+def _describe_parts(
+    data: sections.Data, corpus: SurveyedCorpus, asked_to_train_on: int, end: int, held_out_end: int
+) -> list[str]:
     """Returns lines that tell what is trained on, held out and left out, and why."""
     noun, asked, max_tokens = _plural(corpus.tokens), data.validation_tokens, data.max_tokens
     num_tokens = corpus.survey.num_tokens
@@ -212,7 +219,9 @@ def _describe_parts(data: sections.Data, corpus: SurveyedCorpus, end: int, held_
         if data.validation_fraction:
             fewer = f", `validation_fraction={data.validation_fraction:g}` of it, at most {MAX_FRACTION_TOKENS:,}"
         held_out_line = f"held out: {held_out:,} {noun}, {'the next' if left_out else 'the last'}{fewer}"
-    lines = [f"trained on: {end:,} {noun}, {where}", held_out_line]
+    is_reduced = max_tokens < asked_to_train_on
+    why_fewer = f"; fewer than `max_tokens={asked_to_train_on}`, so that those can be held out"
+    lines = [f"trained on: {end:,} {noun}, {where}{why_fewer if is_reduced else ''}", held_out_line]
     if left_out:
         lines.append(
             f"left out: {left_out:,} {noun}, the last, since `max_tokens={max_tokens}`; `max_tokens=0` trains on all "

@@ -160,11 +160,15 @@ def split(text: str, tokens: str = "char") -> list[str]:
     return [token for line in words for token in (*line, LINE_END)][:-1]
 
 
-@functools.lru_cache(2**16)
 def _split_between_spaces(text: str) -> tuple[str, ...]:
     """Returns the words and marks of a text without white space, with the joints between them."""
     if text.isalnum():
         return (text,)
+    return _split_at_marks(text) if len(text) < 64 else _split_at_marks.__wrapped__(text)  # long ones are not kept
+
+
+@functools.lru_cache(2**16)
+def _split_at_marks(text: str) -> tuple[str, ...]:
     parts: list[str] = []
     is_mark = [_is_mark(character) for character in text]
     for i in range(1, len(text) - 1):

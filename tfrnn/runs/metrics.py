@@ -130,14 +130,16 @@ def describe_failure(rows: Sequence[Mapping[str, Any]], num_different: int) -> s
     """
     last = rows[-1]["perplexity"]
     best, best_epoch = min((row["perplexity"], row["epoch"]) for row in rows)
-    advice = "take a smaller `learning_rate` or `clip_norm`"
     if last > num_different:
         return (
             f"this run ended worse than chance: its perplexity is {last:.4g}, and a guess among the {num_different:,} "
-            f"different tokens has {num_different:,}; {advice}"
+            f"different tokens has {num_different:,}; train for more `epochs`, or take a smaller `learning_rate`"
         )
     if last > DIVERGED_RATIO * best:
-        return f"this run diverged: its perplexity rose from {best:.4g} (epoch {best_epoch}) to {last:.4g}; {advice}"
+        return (
+            f"this run diverged: its perplexity rose from {best:.4g} (epoch {best_epoch}) to {last:.4g}; take a "
+            "smaller `learning_rate` or `clip_norm`"
+        )
     return ""
 
 

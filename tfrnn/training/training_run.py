@@ -277,8 +277,8 @@ class TrainingRun(FollowerRun):
         return [*callbacks, saving, progress]
 
     def _say_what_was_read(self) -> None:
-        for note in self._text.notes:
-            messages.note(note)
+        for line in (*self._text.facts, *self._text.notes):
+            messages.note(line)
 
     def _own_arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""

@@ -22,14 +22,23 @@ from tfrnn.data.corpora.sources import OnBytes, check_size, does_not_fit, joined
 from tfrnn.errors import UserError
 
 CHUNK_BYTES = 2**20  # that are read at once
+GUESS_BYTES = 2**15  # before a byte that is not UTF-8, and after it, by which the encoding is guessed
 # What reading raises if a file is damaged, encrypted, truncated, or compressed by an unknown method.
 _READ_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
 )  # fmt: skip
 _COMPRESSED = {b"\x1f\x8b": "gzip file", b"BZh": "bzip2 file", b"\xfd7zXZ\0": "xz file"}
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
-_DOCUMENTS = {b"%PDF": "PDF document", b"{\\rt": "document in RTF"}  # by their first bytes
-_SAVE_AS_TEXT = "save its text in a file of its own"
+_UNPACK, _SAVE_AS_TEXT = "unpack it first", "save its text in a file of its own"
+# What is no text and cannot be unpacked, by its first bytes, with what to do.
+_NO_TEXTS = {
+    b"%PDF": ("PDF document", _SAVE_AS_TEXT),
+    b"{\\rt": ("document in RTF", _SAVE_AS_TEXT),
+    b"\xd0\xcf\x11\xe0": ("document of an old office program", _SAVE_AS_TEXT),
+    b"7z\xbc\xaf": ("7z archive", _UNPACK),
+    b"Rar!": ("RAR archive", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("zstd file", _UNPACK),
+}
 
 
 class Files:
@@ -163,8 +172,9 @@ class _File:
         decoder = codecs.getincrementaldecoder(encoding)()
         may_have_nul_bytes = encodings.has_nul_bytes(encoding)
         begin, at_start, last = 0, True, b""  # begin: the position of the chunk, in bytes of the text
-        if head[: encodings.MARK_BYTES] in _DOCUMENTS:
-            raise self._error(member, f"a text, got a {_DOCUMENTS[head[: encodings.MARK_BYTES]]}; {_SAVE_AS_TEXT}")
+        if head[: encodings.MARK_BYTES] in _NO_TEXTS:
+            kind, advice = _NO_TEXTS[head[: encodings.MARK_BYTES]]
+            raise self._error(member, f"a text, got a {kind}; {advice}")
         for chunk in itertools.chain([head], chunks):
             if 0 in chunk and not may_have_nul_bytes:
                 raise self._binary(member, f"byte {begin + chunk.index(0)}", chunk)
@@ -184,7 +194,11 @@ class _File:
         except UnicodeDecodeError as error:
             position, byte = begin - before + error.start, error.object[error.start]
             found = f"byte {position} is 0x{byte:02x}"
-            likely = encodings.guess(last + chunk) if self._encoding == "auto" and self.encoding == "UTF-8" else ""
+            likely = ""
+            if self._encoding == "auto" and self.encoding == "UTF-8":
+                place = len(last) - before + error.start
+                around = (last + chunk)[max(0, place - GUESS_BYTES) : place + GUESS_BYTES]
+                likely = encodings.guess(around)
         except UnicodeError as error:  # UTF-16 and UTF-32 without a byte order mark
             found, likely = str(error), ""
         if likely:
@@ -195,7 +209,7 @@ class _File:
 
     def _binary(self, member: str, place: str, part: bytes) -> UserError:
         """Returns the error for a text with a NUL character."""
-        likely = encodings.guess(part)
+        likely = encodings.guess(part[:GUESS_BYTES])
         if likely.startswith("utf_"):
             advice = f"it is probably in {encodings.title(likely)}: give `encoding={likely}`"
             return self._error(member, f"{self.encoding}, but {place} is NUL; {advice}")
