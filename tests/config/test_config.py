@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrnn.config.config import SECTIONS, Config, may_change_on_resume
+from tfrnn.config.config import SECTIONS, Config
 from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
 from tfrnn.config.sections import CELLS, OPTIMIZERS
 from tfrnn.config.settings import parse
@@ -116,7 +116,7 @@ def test_the_named_classes_of_cells_and_optimizers_exist():
 
 
 def test_the_settings_that_may_change_on_resume():
-    changeable = {name for name in FIELDS if may_change_on_resume(name)}
+    changeable = {name for name, (field, _) in FIELDS.items() if field.metadata.get("may_change")}
     training = {"epochs", "minutes", "early_stopping", "chains", "jit_compile"}
     run = {"device", "strategy", "worker_timeout", "cpu_devices", "cache_dir", "log_dir"}
     assert changeable == training | run | {"prefix", "show_every", "save_every"}

@@ -14,7 +14,7 @@ import faults
 import numpy as np
 import pytest
 
-from tfrnn.config.config import Config, may_change_on_resume, values_before
+from tfrnn.config.config import SECTIONS, Config
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runs.checkpoints import Layout
@@ -171,11 +171,12 @@ def test_a_run_that_is_older_than_a_setting_is_loaded_by_the_value_it_was_begun_
     with RunDir(tmp_path) as run:
         run.create(config, TOKENS)
         data = json.loads((tmp_path / "config.json").read_text())
+        fields = {field.name: field for section in SECTIONS for field, _ in section.fields()}
         for section in data.values():
-            for name in section.keys() & values_before().keys():
+            for name in [name for name in section if "before" in fields[name].metadata]:
                 del section[name]
         (tmp_path / "config.json").write_text(json.dumps(data))
-        fixed = {name: v for section in data.values() for name, v in section.items() if not may_change_on_resume(name)}
+        fixed = {name: v for section in data.values() for name, v in section.items() if name in config.fixed()}
         digest = hashlib.sha256(json.dumps([fixed, TOKENS.id_to_token]).encode()).digest()  # as version 0.1 made it
         run._checkpoints.save((1, 0), {**arrays_of(1), "settings_sha256": np.frombuffer(digest, np.uint8)})
         assert run.config() == config

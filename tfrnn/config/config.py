@@ -11,6 +11,7 @@ from tfrnn.config.presets import DEFAULT_PRESET, PRESETS
 from tfrnn.config.sections import Data, Model, Run, Series, Training
 from tfrnn.errors import UserError, did_you_mean
 
+_NO_VALUE = object()
 SectionsType = TypeVar("SectionsType", bound="Sections")
 
 
@@ -35,6 +36,19 @@ class Sections:
         """Returns the values of all settings by name, without the sections."""
         return {name: value for section in vars(self).values() for name, value in vars(section).items()}
 
+    def fixed(self) -> dict[str, Any]:
+        """Returns the values of the settings that may not change when a run is resumed, by name.
+
+        A setting that has the value of runs older than itself is left out, since these do not know it.
+        """
+        return {
+            field.name: value
+            for section in vars(self).values()
+            for field, _ in section.fields()
+            if not field.metadata.get("may_change")
+            and (value := getattr(section, field.name)) != field.metadata.get("before", _NO_VALUE)
+        }
+
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Returns the settings of each section as a dictionary: the content of config.json."""
         return {name: dict(vars(section)) for name, section in vars(self).items()}
@@ -52,7 +66,7 @@ class Sections:
         default = cls()
         _check_keys("config", data, vars(default))
         for name, section in vars(default).items():
-            before = {key: value for key, value in values_before().items() if key in vars(section)}
+            before = {f.name: f.metadata["before"] for f, _ in section.fields() if "before" in f.metadata}
             _check_keys(f"config section {name}", data[name], vars(section), before)
             sections[name] = type(section)(**{**before, **data[name]})
         return cls(**sections)
@@ -96,18 +110,6 @@ class ForecastConfig(Sections):
 
 
 SECTIONS = (Data, Model, Training, Run)
-
-
-def may_change_on_resume(name: str) -> bool:
-    """Returns whether a run may be resumed with another value of this setting."""
-    fields = (field for section in (*SECTIONS, Series) for field, _ in section.fields())
-    return any(field.name == name and field.metadata.get("may_change") for field in fields)
-
-
-def values_before() -> dict[str, Any]:
-    """Returns the settings that a run's config.json may lack, with the values that such a run was begun with."""
-    fields = (field for section in SECTIONS for field, _ in section.fields())
-    return {field.name: field.metadata["before"] for field in fields if "before" in field.metadata}
 
 
 def _check_keys(name: str, data: Any, expected: Mapping[str, Any], optional: Container[str] = ()) -> None:

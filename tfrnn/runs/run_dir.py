@@ -6,7 +6,6 @@ series, is read only by `evaluate` and `forecast`, if no other is named.)
 """
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
@@ -20,7 +19,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tfrnn.config import config as config_lib
 from tfrnn.config import sizes
 from tfrnn.config.config import Config, ForecastConfig
 from tfrnn.data.vocabulary import Vocabulary
@@ -178,12 +176,13 @@ class RunDir:
         Raises:
           UserError: a setting that may not change on resume, or the vocabulary, is not the run's.
         """
-        previous = self.config().flat()
-        for name, value in config.flat().items():
-            if previous[name] != value and name in _fixed_settings():
+        previous = self.config()
+        fixed, before, now = {*previous.fixed(), *config.fixed()}, previous.flat(), config.flat()
+        for name, value in now.items():
+            if before[name] != value and name in fixed:
                 raise UserError(
-                    f"`run_dir={self.path}`: the run was begun with `{name}={previous[name]}`, now it is {value}; "
-                    f"give `{name}={previous[name]}` to resume it, or another `run_dir` for a new run"
+                    f"`run_dir={self.path}`: the run was begun with `{name}={before[name]}`, now it is {value}; "
+                    f"give `{name}={before[name]}` to resume it, or another `run_dir` for a new run"
                 )
         self._check_same_side(config, vocabulary)
 
@@ -416,22 +415,6 @@ def default_path(name: str, source: str) -> str:
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
 
-@functools.cache
-def _fixed_settings() -> frozenset[str]:
-    """Returns the names of the settings that may not change on resume."""
-    names = {*Config().flat(), *ForecastConfig().flat()}
-    return frozenset(name for name in names if not config_lib.may_change_on_resume(name))
-
-
 def _digest(config: Any, of_weights: Any) -> np.ndarray:
-    """Returns the SHA-256 of what belongs to the weights and of all settings that may not change, uint8 [32].
-
-    A setting that has the value of runs older than itself is left out, since such a run's checkpoints do not know it.
-    """
-    before = config_lib.values_before()
-    fixed = {
-        name: value
-        for name, value in config.flat().items()
-        if name in _fixed_settings() and not (name in before and value == before[name])
-    }
-    return np.frombuffer(hashlib.sha256(json.dumps([fixed, of_weights]).encode()).digest(), np.uint8)
+    """Returns the SHA-256 of what belongs to the weights and of all settings that may not change, uint8 [32]."""
+    return np.frombuffer(hashlib.sha256(json.dumps([config.fixed(), of_weights]).encode()).digest(), np.uint8)
