@@ -23,7 +23,7 @@ EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 class Export(Section):
     """The export"""
 
-    format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx"))
+    format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx", "page"))
     output_dir: str = setting("", "a new or empty folder, or an earlier export to replace; default: <run_dir>/<format>")
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
     comparison = export(model, vocabulary, config, settings.format, folder)
     messages.note(f"read back and compared: {comparison}")
     print(folder)
-    messages.show_next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
+    messages.show_next_steps(FORMATS[settings.format].next_steps(folder))
 
 
 if __name__ == "__main__":
