@@ -22,7 +22,6 @@ from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
-from tfrnn.plots.heat_map import heat_map
 from tfrnn.runtime import host, threads
 
 EXAMPLES = (
@@ -174,7 +173,7 @@ def evaluate(
     if outputs.heatmap:
         text_name = choice.name_or_path or config.data.corpus
         title = f"{Path(trained.run_dir).name} reads {PARTS[choice.resolved_part]} {text_name}"
-        page = _heat_map_page(title, outputs.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
+        page = _heat_map_page(title, outputs.heatmap_tokens, tokens, model, vocabulary, config, [result, *remarks])
         _write("heatmap", outputs.heatmap, [page])
     if memorised:
         assert run_corpus
@@ -305,16 +304,22 @@ def _likeliest_tokens(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tupl
 
 
 def _heat_map_page(
-    title: str, max_tokens: int, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]
+    title: str,
+    max_tokens: int,
+    tokens: list[str],
+    model: Any,
+    vocabulary: Vocabulary,
+    config: Config,
+    remarks: list[str],
 ) -> str:
+    from tfrnn.formats.page import show
+
     shown = tokens[:max_tokens]
     if len(shown) < len(tokens):
         noun = NOUNS[vocabulary.tokens]
         remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {noun}s."]
-    predictions = scored.first(len(shown))
-    between = " " if vocabulary.tokens == "word" else ""
-    likeliest = list(_likeliest_tokens(predictions, vocabulary))
-    return heat_map(shown, predictions.bits, likeliest, title, remarks, between)
+    text = text_rules.join(shown, vocabulary.tokens)
+    return show(model, vocabulary, text, title, config.run.prefix[0], config.data.text_rule, remarks).html
 
 
 def _report_memorisation(

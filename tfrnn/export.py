@@ -23,7 +23,9 @@ EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
 class Export(Section):
     """The export"""
 
-    format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx", "page"))
+    format: str = setting(
+        "saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx", "page")
+    )
     output_dir: str = setting("", "a new or empty folder, or an earlier export to replace; default: <run_dir>/<format>")
 
 

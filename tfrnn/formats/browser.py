@@ -14,8 +14,8 @@ import numpy as np
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 MAX_SECONDS = 60
 FLAGS = (
-    "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync", "--disable-background-networking",
-    "--disable-component-update",
+    "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--disable-background-networking", "--disable-component-update",
 )  # fmt: skip
 # Chromium refuses to run as root inside its sandbox; the page is our own, and reaches nothing.
 _FLAGS_OF_USER = ("--no-sandbox",) if hasattr(os, "geteuid") and os.geteuid() == 0 else ()

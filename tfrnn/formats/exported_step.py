@@ -71,9 +71,9 @@ def compare_with_model(model: Any, step: Step) -> str:
     return f"over {COMPARED_STEPS} steps its logits differ from the model's by at most {differences.max():.1g}"
 
 
-def arbitrary_ids(vocab_size: int) -> np.ndarray:
-    """Returns two rows of tokens to compare logits over, int32 [20, 2]."""
-    return (np.arange(2 * COMPARED_STEPS).reshape(COMPARED_STEPS, 2) * 7 % (vocab_size - 1) + 1).astype(np.int32)
+def arbitrary_ids(vocab_size: int, num_steps: int = COMPARED_STEPS) -> np.ndarray:
+    """Returns two rows of tokens to compare logits over, int32 [T, 2]."""
+    return (np.arange(2 * num_steps).reshape(num_steps, 2) * 7 % (vocab_size - 1) + 1).astype(np.int32)
 
 
 def logits_and_rounding_bound(model: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

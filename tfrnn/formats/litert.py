@@ -33,4 +33,5 @@ def check(model: Any, folder: Path) -> str:
 
 def next_steps(folder: Path) -> dict[str, str]:
     """Returns a line of Python that loads model.tflite as `model`."""
-    return {"load it in Python": f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"}
+    line = f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"
+    return {"load it in Python": line}

@@ -7,7 +7,7 @@ those whose rows are looked up by a token's id: the embedding [V, E], or the fir
 import base64
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -37,9 +37,9 @@ class PageModel:
 
     @classmethod
     def of(cls, model: Any) -> "PageModel":
-        """Reads a model. Raises UserError if the page cannot compute it, as a cell or a layer is not Keras's or ours."""
+        """Reads a model. Raises UserError if a page cannot compute it, for example a cell of the user's own."""
         if not isinstance(model, LanguageModel):
-            raise UserError(f"a page needs a LanguageModel; got {type(model).__name__}; export that in another format")
+            raise UserError(f"expected a LanguageModel for a page; got {type(model).__name__}; give its language model")
         model.build()
         layers, arrays = [], {}
         for number, cell in enumerate(model.rnn.cells):
@@ -112,7 +112,7 @@ class PageModel:
         return layout, base64.b64encode(b"".join(parts)).decode()
 
     @classmethod
-    def unpack(cls, description: dict[str, Any], layout: list[Mapping[str, Any]], packed: str) -> "PageModel":
+    def unpack(cls, description: dict[str, Any], layout: Sequence[Mapping[str, Any]], packed: str) -> "PageModel":
         """Returns the model with the weights as the page has them: the inverse of `pack`, up to rounding."""
         data, position, arrays = base64.b64decode(packed), 0, {}
 
@@ -153,7 +153,7 @@ def _read_cell(cell: Any) -> Any:
 
 def _make_cell(kind: str, units: int, activation: str, gate_activation: str, reset_after: bool) -> Any:
     _, cell_class = transfer.CLASSES_BY_KIND[kind]
-    options = {} if kind == "rnn" else {"recurrent_activation": gate_activation}
+    options: dict[str, Any] = {} if kind == "rnn" else {"recurrent_activation": gate_activation}
     if kind == "gru":
         options["reset_after"] = reset_after
     zeros = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
