@@ -5,6 +5,7 @@ import html.parser
 import json
 import re
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,10 +16,11 @@ from export_models import CONFIGS, VOCABULARY, shared_model
 import tfrnn
 from tfrnn.errors import UserError
 from tfrnn.formats import browser as browser_at_hand
-from tfrnn.formats import page
+from tfrnn.formats import exporting, page
 from tfrnn.formats.exported_step import logits_and_rounding_bound
 from tfrnn.formats.page_model import ALL_BITS, PageModel
 
+ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, browser_at_hand.BROWSERS)), None)
 DRIVER = shutil.which("chromedriver")
 HOSTILE = (
@@ -297,7 +299,7 @@ def test_what_a_reader_does(browser):
     drawn = start(browser, "bX\u00fcc", temperature=1, length=50)
     assert drawn.startswith("bc")
     assert len(drawn) == 52
-    assert "seen it: X \u00fc" in browser.find_element("id", "remarks").text
+    assert "seen it: X \u00fc" in browser.find_element("id", "left_out").text
     browser.find_element("id", "undo").click()
     assert finished(browser) == longer
     assert start(browser, "bc", temperature=1, length=50) == drawn  # with the same seed
@@ -458,6 +460,51 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own(tmp_path):
     (frame,) = reader.frames
     assert frame["srcdoc"] == made.html
     assert frame["sandbox"] == "allow-scripts"
+
+
+@needs_browser
+def test_the_page_writes_within_a_notebook(browser, tmp_path):
+    (tmp_path / "notebook.html").write_text(f"<!DOCTYPE html><title>notebook</title>{shown_model()._repr_html_()}")
+    browser.emulate("light", motion="no-preference")
+    try:
+        browser.get((tmp_path / "notebook.html").as_uri())
+        browser.switch_to.frame(0)
+        wait_until(browser, "return text.spans.length > 5")
+        assert browser.execute_script("return text.spans.slice(0, 3).map((span) => span.textContent).join('')") == "abc"
+    finally:
+        browser.switch_to.default_content()
+        browser.emulate("light")
+
+
+def test_a_page_that_a_browser_computes_otherwise_is_not_exported(tmp_path, monkeypatch):
+    model, config = shared_model("gru_scratch"), CONFIGS["gru_scratch"]
+    monkeypatch.setattr(page, "show", lambda *_: shown_model())
+    monkeypatch.setattr(browser_at_hand, "logits_in_browser", lambda *_: np.zeros([20, model.vocab_size], "f"))
+    with pytest.raises(UserError, match="so nothing is exported"):
+        exporting.export(model, VOCABULARY, config, "page", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(browser_at_hand, "logits_in_browser", lambda *_: None)
+    assert "browser" not in exporting.export(model, VOCABULARY, config, "page", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json", "export.json", "page.html", "vocabulary.json",
+    ]  # fmt: skip
+
+
+@needs_browser
+@pytest.mark.slow
+def test_the_export_is_compared_as_a_browser_computes_it(tmp_path):
+    computed = exporting.export(
+        shared_model("lstm_keras"), VOCABULARY, CONFIGS["lstm_keras"].replace(text_rule="raw"), "page", tmp_path / "out"
+    )  # fmt: skip
+    assert "; in a browser they are the same up to " in computed
+
+
+def test_the_page_in_docs_has_todays_parts():
+    stored = (ROOT / "docs" / "page.html").read_text(encoding="utf-8")
+    assert page.refill(stored) == stored  # else: python docs/page.py
+    in_page, _ = page.read_page(stored)
+    assert len(stored) < 300_000
+    assert in_page.description["layers"][0]["kind"] == "gru"
 
 
 @pytest.mark.slow

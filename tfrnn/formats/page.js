@@ -4,6 +4,7 @@ const COLOUR_BOUNDS = [0.5, 1, 2, 3, 4.5, 6, 8]; // bits at which the next colou
 const NUM_UNIT_COLOURS = 9;
 const WORK_MS = 25; // the page answers its reader at least this often
 const element = (id) => document.getElementById(id);
+const signed = (number, digits) => format(number, digits).replace("-", "\u2212");
 const format = (number, digits = 0) =>
   number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
@@ -24,7 +25,7 @@ const text = {
   count: 0,
   beginning: "", // what the reader typed for it
   selected: null, // the position of a token, by keyboard or touch
-  removed: null, // what `undo` brings back: {length, tokens, given, beginning}
+  removed: null, // what `undo` brings back: {length, tokens, given, beginning, queue}
 };
 
 /** Returns a character as it is shown: a sign for a control character or one that is none. */
@@ -110,7 +111,8 @@ function repaint() {
       "1 in 8, 6 bits 1 in 64.";
   } else {
     for (let i = 0; i < NUM_UNIT_COLOURS; i++) {
-      legend.append(make("li", `u${i}`, String((2 * i) / (NUM_UNIT_COLOURS - 1) - 1).replace("-", "\u2212")));
+      const value = (2 * i) / (NUM_UNIT_COLOURS - 1) - 1;
+      legend.append(make("li", `u${i}`, Number.isInteger(value) ? signed(value, 0) : "\u00a0"));
     }
     element("legend_note").textContent = `The value of ${unitName(chosenUnit())} after it has read each ${vocabulary.noun}.`;
   }
@@ -129,7 +131,7 @@ function listUnits() {
   const found = tellingUnits(text.reading);
   for (const { unit, name, r } of found) {
     if (![...group.children].some(({ value }) => value === String(unit))) {
-      group.append(option(String(unit), `${unitName(unit)}: ${name}, ${format(r, 2).replace("-", "\u2212")}`));
+      group.append(option(String(unit), `${unitName(unit)}: ${name}, ${signed(r, 2)}`));
     }
   }
   if (/^\d+$/.test(chosen) && ![...group.children].some(({ value }) => value === chosen)) {
@@ -210,14 +212,13 @@ function encode(written, keepUnknown) {
 
 /** Puts a text in place of what is shown. Returns whether there is one. */
 function begin() {
-  const cleaned = vocabulary.clean(element("beginning").value);
+  const typed = element("beginning").value, cleaned = vocabulary.clean(typed);
   const tokens = encode(cleaned, false);
   const unknown = [...new Set(vocabulary.split(cleaned).filter((token) => !vocabulary.idOf(token)))];
-  element("remarks").replaceChildren();
-  if (unknown.length) {
-    const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
-    element("remarks").append(make("p", "", `Left out, because the model has never seen it: ${names}`));
-  }
+  const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
+  const notes = cleaned.trim() !== typed.trim() ? [`Read as \u201c${cleaned.trim()}\u201d, cleaned as the model's own text was.`] : [];
+  if (unknown.length) notes.push(`Left out, because the model has never seen it: ${names}`);
+  element("left_out").textContent = notes.join(" ");
   if (!tokens.length) {
     const known = vocabulary.idToToken.slice(1, 9).map(nameOf).join(", ");
     say(`Type at least one ${vocabulary.noun} that the model knows, such as ${known}.`);
@@ -235,7 +236,8 @@ function cut(length) {
   select(null);
   hover(null);
   if (text.reading.tokens.length > length) {
-    text.removed = { length, given: text.given, beginning: text.beginning, tokens: text.reading.cut(length) };
+    const { given, beginning, queue } = text;
+    text.removed = { length, given, beginning, queue, tokens: text.reading.cut(length) };
     element("undo").disabled = false;
   }
   text.given = Math.min(text.given, length);
@@ -256,14 +258,13 @@ function redraw(from) {
 
 function undo() {
   pause();
-  const { length, tokens, given, beginning } = text.removed;
+  const { length, tokens, given, beginning, queue } = text.removed;
   text.removed = null;
   element("undo").disabled = true;
   select(null);
   hover(null);
-  text.queue = [];
   text.reading.restore(length, tokens);
-  Object.assign(text, { given, beginning });
+  Object.assign(text, { given, beginning, queue });
   redraw(length);
   pause();
 }
@@ -316,7 +317,7 @@ function showPanel(position, isSelected) {
   if (!token.id) heading.append(", which the model does not know");
   if (token.bits === null) heading.append(": given to the model");
   else heading.append(`: ${share(2 ** -token.bits)}, ${format(token.bits, 1)} bits`);
-  if (unit !== null) heading.append(`; ${unitName(unit)}: ${format(token.units[unit] / 127, 2).replace("-", "\u2212")}`);
+  if (unit !== null) heading.append(`; ${unitName(unit)}: ${signed(token.units[unit] / 127, 2)}`);
   const list = element("panel_likeliest");
   list.replaceChildren();
   for (const [id, probability] of token.likeliest) {

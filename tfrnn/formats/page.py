@@ -106,6 +106,7 @@ def show(
     numbers = sum(math.prod(entry["shape"]) for entry in layout)
     kept = "as they were trained" if bits == 32 else f"rounded, which changes no logit by more than {change:.1g}"
     data = {
+        "title": title,
         "about": (
             f"A small neural network runs in this page: {_describe(description)}. It has learnt which {noun} comes "
             "next in a text, and nothing else."
@@ -124,12 +125,12 @@ def show(
         "model": description,
         "layout": layout,
     }
-    return Page(_fill(title, data, packed), bits)
+    return Page(_fill(data, packed), bits)
 
 
 def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes page.html. Returns how many bits a weight has in it."""
-    title = f"A model that has read {Path(config.data.corpus).stem}"
+    title = f"A model that has read {Path(config.data.corpus).stem.replace('_', ' ')}"
     page = show(model, vocabulary, "", title, config.run.prefix[0], config.data.text_rule)
     durable.write(folder / PAGE, page.html.encode())
     return {"page": {"bits": page.bits}}
@@ -166,10 +167,20 @@ def next_steps(folder: Path) -> dict[str, str]:
 
 def read_page(text: str) -> tuple[PageModel, int]:
     """Returns the model in a page, and how many bits its weights have."""
-    data, weights = re.findall(r'<script id="(?:data|weights)"[^>]*>([^<]*)</script>', text)
-    described = json.loads(data)
-    layout = described["layout"]
-    return PageModel.unpack(described["model"], layout, weights), min(entry["bits"] for entry in layout)
+    data, packed = _contents(text)
+    layout = data["layout"]
+    return PageModel.unpack(data["model"], layout, packed), min(entry["bits"] for entry in layout)
+
+
+def refill(text: str) -> str:
+    """Returns a page of an earlier version with its model and the parts of this version."""
+    return _fill(*_contents(text))
+
+
+def _contents(text: str) -> tuple[dict[str, Any], str]:
+    """Returns the data and the packed weights of a page."""
+    data, packed = re.findall(r'<script id="(?:data|weights)"[^>]*>([^<]*)</script>', text)
+    return json.loads(data), packed
 
 
 def _check_vocabulary(model: Any, vocabulary: Vocabulary) -> None:
@@ -231,13 +242,13 @@ def _describe(description: dict[str, Any]) -> str:
     return ", ".join(f"a {_NAMES[layer['kind']]} layer of {layer['units']} units" for layer in layers)
 
 
-def _fill(title: str, data: dict[str, Any], packed: str) -> str:
+def _fill(data: dict[str, Any], packed: str) -> str:
     """Returns page.html with all that belongs in it."""
     folder = Path(__file__).parent
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     contents = {
-        "title": html.escape(title),
+        "title": html.escape(data["title"]),
         "policy": _POLICY.format(script=_digest(script), style=_digest(style)),
         "style": style,
         "script": script,
