@@ -23,6 +23,7 @@ from tfrnn.training.keras_metrics import Perplexity as Perplexity, BitsPerChar a
 from tfrnn.config.config import Config as Config
 from tfrnn.models.loading import load_run as load_run
 from tfrnn.formats.safetensors import load_export as load_export
+from tfrnn.formats.page import show as show, Page as Page
 
 from tfrnn.inference.generation import generate as generate, generate_many as generate_many, stream as stream
 from tfrnn.inference.samplers import Sampler as Sampler, GREEDY as GREEDY
@@ -42,7 +43,6 @@ from tfrnn.errors import UserError as UserError, MissingFileError as MissingFile
 from tfrnn.errors import RunWarning as RunWarning
 from tfrnn.data import text_rules as text_rules
 from tfrnn.inference import samplers as samplers, memorisation as memorisation
-from tfrnn.plots import heat_map as heat_map
 from tfrnn import series as series, d2l as d2l
 
 __version__: str

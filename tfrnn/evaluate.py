@@ -4,7 +4,6 @@ Without --corpus or --text_file the text is the one that the run held out.
 """
 
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,6 @@ from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
-from tfrnn.plots.heat_map import heat_map
 from tfrnn.runs.opening import open_run
 from tfrnn.runtime import host, threads
 
@@ -189,7 +187,7 @@ def evaluate(
     if outputs.heatmap:
         text_name = choice.name_or_path or config.data.corpus
         title = f"{Path(trained.run_dir).name} reads {PARTS[choice.resolved_part]} {text_name}"
-        page = _heat_map_page(title, outputs.heatmap_tokens, tokens, scored, vocabulary, [result, *remarks])
+        page = _heat_map_page(title, outputs.heatmap_tokens, tokens, model, vocabulary, config, [result, *remarks])
         _write("heatmap", outputs.heatmap, [page])
     if memorised:
         assert run_corpus
@@ -323,16 +321,22 @@ def _likeliest_tokens(scored: Any, vocabulary: Vocabulary) -> Iterator[list[tupl
 
 
 def _heat_map_page(
-    title: str, max_tokens: int, tokens: list[str], scored: Any, vocabulary: Vocabulary, remarks: list[str]
+    title: str,
+    max_tokens: int,
+    tokens: list[str],
+    model: Any,
+    vocabulary: Vocabulary,
+    config: Config,
+    remarks: list[str],
 ) -> str:
+    from tfrnn.formats.page import show
+
     shown = tokens[:max_tokens]
     if len(shown) < len(tokens):
         noun = NOUNS[vocabulary.tokens]
         remarks = [*remarks, f"Shown are the first {len(shown):,} of {len(tokens):,} {noun}s."]
-    predictions = scored.first(len(shown))
-    likeliest = list(_likeliest_tokens(predictions, vocabulary))
-    between = [text_rules.gap(before, after, vocabulary.tokens) for before, after in itertools.pairwise(shown)]
-    return heat_map(list(map(text_rules.shown, shown)), predictions.bits, likeliest, title, remarks, between)
+    text = text_rules.join(shown, vocabulary.tokens)
+    return show(model, vocabulary, text, title, config.run.prefix[0], config.data.text_rule, remarks).html
 
 
 def _report_memorisation(

@@ -1,9 +1,9 @@
 """Writes a trained model as files that other programs read.
 
 saved_model is for TensorFlow and has the signatures step and generate. safetensors holds the weights by name, also for
-PyTorch. litert and onnx hold one step, for small devices and other runtimes. The folder also holds config.json,
-vocabulary.json and export.json, which describes inputs and outputs. All formats but saved_model need another package;
-if it is not installed, the error names it.
+PyTorch. litert and onnx hold one step, for small devices and other runtimes. page is one HTML file in which anyone with
+a browser can try the model. The folder also holds config.json, vocabulary.json and export.json, which describes inputs
+and outputs. safetensors, litert and onnx need another package; if it is not installed, the error names it.
 """
 
 import dataclasses
@@ -16,14 +16,16 @@ from tfrnn.config.settings import Section, setting
 from tfrnn.config.trained_run import Trained
 from tfrnn.runtime import host, threads
 
-EXAMPLES = ("--run_dir=runs/first --format=saved_model",)
+EXAMPLES = ("--run_dir=runs/first --format=saved_model", "--run_dir=runs/first --format=page")
 
 
 @dataclasses.dataclass(frozen=True)
 class Export(Section):
     """The export"""
 
-    format: str = setting("saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx"))
+    format: str = setting(
+        "saved_model", "what to write", choices=("saved_model", "safetensors", "litert", "onnx", "page")
+    )
     output_dir: str = setting("", "a new or empty folder, or an earlier export to replace; default: <run_dir>/<format>")
 
 
@@ -48,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     comparison = export(model, vocabulary, config, settings.format, folder)
     messages.note(f"read back and compared: {comparison}")
     print(folder)
-    messages.show_next_steps({"load it in Python": FORMATS[settings.format].line_to_load(folder)})
+    messages.show_next_steps(FORMATS[settings.format].next_steps(folder))
 
 
 if __name__ == "__main__":

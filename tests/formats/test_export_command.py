@@ -28,7 +28,7 @@ def test_the_command_prints_the_folder_and_the_line_to_load_it(form, run_dir):
     assert (status, out) == (0, f"{run_dir}/{form}\n"), err
     assert err.splitlines()[0].startswith("read back and compared: ")
     assert err.splitlines()[1:] == [
-        f"to load it in Python: {exporting.FORMATS[form].line_to_load(run_dir / form)}",
+        f"to {purpose}: {line}" for purpose, line in exporting.FORMATS[form].next_steps(run_dir / form).items()
     ]
     descriptions = {path: path.read_bytes() for path in (run_dir / form).glob("*.json")}
     assert run(export_command.main, f"--run_dir={run_dir}", f"--format={form}")[0] == 0  # replaces the first export
@@ -130,7 +130,7 @@ def test_a_failed_export_leaves_the_earlier_one(run_dir, tmp_path, monkeypatch):
     {
         "": "--run_dir must name",
         "--run_dir=nowhere": "there is no such folder; name another, or train first",
-        "--run_dir={} --format=pickle": "one of saved_model, safetensors, litert, onnx",
+        "--run_dir={} --format=pickle": "one of saved_model, safetensors, litert, onnx, page",
         "--run_dir={} --checkpoint=first": "one of best",
     }.items(),
 )

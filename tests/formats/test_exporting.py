@@ -125,7 +125,7 @@ def test_the_exported_loop_generates_as_tfrnn_does(name, exported):
 )
 def test_line_to_load_loads_the_export(form, name, exported):
     namespace: dict = {}
-    exec(exporting.FORMATS[form].line_to_load(exported(form, name)), namespace)
+    exec(exporting.FORMATS[form].next_steps(exported(form, name))["load it in Python"], namespace)
     assert namespace["model"]
 
 
@@ -138,7 +138,7 @@ def test_a_file_that_does_not_hold_the_model_is_not_exported(tmp_path, monkeypat
     """This format writes the model with one weight changed."""
     config = CONFIGS["lstm_keras"]
 
-    def write(model, folder):
+    def write(model, folder, vocabulary, config):
         (folder / "weights").write_bytes(b"")
         return {}
 

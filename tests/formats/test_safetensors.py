@@ -29,7 +29,7 @@ def test_line_to_load_loads_the_export(exported):
     from tfrnn.formats import safetensors
 
     namespace: dict = {}
-    exec(safetensors.line_to_load(exported("safetensors", "lstm_keras")), namespace)
+    exec(safetensors.next_steps(exported("safetensors", "lstm_keras"))["load it in Python"], namespace)
     assert namespace["config"] == CONFIGS["lstm_keras"]
 
 

@@ -105,7 +105,7 @@ def test_a_model_of_words_is_measured_in_words(folder):
     assert (unit, number, noun) == ("word", len(words) - 1, "word")
 
 
-def test_json_lines_and_the_heat_map_are_written(folder, tmp_path):
+def test_json_lines_and_the_heat_map_are_written(folder, loaded, tmp_path):
     rows_file, page_file = tmp_path / "scores.jsonl", tmp_path / "page.html"
     flags = [f"--json_lines={rows_file}", f"--heatmap={page_file}", "--heatmap_tokens=50"]
     perplexity, *_, out, _ = evaluate_run(folder, f"--text_file={folder}/odd.txt", *flags)
@@ -118,10 +118,11 @@ def test_json_lines_and_the_heat_map_are_written(folder, tmp_path):
     assert {row["token"] for row in rows if row["unknown"]} == {"Ü", "\n", "§"}
     assert all(len(row["likeliest"]) == 3 and row["likeliest"][0][1] >= row["likeliest"][2][1] for row in rows)
 
-    page = page_file.read_text()
-    assert out.strip() in page
-    assert page.count('title="') == 49
-    assert f"the first 50 of {len(text)} characters" in page
+    data = json.loads(re.search(r'<script id="data"[^>]*>([^<]*)<', page_file.read_text())[1])
+    assert data["text"] == text[:50]
+    assert data["remarks"][0] == out.strip()
+    assert data["remarks"][-1] == f"Shown are the first 50 of {len(text)} characters."
+    assert data["vocabulary"] == loaded[1].id_to_token
 
 
 def test_memorised_text_is_reported_before_the_last_line(folder, loaded):

@@ -50,7 +50,7 @@ def compare_with_model(model: Any, step: Step) -> str:
     Raises:
       UserError: they differ by more than `logits_and_rounding_bound` allows.
     """
-    ids = (np.arange(2 * COMPARED_STEPS).reshape(COMPARED_STEPS, 2) * 7 % (model.vocab_size - 1) + 1).astype(np.int32)
+    ids = arbitrary_ids(model.vocab_size)
     states = {
         f"state_{i}": np.zeros([2, *tensor.shape[1:]], np.float32)
         for i, tensor in enumerate(tf.nest.flatten(model.initial_state(2)))
@@ -69,6 +69,11 @@ def compare_with_model(model: Any, step: Step) -> str:
             f"{differences.max():.1g}, so nothing is exported; try another format"
         )
     return f"over {COMPARED_STEPS} steps its logits differ from the model's by at most {differences.max():.1g}"
+
+
+def arbitrary_ids(vocab_size: int, num_steps: int = COMPARED_STEPS) -> np.ndarray:
+    """Returns two rows of tokens to compare logits over, int32 [T, 2]."""
+    return (np.arange(2 * num_steps).reshape(num_steps, 2) * 7 % (vocab_size - 1) + 1).astype(np.int32)
 
 
 def logits_and_rounding_bound(model: Any, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tfrnn.config.config import Config
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.formats import litert, onnx, safetensors, saved_model
+from tfrnn.formats import litert, onnx, page, safetensors, saved_model
 from tfrnn.runs.run_dir import CONFIG, VOCABULARY
 from tfrnn.runtime import durable, host
 
@@ -26,7 +26,7 @@ DESCRIPTION = "export.json"  # a folder with this file is an export
 class Format(Protocol):
     """The functions of a format's module."""
 
-    def write(self, model: Any, folder: Path) -> dict[str, Any]:
+    def write(self, model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
         """Writes the model's file. Returns what export.json tells about it."""
 
     def check(self, model: Any, folder: Path) -> str:
@@ -35,8 +35,8 @@ class Format(Protocol):
         Raises UserError if the file does not hold the model.
         """
 
-    def line_to_load(self, folder: Path) -> str:
-        """Returns a line of Python that loads the export as `model`."""
+    def next_steps(self, folder: Path) -> dict[str, str]:
+        """Returns what can be done with the export, a line for each purpose."""
 
 
 FORMATS: dict[str, Format] = {
@@ -44,6 +44,7 @@ FORMATS: dict[str, Format] = {
     "safetensors": safetensors,
     "litert": litert,
     "onnx": onnx,
+    "page": page,
 }
 
 
@@ -68,7 +69,7 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, format_name: str,
             complete, replaced = Path(temporary) / "complete", Path(temporary) / "replaced"
             complete.mkdir()
             with _without_converter_output():
-                interface = FORMATS[format_name].write(model, complete)
+                interface = FORMATS[format_name].write(model, complete, vocabulary, config)
                 comparison = FORMATS[format_name].check(model, complete)
             durable.write(complete / VOCABULARY, vocabulary.to_json().encode())
             durable.write(complete / CONFIG, _to_json(config.to_dict()))

@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrnn.config.config import Config
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.formats.exported_step import compare_with_model, make_step
 from tfrnn.formats.optional_packages import import_optional
 from tfrnn.runtime import durable
@@ -12,7 +14,7 @@ from tfrnn.runtime import durable
 LITERT = "model.tflite"
 
 
-def write(model: Any, folder: Path) -> dict[str, Any]:
+def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes one step of the model to model.tflite. Returns the types of its inputs and outputs."""
     step, interface = make_step(model)
     module = tf.Module()
@@ -29,6 +31,7 @@ def check(model: Any, folder: Path) -> str:
     return compare_with_model(model, lambda inputs: runner(**inputs))
 
 
-def line_to_load(folder: Path) -> str:
+def next_steps(folder: Path) -> dict[str, str]:
     """Returns a line of Python that loads model.tflite as `model`."""
-    return f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"
+    line = f"import ai_edge_litert.interpreter as litert; model = litert.Interpreter({str(folder / LITERT)!r})"
+    return {"load it in Python": line}

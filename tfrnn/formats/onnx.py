@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from tfrnn.config.config import Config
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.formats.exported_step import compare_with_model, make_step
 from tfrnn.formats.optional_packages import import_optional
 
@@ -10,7 +12,7 @@ ONNX = "model.onnx"
 OPSET = 18  # the version of ONNX's operators
 
 
-def write(model: Any, folder: Path) -> dict[str, Any]:
+def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes one step of the model to model.onnx. Returns the types of its inputs and outputs."""
     converter = import_optional("tf2onnx", "tf2onnx")
     step, interface = make_step(model)
@@ -25,6 +27,6 @@ def check(model: Any, folder: Path) -> str:
     return compare_with_model(model, lambda inputs: dict(zip(names, session.run(None, inputs), strict=True)))
 
 
-def line_to_load(folder: Path) -> str:
+def next_steps(folder: Path) -> dict[str, str]:
     """Returns a line of Python that loads model.onnx as `model`."""
-    return f"import onnxruntime; model = onnxruntime.InferenceSession({str(folder / ONNX)!r})"
+    return {"load it in Python": f"import onnxruntime; model = onnxruntime.InferenceSession({str(folder / ONNX)!r})"}

@@ -18,7 +18,7 @@ from tfrnn.runtime import durable, host
 SAFETENSORS = "model.safetensors"
 
 
-def write(model: Any, folder: Path) -> dict[str, Any]:
+def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes the weights to model.safetensors. Returns their names and shapes."""
     weights = {name: np.ascontiguousarray(weight.numpy()) for name, weight in model.named_weights.items()}
     durable.write(folder / SAFETENSORS, import_optional("safetensors.numpy", "safetensors").save(weights))
@@ -39,9 +39,9 @@ def check(model: Any, folder: Path) -> str:
     return f"its {len(weights)} weights are those of the model"
 
 
-def line_to_load(folder: Path) -> str:
+def next_steps(folder: Path) -> dict[str, str]:
     """Returns a line of Python that loads the export as `model`, `vocabulary` and `config`."""
-    return f"import tfrnn; model, vocabulary, config = tfrnn.load_export({str(folder)!r})"
+    return {"load it in Python": f"import tfrnn; model, vocabulary, config = tfrnn.load_export({str(folder)!r})"}
 
 
 def load_export(folder: str | Path) -> tuple[LanguageModel, Vocabulary, Config]:

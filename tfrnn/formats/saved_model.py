@@ -8,11 +8,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfrnn.config.config import Config
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.formats.exported_step import compare_with_model, make_step
 from tfrnn.inference import samplers
 
 
-def write(model: Any, folder: Path) -> dict[str, Any]:
+def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes the signatures `step` and `generate`. Returns the types of their inputs and outputs."""
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
@@ -61,6 +63,6 @@ def check(model: Any, folder: Path) -> str:
     return compare_with_model(model, lambda inputs: step(**{name: tf.constant(x) for name, x in inputs.items()}))
 
 
-def line_to_load(folder: Path) -> str:
+def next_steps(folder: Path) -> dict[str, str]:
     """Returns a line of Python that loads the SavedModel as `model`."""
-    return f"import tensorflow as tf; model = tf.saved_model.load({str(folder)!r})"
+    return {"load it in Python": f"import tensorflow as tf; model = tf.saved_model.load({str(folder)!r})"}

@@ -237,6 +237,7 @@ class TrainingRun(FollowerRun):
             {
                 "read more": invocation.command_line("sample", run_dir, "--checkpoint=last", "--length=200"),
                 "see where it is surprised": invocation.command_line("evaluate", run_dir, *part, page),
+                "make a page in which anyone can try it": invocation.command_line("export", run_dir, "--format=page"),
             }
         )
 
