@@ -41,7 +41,7 @@ function nameOf(token) {
   if (names[token]) return names[token];
   const invisible = Array.from(token).length === 1 && /[\p{Cf}\p{Zs}\p{Zl}\p{Zp}\p{M}]/u.test(token);
   if (invisible) return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-  return Array.from(token, printable).join("");
+  return Array.from(vocabulary.shown(token), printable).join("");
 }
 
 function make(tag, className = "", content = "") {
@@ -60,10 +60,11 @@ function say(message) {
 function showToken(token, position) {
   const span = make("span");
   span.position = position;
-  const shown = Array.from(token.text, printable).join("");
+  const shown = Array.from(vocabulary.shown(token.text), printable).join("");
   if (token.text === "\n") span.append(make("i", "sign", "\u21b5"), "\n");
   else span.textContent = shown;
-  if (vocabulary.words && position) element("text").append(" ");
+  span.gap = position ? vocabulary.gap(text.reading.tokens[position - 1].text, token.text) : "";
+  if (span.gap) element("text").append(span.gap);
   element("text").append(span);
   text.spans.push(span);
   paint(position);
@@ -158,7 +159,7 @@ function work() {
     } else if (text.remaining) {
       const token = text.reading.write(sampling());
       showToken(token, text.reading.tokens.length - 1);
-      text.written += (vocabulary.words && text.written ? " " : "") + token.text;
+      text.written += (text.written && text.spans.at(-1).gap) + vocabulary.shown(token.text);
       text.count++;
       text.remaining = stop && text.written.includes(stop) ? 0 : text.remaining - 1;
     } else {
@@ -207,14 +208,14 @@ function describe(paused, seconds) {
 
 /** Returns the tokens of a text, [[id, text], ...]; of the reader's text without those that the model does not know. */
 function encode(written, keepUnknown) {
-  return vocabulary.split(written).map((token) => [vocabulary.idOf(token), token]).filter(([id]) => id || keepUnknown);
+  return vocabulary.asWritten(written).map((token) => [vocabulary.idOf(token), token]).filter(([id]) => id || keepUnknown);
 }
 
 /** Puts a text in place of what is shown. Returns whether there is one. */
 function begin() {
   const typed = element("beginning").value, cleaned = vocabulary.clean(typed);
   const tokens = encode(cleaned, false);
-  const unknown = [...new Set(vocabulary.split(cleaned).filter((token) => !vocabulary.idOf(token)))];
+  const unknown = [...new Set(vocabulary.asWritten(cleaned).filter((token) => !vocabulary.idOf(token)))];
   const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
   const notes = cleaned.trim() !== typed.trim() ? [`Read as \u201c${cleaned.trim()}\u201d, cleaned as the model's own text was.`] : [];
   if (unknown.length) notes.push(`Left out, because the model has never seen it: ${names}`);
@@ -249,7 +250,7 @@ function cut(length) {
 function redraw(from) {
   const shown = element("text");
   for (const span of text.spans.splice(from)) {
-    if (vocabulary.words && span.position) span.previousSibling.remove();
+    if (span.gap) span.previousSibling.remove();
     span.remove();
   }
   if (!from) shown.replaceChildren();
@@ -358,7 +359,7 @@ element("again").addEventListener("click", () => {
 });
 element("undo").addEventListener("click", undo);
 element("copy").addEventListener("click", async () => {
-  const whole = text.reading.tokens.map((token) => token.text).join(vocabulary.words ? " " : "");
+  const whole = vocabulary.join(text.reading.tokens.map((token) => token.text));
   try {
     await navigator.clipboard.writeText(whole);
     say("The text is copied.");

@@ -25,8 +25,9 @@ from tfrnn.errors import UserError
 from tfrnn.formats import browser
 from tfrnn.formats.exported_step import COMPARED_STEPS, arbitrary_ids, logits_and_rounding_bound
 from tfrnn.formats.page_model import ALL_BITS, PageModel
-from tfrnn.inference.generation import generate
-from tfrnn.inference.samplers import GREEDY, Sampler
+from tfrnn.inference.generation import continue_texts
+from tfrnn.inference.reading import read_prefixes
+from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.runtime import durable
 
 PAGE = "page.html"
@@ -205,10 +206,7 @@ def _pack_smallest(model: Any, vocabulary: Vocabulary, prefix: str) -> tuple[int
       UserError: even with 32 bits the page would compute something else.
     """
     whole = PageModel.of(model)
-    greedy, drawn = (
-        vocabulary.encode(generate(model, vocabulary, prefix, COMPARED_LENGTH, sampler))
-        for sampler in (GREEDY, Sampler())
-    )
+    greedy, drawn = (_generated_ids(model, vocabulary, prefix, sampler) for sampler in (GREEDY, Sampler()))
     ids = np.stack([greedy, drawn, arbitrary_ids(len(vocabulary), len(greedy))[:, 0]], 1)  # [T, 3]
     expected = model(ids)[0].numpy()
     for bits in ALL_BITS:
@@ -222,6 +220,13 @@ def _pack_smallest(model: Any, vocabulary: Vocabulary, prefix: str) -> tuple[int
         f"expected a model whose logits a page can compute; got one whose logits differ by {change:.1g} from those of "
         "a LanguageModel with its weights; export it as `format=saved_model`"
     )
+
+
+def _generated_ids(model: Any, vocabulary: Vocabulary, prefix: str, sampler: Choosing) -> np.ndarray:
+    """Returns the ids of a prefix and of COMPARED_LENGTH tokens after it, int32 [T]."""
+    reading = read_prefixes(model, vocabulary, [prefix])
+    _, reading = continue_texts(model, vocabulary, reading, COMPARED_LENGTH, sampler)
+    return np.concatenate([vocabulary.encode_prefix(prefix), reading.recent[0, -COMPARED_LENGTH:]])
 
 
 def _largest_allowed_change(model: Any, ids: np.ndarray, bits: int) -> float:

@@ -317,12 +317,15 @@ function choose(logits, { temperature, topK, topP }, random) {
 
 const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u; // as str.split has them
 
+const JOINT = "\u2060", LINE_END = "\n"; // of tfrnn's text_rules
+
 /** The tokens of a text, and their ids: tfrnn.Vocabulary, and the rules by which a text is cleaned. */
 class Vocabulary {
   constructor({ vocabulary, tokens, text_rule }) {
     this.idToToken = vocabulary;
-    this.words = tokens === "word";
-    this.rule = text_rule;
+    this.kind = tokens; // char, word or spaced
+    this.words = tokens !== "char";
+    this.rule = tokens === "word" && text_rule === "raw" ? "plain" : text_rule;
     this.tokenToId = new Map(vocabulary.map((token, id) => [token, id]));
   }
 
@@ -334,6 +337,7 @@ class Vocabulary {
   clean(text) {
     let cleaned = text;
     if (this.rule === "spaces") cleaned = text.replace(/\r\n|\r|\n/g, " ");
+    if (this.rule === "plain") cleaned = text.replace(/\r\n|\r/g, LINE_END);
     if (this.rule === "book" || this.rule === "lines") {
       const lines = text.split(/\r\n|\r|\n/).map((line) => line.replace(/[^A-Za-z]+/g, " ").trim().toLowerCase());
       cleaned = lines.filter(Boolean).join(this.rule === "book" && !this.words ? "" : " ");
@@ -343,12 +347,73 @@ class Vocabulary {
   }
 
   split(text) {
-    return this.words ? text.split(SPACES).filter(Boolean) : Array.from(text);
+    if (this.kind === "char") return Array.from(text);
+    if (this.kind === "spaced") return text.split(SPACES).filter(Boolean);
+    const lines = text.replaceAll(JOINT, "").split(/\r\n|\r|\n/);
+    return lines.flatMap((line) => [...line.split(SPACES).filter(Boolean).flatMap(splitAtMarks), LINE_END]).slice(0, -1);
+  }
+
+  /** Returns the tokens of a text in the form in which the model knows them: accents composed or not, marks joined or not. */
+  asWritten(text) {
+    if (this.words) return this.split(text).map((token) => this.knownForm(token));
+    const whole = [text, text.normalize("NFC"), text.normalize("NFD")].find((form) => this.knows(Array.from(form)));
+    return Array.from(whole ?? (text.match(/\P{M}\p{M}*|\p{M}+/gu) ?? []).map((part) => this.knownForm(part)).join(""));
+  }
+
+  knows(tokens) {
+    return tokens.every((token) => this.tokenToId.has(token));
+  }
+
+  knownForm(part) {
+    const forms = [part, part.normalize("NFC"), part.normalize("NFD")], core = this.shown(part);
+    if (this.kind === "word" && core && Array.from(core).every(isMark)) {
+      const variants = [JOINT + core, core, core + JOINT, JOINT + core + JOINT];
+      const rank = (form) => this.tokenToId.get(form) ?? Infinity;
+      forms.push(...variants.filter((form) => this.tokenToId.has(form)).sort((a, b) => rank(a) - rank(b)));
+    }
+    return forms.find((form) => this.knows(this.words ? [form] : Array.from(form))) ?? part;
+  }
+
+  /** Returns what stands between two tokens in a text: a space, or nothing. */
+  gap(before, after) {
+    const touches = before.endsWith(JOINT) || before === LINE_END || after.startsWith(JOINT) || after === LINE_END;
+    return this.kind === "char" || (this.kind === "word" && touches) ? "" : " ";
+  }
+
+  join(tokens) {
+    return tokens.map((token, i) => (i ? this.gap(tokens[i - 1], token) : "") + this.shown(token)).join("");
+  }
+
+  /** Returns a token as a person reads it. */
+  shown(token) {
+    return this.kind === "word" ? token.replaceAll(JOINT, "") : token;
   }
 
   idOf(token) {
     return this.tokenToId.get(token) ?? 0;
   }
+}
+
+/** Returns whether a character is punctuation or a symbol. */
+function isMark(character) {
+  return character !== "_" && /[\p{P}\p{S}]/u.test(character);
+}
+
+/** Returns the words and marks of a text without white space: a mark has a joint on each side where it touches a word. */
+function splitAtMarks(text) {
+  const characters = Array.from(text), marks = characters.map(isMark), parts = [];
+  for (let i = 1; i + 1 < characters.length; i++) {
+    if ("'\u2019".includes(characters[i]) && !marks[i - 1] && !marks[i + 1]) marks[i] = false; // don't is one word
+  }
+  for (let begin = 0, end = 1; end <= characters.length; end++) {
+    const mayContinue = !marks[begin] || (characters[begin] === characters[end] && end - begin < 3);
+    if (end < characters.length && marks[begin] === marks[end] && mayContinue) continue;
+    const before = marks[begin] && begin ? JOINT : "";
+    const after = marks[begin] && end < characters.length && !marks[end] ? JOINT : "";
+    parts.push(before + characters.slice(begin, end).join("") + after);
+    begin = end;
+  }
+  return parts;
 }
 
 const SAVE_EVERY = 32; // tokens between two saved states
