@@ -214,10 +214,11 @@ def train(
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
     if begun:
         run.check_same(config, text.vocabulary)
+    config = own_text.choose_batches(config, free, len(text.training))
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
     _check_memory(config, text)
-    if free.isdisjoint(own_text.BY_TEXT):
-        _check_length(config, text)
+    data = config.data
+    window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
     host.import_tensorflow_quietly()
     import tensorflow as tf
 
@@ -276,11 +277,6 @@ def _check_memory(config: Config, text: Text) -> None:
     )
 
 
-def _check_length(config: Config, text: Text) -> None:
-    data = config.data
-    window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
-
-
 def _weights_of(run: RunDir) -> dict[str, Any]:
     """Returns the best weights of a run by their names."""
     from tfrnn.models.loading import load_run
@@ -299,8 +295,7 @@ def _fit(
     by_text = not free.isdisjoint(own_text.BY_TEXT)
     if by_text:
         flops = time_plan.flops_per_second(config.run.device)
-        config = own_text.choose(config, free, num_tokens, vocab_size, flops)
-        _check_length(config, text)
+        config = own_text.choose_model(config, free, num_tokens, vocab_size, flops)
         _check_memory(config, text)
     if not config.training.minutes:
         return config

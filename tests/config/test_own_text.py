@@ -26,7 +26,8 @@ def num_weights(config, vocab_size):
 def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes, vocab_size, speed):
     def chosen(num_tokens, minutes):
         config = CONFIG.replace(minutes=minutes)
-        return own_text.choose(config, own_text.BY_TEXT, num_tokens, vocab_size, speed * FLOPS)
+        config = own_text.choose_batches(config, own_text.BY_TEXT, num_tokens)
+        return own_text.choose_model(config, own_text.BY_TEXT, num_tokens, vocab_size, speed * FLOPS)
 
     config = chosen(num_tokens, minutes)
     for more in (chosen(2 * num_tokens, minutes), chosen(num_tokens, 2 * minutes)):
@@ -38,7 +39,8 @@ def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes,
 
 def test_what_was_given_stays_as_it_was():
     config = CONFIG.replace(units=77, dropout=0.3, batch_size=5)
-    chosen = own_text.choose(config, ("num_layers", "num_steps", "learning_rate"), 10**6, 65, FLOPS)
+    free = ("num_layers", "num_steps", "learning_rate")
+    chosen = own_text.choose_model(own_text.choose_batches(config, free, 10**6), free, 10**6, 65, FLOPS)
     assert (chosen.model.units, chosen.model.dropout, chosen.data.batch_size) == (77, 0.3, 5)
 
 

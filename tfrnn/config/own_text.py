@@ -11,7 +11,7 @@ from tfrnn.config.config import Config
 from tfrnn.config.presets import OWN_TEXT, PRESETS
 
 MINUTES = float(PRESETS[OWN_TEXT]["minutes"])
-# What the time decides, and what `choose` sets, if they are not given.
+# What the time decides, and what the text and the time decide, if it is not given.
 BY_TIME = ("epochs", "epochs_per_pass")
 BY_TEXT = ("units", "num_layers", "dropout", "batch_size", "num_steps", "learning_rate", "warmup_steps")
 # Layers and units, from small to large.
@@ -20,28 +20,37 @@ TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
 STEPS_PER_PASS = 8  # at least, if the text is long enough
+FEWEST_ROWS = 4
 
 
-def choose(config: Config, free: Collection[str], num_tokens: int, vocab_size: int, flops: float) -> Config:
-    """Returns a config with a model and batches that fit the text and the time.
+def choose_batches(config: Config, free: Collection[str], num_tokens: int) -> Config:
+    """Returns a config with batches that fit the text.
 
     Args:
-      config: the settings; `minutes` says how long it may train.
+      config: the settings.
       free: the settings that may be changed; of these, the ones in BY_TEXT are.
       num_tokens: the number of tokens that are trained on.
+    """
+    num_steps = 64 if num_tokens >= 64 * FEWEST_ROWS * STEPS_PER_PASS else 32
+    rows = max(FEWEST_ROWS, min(32, num_tokens // (num_steps * STEPS_PER_PASS)))
+    # A multiple, which two or four chains divide.
+    return _replaced(config, free, num_steps=num_steps, batch_size=rows - rows % FEWEST_ROWS)
+
+
+def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_size: int, flops: float) -> Config:
+    """Returns a config with a model, and its learning rate and dropout, that fit the text and the time.
+
+    Args:
+      config, free, num_tokens: as for `choose_batches`; `minutes` says how long it may train.
       vocab_size: the number of different tokens.
       flops: floating-point operations a second, as the device does them in a step.
     """
-    minutes = config.training.minutes or MINUTES
-    budget = flops * 60 * minutes / FLOPS_PER_WEIGHT  # tokens times weights
-
-    def replaced(settings: dict[str, Any]) -> Config:
-        return config.replace(**{name: value for name, value in settings.items() if name in free})
+    budget = flops * 60 * (config.training.minutes or MINUTES) / FLOPS_PER_WEIGHT  # tokens times weights
 
     def num_weights(candidate: Config) -> float:
         return sizes.weight_bytes(candidate.model, vocab_size) / 4
 
-    models = [replaced({"num_layers": layers, "units": units}) for layers, units in MODELS]
+    models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in MODELS]
     fitting = [
         model
         for model in models
@@ -50,16 +59,17 @@ def choose(config: Config, free: Collection[str], num_tokens: int, vocab_size: i
     ]
     config = (fitting or models[:1])[-1]
     passes = budget / num_weights(config) / num_tokens
-    num_steps = 64 if num_tokens >= 64 * 4 * STEPS_PER_PASS else 32
-    rows = max(4, min(64 if config.model.num_layers > 1 else 32, num_tokens // (num_steps * STEPS_PER_PASS)))
-    return replaced(
-        {
-            "dropout": 0.5 if passes > 8 else 0.2 if passes > 3 else 0.0,
-            "num_steps": num_steps,
-            "batch_size": rows - rows % 4,  # which two or four chains divide
-            "learning_rate": 0.002 if config.model.num_layers > 1 else 0.003,
-        }
+    return _replaced(
+        config,
+        free,
+        dropout=0.5 if passes > 8 else 0.2 if passes > 3 else 0.0,
+        learning_rate=0.003 if config.model.num_layers > 1 else 0.005,
     )
+
+
+def _replaced(config: Config, free: Collection[str], **settings: Any) -> Config:
+    """Returns a config with those of the settings changed that are free."""
+    return config.replace(**{name: value for name, value in settings.items() if name in free})
 
 
 def warmup_steps(total_steps: int) -> int:
@@ -68,5 +78,5 @@ def warmup_steps(total_steps: int) -> int:
 
 
 def max_passes(num_tokens: int) -> int:
-    """Returns the number of passes over a text after which a model of `choose` learns nothing more that is general."""
+    """Returns the number of passes over a text after which a model that was chosen learns nothing more that is general."""
     return max(20, min(200, 40_000_000 // max(1, num_tokens)))
