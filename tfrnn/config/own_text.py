@@ -78,5 +78,5 @@ def warmup_steps(total_steps: int) -> int:
 
 
 def max_passes(num_tokens: int) -> int:
-    """Returns the number of passes over a text after which a model that was chosen learns nothing more that is general."""
+    """Returns the number of passes over a text after which a chosen model learns nothing more that is general."""
     return max(20, min(200, 40_000_000 // max(1, num_tokens)))
