@@ -143,10 +143,15 @@ def clean_prefixes(prefixes: Iterable[str], rule: str, tokens: str = "char") -> 
     for prefix, left in zip(prefixes, cleaned, strict=True):
         if not left:
             raise UserError(
-                f"`prefix` {prefix!r}: expected a text to continue, but the text rule {rule!r} leaves nothing of it; "
-                "give one with letters"
+                f"`prefix` {shortened(prefix)!r}: expected a text to continue, but the text rule {rule!r} leaves "
+                "nothing of it; give one with letters"
             )
     return cleaned
+
+
+def shortened(text: str, limit: int = 40) -> str:
+    """Returns the beginning of a text for a message, with `...` after it if it is not all of it."""
+    return text if len(text) <= limit else text[:limit] + "..."
 
 
 def split(text: str, tokens: str = "char") -> list[str]:

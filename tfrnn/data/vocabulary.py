@@ -128,7 +128,7 @@ class Vocabulary:
             listed = ", ".join(map(_quoted, unknown_tokens[:10])) + (", ..." if len(unknown_tokens) > 10 else "")
             expected = ", ".join(map(_quoted, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
-                f"unknown {NOUNS[self.tokens]}s {listed} in {_shortened(text)!r}: expected only those of the "
+                f"unknown {NOUNS[self.tokens]}s {listed} in {text_rules.shortened(text)!r}: expected only those of the "
                 f"vocabulary ({expected}); leave them out, or give `unknown=skip`"
             )
         return ids[known] if unknown == "skip" else ids
@@ -179,7 +179,8 @@ class Vocabulary:
         ids = self._encode_tokens(self.as_written(prefix), prefix, unknown)
         if not len(ids):
             raise UserError(
-                f"`prefix` {prefix!r}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one"
+                f"`prefix` {text_rules.shortened(prefix)!r}: expected at least one known {NOUNS[self.tokens]} to "
+                "continue; give a longer one"
             )
         return ids
 
@@ -228,7 +229,3 @@ def _with_accents(text: str) -> Iterator[str]:
 
 def _quoted(token: str) -> str:
     return repr(text_rules.shown(token))
-
-
-def _shortened(text: str, limit: int = 40) -> str:
-    return text if len(text) <= limit else text[:limit] + "..."

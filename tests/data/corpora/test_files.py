@@ -203,6 +203,7 @@ def test_an_archive_is_read_as_a_folder_without_what_a_mac_adds(file_format, chu
     source, read = Files(path, chunk), []
     assert "".join(source.pieces(read.append)) == "größer"
     assert (source.num_texts, source.encoding, sum(read)) == (1, "UTF-8", source.size)
+    assert source.num_left_out == len(MADE_BY_A_MAC)
     several = {"books/b.txt": "größer\n".encode("utf-16"), "books/a.txt": b"\xef\xbb\xbffirst", "c": b"", "d": b"."}
     PACKERS[file_format](path, {**several, **MADE_BY_A_MAC})
     source = Files(path, chunk)
@@ -287,6 +288,14 @@ def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
     (tmp_path / "text").write_bytes("a\0b".encode(encoding))
     with pytest.raises(UserError, match="NUL"):
         list(Files(tmp_path / "text", chunk).pieces())
+
+
+def test_a_text_in_utf8_but_for_a_byte_is_not_taken_for_another_encoding(tmp_path):
+    for sentence in SENTENCES.values():
+        content = (sentence * 9).encode()
+        (tmp_path / "text").write_bytes(content[:300] + b"\xff" + content[300:])
+        with pytest.raises(UserError, match=r"expected UTF-8, but byte \d+ is 0x..; give its `encoding`, or convert"):
+            read_text(tmp_path / "text")
 
 
 def test_a_wrong_encoding_is_refused(tmp_path):

@@ -63,6 +63,8 @@ def guess(part: bytes) -> str:
     Args:
       part: bytes that may begin and end within a character.
     """
+    if _is_damaged_utf_8(part):
+        return ""
     lines = part.splitlines(keepends=True)
     whole_lines = b"".join(lines[1:-1]) if len(lines) > 3 else b""
     for data in filter(None, (part, whole_lines)):
@@ -74,6 +76,12 @@ def guess(part: bytes) -> str:
         if found and found.encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
             return found.encoding
     return ""
+
+
+def _is_damaged_utf_8(data: bytes) -> bool:
+    """Returns whether bytes are UTF-8 but for a few."""
+    beyond_ascii = [character for character in data.decode("utf-8", "replace") if not character.isascii()]
+    return beyond_ascii.count("\ufffd") < len(beyond_ascii) / 4
 
 
 def _is_western(data: bytes) -> bool:

@@ -57,7 +57,6 @@ class Files:
       size: the number of bytes on disk.
       encoding: the encoding of the texts read last, as people write it; of several, all of them.
       num_texts: the number of texts read last; of an archive, that of the files in it.
-      num_left_out: the number of hidden files and folders, and of what is no regular file, that were left out.
 
     Args:
       path: the path of the file or folder; or several.
@@ -72,7 +71,7 @@ class Files:
     def __init__(self, path: str | os.PathLike | Sequence[str], chunk: int = CHUNK_BYTES, encoding: str = "auto"):
         paths = [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else list(path)
         self.name = ", ".join(paths)
-        self.encoding, self.num_texts, self.num_left_out = "", 0, 0
+        self.encoding, self.num_texts = "", 0
         self._num_left_out_of_folders = 0
         self._encoding = encoding
         self._files: list[_File] = []
@@ -98,6 +97,11 @@ class Files:
                 raise _unreadable(one, error) from None
         self.size = sum(file.size for file in self._files)
 
+    @property
+    def num_left_out(self) -> int:
+        """The number of hidden files and folders, and of what is no regular file, that were left out."""
+        return self._num_left_out_of_folders + sum(file.num_left_out for file in self._files)
+
     def sha256(self, on_bytes: OnBytes = None) -> str:
         """Returns the SHA-256 of the bytes on disk, in hex; of several files, that of their digests, in order.
 
@@ -121,8 +125,6 @@ class Files:
                     empty = False
                     found[file.encoding] = None
                     self.encoding, self.num_texts = ", ".join(found), num_texts
-                    in_archives = sum(file.num_left_out for file in self._files)
-                    self.num_left_out = self._num_left_out_of_folders + in_archives
                     if piece:
                         yield between + piece
                         between, last = "", piece[-1]
