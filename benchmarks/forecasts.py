@@ -23,7 +23,8 @@ from tfrnn import forecast
 from tfrnn.config import presets
 from tfrnn.config.config import ForecastConfig
 from tfrnn.runtime import host
-from tfrnn.series import scores
+from tfrnn.series import calendars, scores
+from tfrnn.series.calendars import Calendar
 from tfrnn.series.reading import SeriesFile
 
 # Passengers of airlines in thousands a month, 1949 to 1960 (Box and Jenkins, 1976, series G).
@@ -37,8 +38,8 @@ AIRLINE = """
 """
 
 
-def make_series() -> dict[str, tuple[np.ndarray, int]]:
-    """Returns each series [N] by its name, with the number of steps in its season."""
+def make_series() -> dict[str, tuple[np.ndarray, int, Calendar | None]]:
+    """Returns each series [N] by its name, the season that the naive forecast and the peer are given, and its dates."""
     random = np.random.default_rng(0)
     days, hours, steps = np.arange(3 * 365), np.arange(24 * 7 * 10), np.arange(300)
     of_week = np.array([0, 0.2, 0.3, 0.1, 0.5, -0.8, -1])[days % 7]
@@ -48,22 +49,32 @@ def make_series() -> dict[str, tuple[np.ndarray, int]]:
     working = np.where((hours // 24) % 7 >= 5, 0.6, 1.0)
     load = 100 + 30 * working * np.sin(2 * np.pi * (hours % 24 - 7) / 24) + random.normal(0, 4, len(hours))
     return {
-        "airline": (np.array(AIRLINE.split(), float), 12),
-        "daily, a week": (50 + 8 * of_week + 5 * np.sin(2 * np.pi * days / 365) + weather, 7),
-        "hourly, day and week": (load, 24),
-        "intermittent": ((random.random(400) < 0.25) * random.poisson(6, 400).astype(float), 1),
-        "trend": (10 + 0.3 * steps + np.cumsum(random.normal(0, 0.1, 300)) + random.normal(0, 0.8, 300), 1),
-        "noise": (20 + random.normal(0, 3, 300), 1),
+        "airline": (np.array(AIRLINE.split(), float), 12, _calendar(calendars.MONTHS, 1)),
+        "daily, a week": (
+            50 + 8 * of_week + 5 * np.sin(2 * np.pi * days / 365) + weather,
+            7,
+            _calendar(calendars.SECONDS, 86_400),
+        ),
+        "hourly, day and week": (load, 24, _calendar(calendars.SECONDS, 3_600)),
+        "intermittent": ((random.random(400) < 0.25) * random.poisson(6, 400).astype(float), 1, None),
+        "trend": (10 + 0.3 * steps + np.cumsum(random.normal(0, 0.1, 300)) + random.normal(0, 0.8, 300), 1, None),
+        "noise": (20 + random.normal(0, 3, 300), 1, None),
     }
 
 
-def of_tfrnn(values: np.ndarray, seed: int, origins: np.ndarray, **settings: Any) -> dict[str, Any]:
+def _calendar(unit: str, step: int) -> Calendar:
+    return Calendar(unit, step, 0, "%Y-%m-%d %H:%M", "1970-01-01 00:00")
+
+
+def of_tfrnn(
+    values: np.ndarray, calendar: Calendar | None, seed: int, origins: np.ndarray, **settings: Any
+) -> dict[str, Any]:
     """Trains with the defaults of the command; returns forecasts from the origins, and more."""
     from tfrnn.series import backtest, coverage, interval_widths
 
     defaults = {**presets.FORECAST_METHODS["direct"], "method": "direct", "csv": "series.csv", "seed": seed}
     config, scaling = forecast.fit(
-        ForecastConfig().replace(**{**defaults, **settings}), SeriesFile(("value",), values[:, None])
+        ForecastConfig().replace(**{**defaults, **settings}), SeriesFile(("value",), values[:, None], calendar)
     )
     start = time.perf_counter()
     trainer, batches = forecast.make_trainer(config, scaling, values[:, None])
@@ -106,17 +117,19 @@ def of_statsmodels(values: np.ndarray, season: int, origins: np.ndarray, horizon
     return np.array([fitted(values[:origin], best).forecast(horizon) for origin in origins])
 
 
-def measure(values: np.ndarray, season: int, seeds: int, num_origins: int, **settings: Any) -> dict[str, Any]:
+def measure(
+    values: np.ndarray, season: int, calendar: Calendar | None, seeds: int, num_origins: int, **settings: Any
+) -> dict[str, Any]:
     """Returns MASE by way and steps ahead, and the rest of a row of the table."""
     train_steps = int(0.75 * len(values))
     config, _ = forecast.fit(
-        ForecastConfig().replace(method="direct", csv="series.csv"), SeriesFile(("value",), values[:, None])
+        ForecastConfig().replace(method="direct", csv="series.csv"), SeriesFile(("value",), values[:, None], calendar)
     )
     horizon = config.series.horizon
     origins = np.unique(np.linspace(train_steps, len(values) - horizon, num_origins).astype(int))
     later = scores.following(values, origins, horizon)
     scale = scores.naive_error(values[:train_steps], season)
-    runs = [of_tfrnn(values, seed, origins, **settings) for seed in range(seeds)]
+    runs = [of_tfrnn(values, calendar, seed, origins, **settings) for seed in range(seeds)]
     ways = {f"tfrnn {seed}": run["predicted"] for seed, run in enumerate(runs)}
     ways |= {"persistence": scores.seasonal_naive(values, origins, horizon)}
     ways |= {"seasonal naive": scores.seasonal_naive(values, origins, horizon, season)}
@@ -178,9 +191,9 @@ def main() -> None:
     print(f"| series | {' | '.join(names)} |")
     print(f"|---|{'---|' * len(names)}", flush=True)
     results = {}
-    for name, (values, season) in make_series().items():
+    for name, (values, season, calendar) in make_series().items():
         if arguments.only in name:
-            results[name] = measure(values, season, arguments.seeds, arguments.origins, **settings)
+            results[name] = measure(values, season, calendar, arguments.seeds, arguments.origins, **settings)
             print(row_of(name, results[name]), flush=True)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

@@ -36,6 +36,7 @@ from tfrnn.inference.inspection import activations as activations, gates as gate
 
 from tfrnn.plots.curves import plot_perplexity as plot_perplexity, plot_curves as plot_curves
 from tfrnn.plots.curves import plot_gradient_norms as plot_gradient_norms, plot_forecasts as plot_forecasts
+from tfrnn.plots.curves import plot_ahead as plot_ahead
 from tfrnn.plots.text_plots import plot_batches as plot_batches, plot_unit as plot_unit, plot_gates as plot_gates
 from tfrnn.plots.figures import Picture as Picture
 

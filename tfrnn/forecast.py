@@ -24,7 +24,7 @@ from tfrnn.errors import UserError
 from tfrnn.runs import run_dir as run_dir_lib
 from tfrnn.runs.run_dir import SeriesRunDir
 from tfrnn.runtime import devices, durable, execution, host, threads
-from tfrnn.series import intervals, reading, seasons
+from tfrnn.series import calendars, intervals, reading, seasons
 from tfrnn.series import scaling as scaling_lib
 from tfrnn.series.forecasting import Ahead, Backtest, default_num_steps
 from tfrnn.series.reading import SeriesFile
@@ -38,6 +38,7 @@ MODEL_SETTINGS = ("cell", "implementation", "units", "num_layers", "dropout")
 VALIDATION_SETTINGS = ("plateau_patience", "early_stopping")  # these need held-out steps while training
 TRAINING_SETTINGS = tuple(f.name for f, _ in sections.Training.fields() if f.name not in VALIDATION_SETTINGS)
 RUN_SETTINGS = ("device", "save_every")
+LONGEST_DEFAULT_HORIZON = 60
 BOOKS_KS = "1,4,16,64"  # section 8.1
 
 
@@ -110,9 +111,10 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
     else:
         config, scaling = fit(config, series)
     run_series = _RunSeries(config, series, scaling)
+    run_series.dates()  # errors in them are told now
     for note in series.notes:
         messages.note(note)
-    shapes = sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs)
+    shapes = sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs, scaling.is_direct)
     host.check_memory(
         5 * 4 * sum(map(math.prod, shapes)),
         f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`",
@@ -269,9 +271,9 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
 
 
 def _default_horizon(season: int, train_steps: int, held_out: int) -> int:
-    """Returns about a season, as far as the series allows it."""
+    """Returns about a season, as far as the series allows it, and not more than a picture shows well."""
     wanted = season * max(1, round(12 / season)) if season > 1 else 12
-    return max(1, min(wanted, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season)))
+    return max(1, min(wanted, LONGEST_DEFAULT_HORIZON, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season)))
 
 
 class _RunSeries:
@@ -298,13 +300,14 @@ class _RunSeries:
                 f"no interval of `interval={settings.interval:g}` is known: it needs the errors of "
                 f"{intervals.fewest_errors(settings.interval)} forecasts, and {held_out} steps are held out"
             )
-        dates = self._dates()
+        dates = self.dates()
         if not self._is_book:
             self._print_ahead(dates, ahead)
         rows = self._print_errors(model, tested, held_out)
         self._write(run, output, dates, ahead, tested, rows, model)
 
-    def _dates(self) -> list[str]:
+    def dates(self) -> list[str]:
+        """Returns the dates of the forecast, or the numbers of its steps. Raises UserError if there are no such."""
         horizon, calendar = self._settings.horizon, self._series.calendar
         first = len(self._series.values) + 1
         return calendar.after(horizon) if calendar else [str(step) for step in range(first, first + horizon)]
@@ -312,7 +315,8 @@ class _RunSeries:
     def _print_ahead(self, dates: list[str], ahead: Ahead) -> None:
         share = f"{100 * self._settings.interval:g}%"
         season = f", season of {self._settings.season} steps" if self._settings.season > 1 else ""
-        step = f", a step of {self._series.calendar.description}" if self._series.calendar else ""
+        calendar = self._series.calendar
+        step = f", a step of {calendar.description}" if calendar and calendar.unit != calendars.NUMBERS else ""
         print(f"{self.name}: the next {len(dates)} steps{step}{season}; {share} intervals from the errors below")
         width = max(len(self._series.date_name or "step"), *(len(date) for date in dates))
         columns = [f"{name[:24]:>24}" for name in self._names]

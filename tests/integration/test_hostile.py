@@ -132,6 +132,30 @@ def test_any_bytes_are_a_column_or_an_error(content, tmp_path_factory):
         assert np.isfinite(reading.read_column(path)).all()
 
 
+FIELDS = st.one_of(
+    st.sampled_from(
+        ["", "NA", "1", "1.5", "1,5", "1.234,5", "2024-01-01", "2024-01-03", "31.01.2024", "d1", "2024Q1", ";"]
+    ),
+    st.dates().map(str),
+    st.floats().map(str),
+    TEXTS,
+)
+
+
+@given(
+    rows=st.lists(st.lists(FIELDS, max_size=3), max_size=6),
+    separator=st.sampled_from([",", ";", "\t"]),
+    fill=st.sampled_from(["none", "linear", "previous", "zero", "skip"]),
+)
+def test_any_fields_are_a_series_without_gaps_or_an_error(rows, separator, fill, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "fields.csv"
+    path.write_text("\n".join(map(separator.join, [["date", "v"], *rows])), encoding="utf-8", newline="")
+    with contextlib.suppress(UserError):
+        found = reading.read_series(path, ["v"], fill=fill)
+        assert np.isfinite(found.values).all()
+        assert found.calendar is None or len(found.calendar.after(3)) == 3
+
+
 @settings(max_examples=settings().max_examples // 5)  # each traces a pipeline
 @given(
     num_tokens=st.integers(0, 80),

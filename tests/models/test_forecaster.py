@@ -45,3 +45,15 @@ def test_a_deserialized_model_computes_the_same():
 def test_a_bidirectional_rnn_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="would read the values to be predicted"):
         tfrnn.Forecaster(tfrnn.Bidirectional(tfrnn.GRU(H)))
+
+
+def test_with_other_outputs_it_is_zero_at_first_and_reads_the_inputs_of_the_step_too():
+    model = tfrnn.Forecaster(RNNCell(H), num_values=2, num_outputs=3)
+    values = normal(T, B, 2)
+    assert not np.any(model(values)[0])
+    kernel = np.concatenate([np.zeros([H, 3]), np.arange(6).reshape(2, 3)])  # of the inputs alone
+    model.dense.set_weights([kernel, np.ones(3)])
+    np.testing.assert_allclose(model(values)[0], values @ kernel[H:] + 1, rtol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model))
+    again.build()
+    assert [w.shape for w in again.weights] == [w.shape for w in model.weights]

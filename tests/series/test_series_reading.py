@@ -106,6 +106,14 @@ def test_years_and_numbers_are_dates_in_a_column_of_such_a_name(tmp_path):
     assert read(tmp_path, "when,v\n10,5\n20,6\n30,8\n", "v", date_column="when").calendar.after(1) == ["40"]
 
 
+def test_dates_after_the_year_9999_are_refused(tmp_path):
+    found = read(tmp_path, "date,v\n9998-01-01,1\n9999-01-01,2\n").calendar
+    with pytest.raises(
+        UserError, match="expected dates up to the year 9999; got 2 steps of 12 months after 9999-01-01"
+    ):
+        found.after(2)
+
+
 def test_working_days_have_no_weekends(tmp_path):
     days = np.arange(np.datetime64("2024-01-01"), np.datetime64("2024-02-01"))
     days = [day for day in days if np.is_busday(day)]

@@ -24,10 +24,16 @@ def weight_shapes(model: Model, vocab_size: int) -> list[tuple[int, ...]]:
     return [*shapes, *embedding, *([] if model.tie_weights else [(model.units, vocab_size), (vocab_size,)])]
 
 
-def forecaster_shapes(model: Model, num_inputs: int, num_outputs: int) -> list[tuple[int, ...]]:
-    """Returns the shapes of a forecaster's weights, in the order of `model.weights`."""
+def forecaster_shapes(model: Model, num_inputs: int, num_outputs: int, is_direct: bool) -> list[tuple[int, ...]]:
+    """Returns the shapes of a forecaster's weights, in the order of `model.weights`.
+
+    Args:
+      model: the settings.
+      num_inputs, num_outputs: the numbers of values that it reads and predicts at each step.
+      is_direct: whether it predicts others than the next values, so that its output layer reads the inputs too.
+    """
     of_cells = weight_shapes(dataclasses.replace(model, embedding_dim=0, tie_weights=False), num_inputs)[:-2]
-    return [*of_cells, (model.units, num_outputs), (num_outputs,)]
+    return [*of_cells, (model.units + (num_inputs if is_direct else 0), num_outputs), (num_outputs,)]
 
 
 def weight_bytes(model: Model, vocab_size: int) -> int:

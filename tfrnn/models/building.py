@@ -43,5 +43,5 @@ def build_forecaster(settings: sections.Model, scaling: Relative | Scaling, init
 
     Without `initialized` the cells' kernels start as zeros, which is faster; use it if the weights will be loaded.
     """
-    num_outputs = scaling.num_outputs if isinstance(scaling, Relative) else 0
+    num_outputs = scaling.num_outputs if scaling.is_direct else 0
     return Forecaster(build_cells(settings, initialized), scaling.num_inputs, settings.dropout, num_outputs)

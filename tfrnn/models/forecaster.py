@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfrnn.errors import UserError
+from tfrnn.layers.stack import StackWeights
+from tfrnn.layers.state import State
 from tfrnn.models.recurrent_model import RecurrentModel
 from tfrnn.training.losses import squared_error
 
@@ -27,7 +29,8 @@ class Forecaster(RecurrentModel):
     last step. A trainer minimizes the mean squared error by default.
 
     With `num_outputs` it predicts other numbers than the values at the next step, [T, B, num_outputs]: see
-    `series.window_batches`. They are zero before the training.
+    `series.window_batches`. They are zero before the training, and the dense layer reads the inputs of the step beside
+    the outputs of the recurrent layers, so that what is linear need not be learnt by these.
 
     Args:
       cells: a cell, a list of cells, one per layer, or an RNN layer whose cells are taken: see SequenceLabeller.
@@ -61,7 +64,7 @@ class Forecaster(RecurrentModel):
         if self.built:
             return
         self.rnn.build((None, None, self.num_values))
-        self.dense.build((None, None, self.rnn.output_size))
+        self.dense.build((None, None, self.rnn.output_size + (self.num_values if self.num_outputs else 0)))
         self.built = True
 
     def _prepare_inputs(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -69,8 +72,21 @@ class Forecaster(RecurrentModel):
             raise UserError(f"expected inputs [T, B, {self.num_values}]; got shape {tuple(inputs.shape)}")
         return inputs
 
+    def call(
+        self,
+        inputs: tf.Tensor,
+        state: Any = None,
+        training: bool = False,
+        weights: StackWeights | None = None,
+        mask: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, State]:
+        outputs, state = super().call(inputs, state, training, weights, mask)
+        if self.num_outputs:
+            outputs = self.dense(tf.concat([outputs, tf.cast(inputs, outputs.dtype)], -1))
+        return outputs, state
+
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
-        return self.dense(outputs)
+        return outputs if self.num_outputs else self.dense(outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_values": self.num_values, "num_outputs": self.num_outputs}

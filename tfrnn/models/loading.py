@@ -80,7 +80,11 @@ def load_forecast(
         raise
     except UserError as error:
         raise UserError(f"{run.path / SCALING}: {error}") from None
-    num_bytes = 4 * sum(map(math.prod, sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs)))
+    num_bytes = 4 * sum(
+        map(
+            math.prod, sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs, scaling.is_direct)
+        )
+    )
     host.check_memory(2 * num_bytes, f"the model that {run.path / CONFIG} describes")
     weights = run.load_weights(config, scaling, checkpoint)
     model = build_forecaster(config.model, scaling, initialized=False)

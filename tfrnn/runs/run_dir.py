@@ -400,7 +400,7 @@ class SeriesRunDir(RunDir):
         return 6 * 4 * sum(map(math.prod, self._weight_shapes(config, scaling))) + states + 2**20
 
     def _weight_shapes(self, config: Any, scaling: Any) -> list[tuple[int, ...]]:
-        return sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs)
+        return sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs, scaling.is_direct)
 
     def _digest_settings(self, config: Any, scaling: Any) -> np.ndarray:
         return _digest(config, json.loads(scaling.to_json()))

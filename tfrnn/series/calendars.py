@@ -49,8 +49,18 @@ class Calendar(NamedTuple):
     sample: str
 
     def after(self, num_steps: int) -> list[str]:
-        """Returns the next dates after the last one, written in the same way."""
-        return [self._write(self.last + i * self.step) for i in range(1, num_steps + 1)]
+        """Returns the next dates after the last one, written in the same way.
+
+        Raises:
+          UserError: one is after the year 9999.
+        """
+        try:
+            return [self._write(self.last + i * self.step) for i in range(1, num_steps + 1)]
+        except (OverflowError, ValueError):
+            raise UserError(
+                f"expected dates up to the year 9999; got {num_steps} steps of {self.description} after {self.sample}; "
+                "take a smaller `horizon`"
+            ) from None
 
     @property
     def description(self) -> str:

@@ -37,6 +37,7 @@ class Scaling:
     num_outputs: ClassVar[int] = 1
     num_values: ClassVar[int] = 1
     num_columns: ClassVar[int] = 1
+    is_direct: ClassVar[bool] = False
 
     @classmethod
     def fit(cls, values: np.ndarray) -> "Scaling":
@@ -70,7 +71,7 @@ class Relative:
       logs: for each column whether its logarithm is read: a positive series whose swings grow with its level.
       means, deviations: of each column, or of its logarithm, [C].
       input_scales: the deviation of each difference that the model reads, for each column.
-      target_scales: the deviation of what is to be predicted, [D].
+      target_scales: the deviation of what is to be predicted at each number of steps ahead, [K * D].
     """
 
     train_steps: int
@@ -82,6 +83,7 @@ class Relative:
     deviations: tuple[float, ...]
     input_scales: tuple[tuple[float, ...], ...]
     target_scales: tuple[float, ...]
+    is_direct: ClassVar[bool] = True
 
     @classmethod
     def fit(cls, values: np.ndarray, horizon: int, season: int = 1, num_values: int = 0) -> "Relative":
@@ -111,7 +113,7 @@ class Relative:
             means=(0.0,) * num_columns,
             deviations=(1.0,) * num_columns,
             input_scales=((1.0,) * len(_differences(values[:, :1], season)),) * num_columns,
-            target_scales=(1.0,) * (num_values or num_columns),
+            target_scales=(1.0,) * (horizon * (num_values or num_columns)),
         )
         logged = shifted._scale(values)
         means, deviations = logged.mean(0), np.where(np.ptp(logged, 0) > 0, logged.std(0), 1.0)
@@ -122,7 +124,7 @@ class Relative:
         return dataclasses.replace(
             scaled,
             input_scales=tuple(zip(*map(_floats, input_scales), strict=True)),
-            target_scales=_floats(_deviations(scaled.targets(values, origins).reshape(-1, scaled.num_values))),
+            target_scales=_floats(_deviations(scaled.targets(values, origins))),
         )
 
     @property
@@ -138,8 +140,8 @@ class Relative:
     def inputs(self, values: np.ndarray) -> np.ndarray:
         """Returns what the model reads at each step, float32 [N, F], given the values [N, C].
 
-        For each column these are the differences from the value before, from means of the recent past, and from the
-        value a season before; and the place in the season as a sine and a cosine.
+        For each column these are the differences from the value before, from means of the recent past, from the value a
+        season before and from the naive forecast of it; and the place in the season as a sine and a cosine.
         """
         differences = _differences(self._scale(values), self.season)
         columns = [
@@ -158,15 +160,15 @@ class Relative:
         scaled = self._scale(values)[:, : self.num_values]
         places = origins[:, None] + np.arange(self.horizon)
         known = places < len(values)
-        targets = scaled[np.where(known, places, 0)] - self._naive(scaled, origins)
+        targets = scaled[np.where(known, places, 0)] - _naive_forecasts(scaled, origins, self.horizon, self.season)
         targets[~known] = np.nan
-        return (targets / np.array(self.target_scales)).reshape(len(origins), -1).astype(np.float32)
+        return (targets.reshape(-1, self.num_outputs) / np.array(self.target_scales)).astype(np.float32)
 
     def forecasts(self, values: np.ndarray, origins: np.ndarray, outputs: np.ndarray) -> np.ndarray:
         """Returns forecasts in the unit of the series, float64 [O, K, D], given the model's outputs [O, K * D]."""
         scaled = self._scale(values)[:, : self.num_values]
-        added = outputs.astype(np.float64).reshape(len(outputs), self.horizon, self.num_values)
-        return self.unscale(self._naive(scaled, origins) + added * np.array(self.target_scales))
+        added = (outputs.astype(np.float64) * np.array(self.target_scales)).reshape(-1, self.horizon, self.num_values)
+        return self.unscale(_naive_forecasts(scaled, origins, self.horizon, self.season) + added)
 
     def scale(self, values: np.ndarray) -> np.ndarray:
         """Returns columns that are predicted, [..., D], on the scale on which errors are compared, float64."""
@@ -196,21 +198,6 @@ class Relative:
             smallest = np.exp(np.array(self.means[:num]) - 10 * np.array(self.deviations[:num]))
             values = np.where(logs, np.log(np.maximum(np.where(logs, values, 1.0), smallest)), values)
         return (values - np.array(self.means[:num])) / np.array(self.deviations[:num])
-
-    def _naive(self, scaled: np.ndarray, origins: np.ndarray) -> np.ndarray:
-        """Returns the forecasts to which the model adds, [O, K, D]: the level and the mean course of the season."""
-        season = self.season
-        places = origins[:, None] - season + np.arange(self.horizon) % season  # [O, K]
-        if season == 1:
-            return scaled[np.maximum(places, 0)]
-        level = _trailing_mean(scaled, season)
-        total, count = np.zeros([*places.shape, scaled.shape[1]]), np.zeros([*places.shape, 1])
-        for back in range(SEASONS):
-            last = origins[:, None] - 1 - back * season  # the step up to which this level is the mean
-            there = (last >= season - 1)[..., None] & np.ones_like(places, bool)[..., None]
-            course = scaled[np.maximum(places - back * season, 0)] - level[np.maximum(last, 0)]
-            total, count = total + np.where(there, course, 0), count + there
-        return level[np.maximum(origins - 1, 0)][:, None] + total / np.maximum(count, 1)
 
 
 def from_json(text: str) -> Scaling | Relative:
@@ -254,7 +241,7 @@ def _check(scaling: Scaling | Relative) -> None:
         columns, differences = scaling.num_columns, len(_differences(np.zeros([1, 1]), scaling.season))
         valid = all(type(log) is bool for log in scaling.logs)
         valid = valid and {len(scaling.logs), len(scaling.deviations), len(scaling.input_scales)} == {columns}
-        valid = valid and scaling.num_values == len(scaling.target_scales) <= columns
+        valid = valid and scaling.num_values <= columns and scaling.num_outputs == len(scaling.target_scales)
         valid = valid and all(len(each) == differences for each in scaling.input_scales)
     if not valid or min(scales) <= 0:
         raise ValueError("its numbers contradict each other")
@@ -283,7 +270,10 @@ def _differences(scaled: np.ndarray, season: int) -> list[np.ndarray]:
         scaled - _trailing_mean(scaled, 4 * width),
         level - _before(level, width),
     ]
-    return [*differences, scaled - _before(scaled, season)] if season > 1 else differences
+    if season == 1:
+        return differences
+    surprise = scaled - _naive_forecasts(scaled, np.arange(len(scaled)), 1, season)[:, 0]
+    return [*differences, scaled - _before(scaled, season), surprise]
 
 
 def _before(values: np.ndarray, steps: int) -> np.ndarray:
@@ -313,3 +303,18 @@ def _deviations(values: np.ndarray) -> np.ndarray:
 
 def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
+
+
+def _naive_forecasts(scaled: np.ndarray, origins: np.ndarray, horizon: int, season: int) -> np.ndarray:
+    """Returns the forecasts to which the model adds, [O, K, D]: the level and the mean course of the last seasons."""
+    places = origins[:, None] - season + np.arange(horizon) % season  # [O, K]
+    if season == 1:
+        return scaled[np.maximum(places, 0)]
+    level = _trailing_mean(scaled, season)
+    total, count = np.zeros([*places.shape, scaled.shape[1]]), np.zeros([*places.shape, 1])
+    for back in range(SEASONS):
+        last = origins[:, None] - 1 - back * season  # the step up to which this level is the mean
+        there = (last >= season - 1)[..., None] & np.ones_like(places, bool)[..., None]
+        course = scaled[np.maximum(places - back * season, 0)] - level[np.maximum(last, 0)]
+        total, count = total + np.where(there, course, 0), count + there
+    return level[np.maximum(origins - 1, 0)][:, None] + total / np.maximum(count, 1)

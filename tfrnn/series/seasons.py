@@ -9,16 +9,19 @@ import numpy as np
 
 from tfrnn.series import scores
 
-GAIN = 0.9  # a season counts if its naive forecast has at most this share of the error of persistence
+# A season counts if its naive forecast has at most this share of the error of persistence: one that the dates suggest,
+# and one of the many lags that may be alike by chance.
+GAIN, GAIN_BY_CHANCE = 0.9, 0.85
 _LONGEST_LAG = 1_000
+_MOST_LAGS = 10  # that are compared
 _LONGEST_PART = 20_000  # of the end of a long series, which is searched
 
 
 def find_season(values: np.ndarray, candidates: Iterable[int] = (), horizon: int = 0) -> int:
     """Returns the number of steps in a season of a series, or 1 if it has none.
 
-    Compared are the errors of seasonal naive forecasts, and that of persistence. The candidates are the given ones and
-    the lag at which the changes of the series are most alike, if it repeats itself three times at least.
+    Compared are the errors of seasonal naive forecasts, and that of persistence. The candidates are the given ones or,
+    without any, the lags at which the changes of the series are most alike, of which it has three times as many steps.
 
     Args:
       values: the training part, [N, D].
@@ -27,12 +30,11 @@ def find_season(values: np.ndarray, candidates: Iterable[int] = (), horizon: int
     """
     values = np.asarray(values, np.float64)[-_LONGEST_PART:]
     given = [season for season in candidates if 1 < season <= len(values) // 3]
-    found = [lag for lag in [_most_alike_lag(values)] if lag > 1]
     # Dates are believed before what is found, and short seasons before long ones that are hardly better.
     best, error = 1, 1.0
-    for season in [*sorted(given), *(lag for lag in found if not given or lag not in given)]:
+    for season in sorted(given) or _alike_lags(values):
         share = _share_of_persistence(values, season, horizon or season)
-        if share < GAIN * error:
+        if share < GAIN * error and (given or share < GAIN_BY_CHANCE):
             best, error = season, share
     return best
 
@@ -49,19 +51,17 @@ def _share_of_persistence(values: np.ndarray, season: int, horizon: int) -> floa
     return float(np.mean(shares))
 
 
-def _most_alike_lag(values: np.ndarray) -> int:
-    """Returns the first lag of a high peak of the autocorrelation of the changes, or 1 if none is clear."""
+def _alike_lags(values: np.ndarray) -> list[int]:
+    """Returns lags at which the autocorrelation of the changes has its highest clear peaks, the shortest first."""
     longest = min(_LONGEST_LAG, len(values) // 3)
     if longest < 3:
-        return 1
+        return []
     changes = np.diff(values, axis=0)
     changes -= changes.mean(0)
     size = 2 ** int(np.ceil(np.log2(2 * len(changes))))
     power = np.abs(np.fft.rfft(changes, size, axis=0)) ** 2
     products = np.fft.irfft(power, size, axis=0)[: longest + 2]
     alike = (products / np.where(products[0] > 0, products[0], 1)).mean(1)
-    peaks = [lag for lag in range(2, longest + 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1])]
-    clear = max(0.2, 3 / np.sqrt(len(changes)))
-    highest = max((alike[lag] for lag in peaks), default=0.0)
-    # Twice a season is nearly as much alike as one, and by chance more.
-    return next((lag for lag in peaks if alike[lag] > max(clear, 0.8 * highest)), 1)
+    clear = max(0.15, 3 / np.sqrt(len(changes)))
+    peaks = [lag for lag in range(2, longest + 1) if alike[lag] >= max(alike[lag - 1], alike[lag + 1], clear)]
+    return sorted(sorted(peaks, key=lambda lag: -alike[lag])[:_MOST_LAGS])
