@@ -273,7 +273,9 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
 def _default_horizon(season: int, train_steps: int, held_out: int) -> int:
     """Returns about a season, as far as the series allows it, and not more than a picture shows well."""
     wanted = season * max(1, round(12 / season)) if season > 1 else 12
-    return max(1, min(wanted, LONGEST_DEFAULT_HORIZON, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season)))
+    return max(
+        1, min(wanted, LONGEST_DEFAULT_HORIZON, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season))
+    )
 
 
 class _RunSeries:
