@@ -58,29 +58,34 @@ class Given(NamedTuple):
     """What the flags tell.
 
     Attributes:
-      config: the settings.
-      free: those of them that were not given, and may be changed to fit the text and the time.
+      config: the settings of a new run.
+      free: the names of those that were not given, and are fitted to the text and the time, see config/own_text.py, or
+        taken from the run that it begins with.
+      left: the names of those that a run that is resumed decides: what was not given, if no preset was named.
       preset, run_dir: "" if none is named.
-      flags: the names of the flags.
+      hold_out_exactly: whether `validation_tokens` was given, so that these are held out even if fewer than
+        `max_tokens` are left to train on.
     """
 
     config: Config
-    free: frozenset[str]
-    preset: str
-    run_dir: str
-    flags: frozenset[str]
+    free: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
+    preset: str = ""
+    run_dir: str = ""
+    hold_out_exactly: bool = False
 
 
 def main(argv: Sequence[str]) -> None:
-    config, free, preset, run_dir, given = parse_flags(argv)
+    given = parse_flags(argv)
+    run_dir, config = given.run_dir, given.config
     if not run_dir:
-        run_dir = run_dir_lib.default_path(preset or config.model.cell, config.data.corpus)
+        run_dir = run_dir_lib.default_path(given.preset or config.model.cell, config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
     repeated = invocation.without_long_prefixes(argv[1:])
     resume_command = invocation.command_line("train", *repeated)
     if len(repeated) < len(argv) - 1:
         resume_command += "  (and the same --prefix)"
-    train(config, run_dir, resume_command, free, "validation_tokens" in given)
+    train(given, run_dir, resume_command)
 
 
 def make_flags() -> flags_lib.Flags:
@@ -111,12 +116,6 @@ def parse_flags(argv: Sequence[str]) -> Given:
     free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
     free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
     free |= {*(own_text.BY_TIME if config.training.minutes else ())}
-    if config.run.strategy == "multi_worker" and free.intersection(own_text.BY_TEXT + own_text.BY_TIME):
-        raise UserError(
-            "`strategy=multi_worker`: expected settings that are the same in all workers; got "
-            f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
-            "speed; give another `preset`, and `epochs`"
-        )
     schedule = config.training.schedule
     for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
         if name in given and schedule not in users:
@@ -127,7 +126,8 @@ def parse_flags(argv: Sequence[str]) -> Given:
         raise UserError(f"`word_rule` is for `tokens=word`; got {config.data.tokens}; leave one out")
     if "encoding" in given and config.data.corpus in catalogue.CORPORA:
         raise UserError(f"`encoding` is for files; got `corpus={config.data.corpus}`; leave one out")
-    return Given(config, frozenset(free - given.keys()), preset, run_dir, names)
+    left = frozenset(free if preset else config.flat()) - names
+    return Given(config, frozenset(free - names), left, preset, run_dir, "validation_tokens" in names)
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
@@ -169,47 +169,42 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
-def train(
-    config: Config,
-    run_dir: str,
-    resume_command: str = "",
-    free: frozenset[str] = frozenset(),
-    hold_out_exactly: bool = False,
-) -> None:
-    """Trains a model as the config says, resumes an unfinished run, and prints the closing lines.
+def train(given: Given, run_dir: str, resume_command: str = "") -> None:
+    """Trains a model, resumes an unfinished run, and prints the closing lines.
 
     If there are several workers, only the chief writes the run directory and prints.
 
     Args:
-      config: the settings.
+      given: the settings, and which of them the text, the time or the run may change.
       run_dir: a folder that does not exist, is empty, or holds a run with the same settings.
       resume_command: the command that is shown to resume an interrupted run.
-      free: the names of settings that are fitted to the text and the time in a new run, see config/own_text.py; a run
-        that is resumed keeps its own.
-      hold_out_exactly: whether `validation_tokens` are held out even if fewer than `max_tokens` are left to train on.
     Raises:
       UserError: the settings, the text, the run directory or the other workers do not allow to train.
       DivergedError: training diverged.
     """
+    started = time.perf_counter()
+    config, free, run, other, known = given.config, given.free, RunDir(run_dir), None, None
+    begun = run.config() if run.exists else None
+    if begun:
+        config, free = _as_begun(given, begun, run_dir), frozenset()
+        known = run.vocabulary(config.data.token_kind) if config.training.init_from else None
+    elif config.training.init_from:
+        other, known, others_config = open_run(config.training.init_from)
+        config, free = _as_in_other_run(config, free, others_config)
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
         raise UserError(
             "`log_dir`: expected the package tensorboard, but it is not installed; install it by "
             "`pip install tensorboard`"
         )
-    started = time.perf_counter()
     workers = cluster.from_tf_config() if config.run.strategy == "multi_worker" else None
-    run, other = RunDir(run_dir), None
-    begun = run.config() if run.exists else None
-    if begun:
-        config, free = _as_begun(config, free, begun, run_dir), frozenset()
-        known = run.vocabulary(config.data.token_kind) if config.training.init_from else None
-    elif config.training.init_from:
-        other, known, others_config = open_run(config.training.init_from)
-        config, free = _as_in_other_run(config, free, others_config)
-    else:
-        known = None
+    if workers and not free.isdisjoint(own_text.BY_TEXT + own_text.BY_TIME):
+        raise UserError(
+            "`strategy=multi_worker`: expected settings that are the same in all workers; got "
+            f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
+            "speed; give another `preset`, and `epochs`"
+        )
     config = _with_rules_of_run(config, begun)
-    text = text_lib.read(config, hold_out_exactly and not (begun and _is_split_alike(config, begun)), known)
+    text = text_lib.read(config, given.hold_out_exactly and not (begun and _is_split_alike(config, begun)), known)
     # A run is sampled without its text.
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
     if begun:
@@ -241,15 +236,15 @@ def train(
         raise workers.connection_lost(error) from None
 
 
-def _as_begun(config: Config, free: frozenset[str], begun: Config, run_dir: str) -> Config:
-    """Returns the settings with the free ones as a run has them. Raises UserError if other `minutes` were given."""
-    if free and begun.training.minutes != config.training.minutes:
+def _as_begun(given: Given, begun: Config, run_dir: str) -> Config:
+    """Returns the settings, with those of a run where it decides. Raises UserError if other `minutes` were given."""
+    minutes, settings = given.config.training.minutes, begun.flat()
+    if "minutes" not in given.left and minutes not in (0.0, begun.training.minutes):
         raise UserError(
             f"`run_dir={run_dir}`: the epochs of this run were fixed for `minutes={begun.training.minutes:g}`; got "
-            f"{config.training.minutes:g}; give `epochs` to train it longer, or another `run_dir`"
+            f"{minutes:g}; give `epochs` to train it longer, or another `run_dir`"
         )
-    settings = begun.flat()
-    return config.replace(**{name: settings[name] for name in free})
+    return given.config.replace(**{name: settings[name] for name in given.left})
 
 
 def _as_in_other_run(config: Config, free: frozenset[str], other: Config) -> tuple[Config, frozenset[str]]:

@@ -45,7 +45,7 @@ def test_what_was_given_stays_as_it_was():
 
 
 def test_a_path_is_a_text_of_ones_own_and_a_name_is_not():
-    config, free, preset, *_ = train.parse_flags(["train", "--corpus=my_book.txt"])
+    config, free, _, preset, *_ = train.parse_flags(["train", "--corpus=my_book.txt"])
     assert (config.training.minutes, config.data.max_tokens, config.data.validation_fraction) == (10, 0, 0.1)
     assert free == {*own_text.BY_TEXT, *own_text.BY_TIME}
     assert preset == ""
@@ -79,7 +79,6 @@ def test_any_flag_beside_it_wins():
     [
         (["--minutes=3", "--epochs=4"], "`minutes` decides the number of epochs; got `epochs` too"),
         (["--validation_fraction=0.2", "--validation_tokens=4"], "`validation_fraction` says how much is held out"),
-        (["--corpus=my_book.txt", "--strategy=multi_worker"], "for which each would measure its own speed"),
         (["--minutes=-1"], "must be a number at least 0"),
     ],
 )

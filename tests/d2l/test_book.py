@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tfrnn.config.presets import PRESETS
+from tfrnn.config.presets import OWN_TEXT, PRESETS
 
 BOUNDS = {  # of the median of ten successive epochs' training perplexities
     "rnn_scratch": 1.1,
@@ -34,7 +34,7 @@ BOUNDS = {  # of the median of ten successive epochs' training perplexities
 
 
 def test_every_preset_has_its_bound():
-    assert set(BOUNDS) == set(PRESETS)
+    assert set(BOUNDS) == set(PRESETS) - {OWN_TEXT}  # which depends on the text and the machine
 
 
 def lowest_perplexity(run_dir):

@@ -241,7 +241,7 @@ def test_resumed_training_equals_uninterrupted_training(cell, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_pass_divided_into_epochs_trains_the_same_weights_also_if_each_epoch_is_a_fit_of_its_own(kind, first_epoch):
     trainer, _ = first_epoch
-    whole, parts = batches_of(kind), batches_of(kind, epochs_per_pass=3)
+    whole, parts, untouched = batches_of(kind), batches_of(kind, epochs_per_pass=3), trainer.snapshot()
     trainer.begin_at(0)
     start = trainer.snapshot()
     trainer.fit(whole, 2)
@@ -256,6 +256,7 @@ def test_a_pass_divided_into_epochs_trains_the_same_weights_also_if_each_epoch_i
         trainer.restore(saved)
         trainer.fit(parts, 1)
     assert_identical(trainer.model.get_weights(), expected)
+    trainer.restore(untouched)
 
 
 @pytest.mark.slow

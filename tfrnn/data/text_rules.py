@@ -139,6 +139,7 @@ def clean_prefix(prefix: str, rule: str, tokens: str = "char") -> str:
 
 def clean_prefixes(prefixes: Iterable[str], rule: str, tokens: str = "char") -> tuple[str, ...]:
     """Cleans each prefix. Raises UserError if nothing is left of one."""
+    prefixes = tuple(prefixes)
     cleaned = tuple(clean_prefix(prefix, rule, tokens) for prefix in prefixes)
     for prefix, left in zip(prefixes, cleaned, strict=True):
         if not left:

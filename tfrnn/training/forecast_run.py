@@ -22,11 +22,14 @@ class TrainingSeries:
       name: what the series is called.
       vocabulary: the scaling that belongs to the weights.
       values: the series, float64 [N, C].
+      facts, notes: lines for the user before training; the command has said what it read.
     """
 
     name: str
     vocabulary: Any
     values: np.ndarray
+    facts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
