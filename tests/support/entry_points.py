@@ -23,7 +23,7 @@ SMALL = [
 ]
 
 
-REPEATABLE = {"--prefix", "--corpus"}
+REPEATABLE = {"--prefix", "--corpus", "--column", "--inputs", "--freeze"}
 
 
 def last_of_each(arguments):
