@@ -1,6 +1,7 @@
 """The book's nets and training functions, sections 8.5 to 9.3, with our nets and with those that readers copy."""
 
 import contextlib
+import copy
 import io
 import math
 import os
@@ -253,3 +254,25 @@ def test_a_loss_that_is_not_finite_is_an_error(pairs, vocab):
     net = d2l.RNNModelScratch(len(vocab), 8, init_rnn_state, rnn, get_params)
     with pytest.raises(UserError, match="diverged"):
         d2l.train_epoch_ch8(net, pairs, lambda y, p: math.nan * tf.reduce_sum(p), keras.optimizers.SGD(1.0), False)
+
+
+def first_tokens(vocab_size, num_hiddens):
+    return [tf.Variable(tf.one_hot([1] * vocab_size, vocab_size))]
+
+
+def by_tokens(inputs, state, params):
+    return tf.concat([X @ params[0] for X in inputs], 0), state
+
+
+def no_state(batch_size, num_hiddens):
+    return (tf.zeros([batch_size, 1]),)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_net_is_a_net_of_its_own(copied):
+    net, vocab = d2l.RNNModelScratch(3, 1, no_state, by_tokens, first_tokens), d2l.Vocab(list("ab"))
+    assert d2l.predict_ch8("b", 2, net, vocab) == "baa"
+    other = copied(net)
+    other.trainable_variables = [tf.Variable(tf.one_hot([2] * 3, 3))]
+    assert d2l.predict_ch8("b", 2, other, vocab) == "bbb"
+    assert d2l.predict_ch8("b", 2, net, vocab) == "baa"

@@ -155,7 +155,7 @@ class Clocked(Simple):
     """Its step plots what Python computes."""
 
     def training_step(self, batch):
-        self.plot("batch", self.trainer.train_batch_idx, train=True)
+        self.plot("batch", self.trainer.train_batch_idx + 0.5, train=True)
         return super().training_step(batch)
 
 

@@ -10,14 +10,14 @@ import tensorflow as tf
 from tfrnn.d2l.compiled_steps import CompiledStep, draw_later
 from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.hyperparameters import HyperParameters
-from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.own_variables import BuiltByCall, VariableFinder
 from tfrnn.d2l.progress_board import ProgressBoard
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.training import step
 
 
-class Module(VariableFinder, keras.Model, HyperParameters):
+class Module(BuiltByCall, VariableFinder, keras.Model, HyperParameters):
     """A model that says how it is trained. A subclass has `forward`, or an attribute `net`, and `loss`.
 
     It is a Keras model, and `Trainer.fit` trains it. Its loss is the method `loss(y_hat, y)`.

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from tfrnn.d2l.compiled_steps import CompiledStep
 from tfrnn.d2l.given_numbers import real_number, whole_number
-from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.own_variables import BuiltByCall, VariableFinder
 from tfrnn.d2l.plotting import Animator
 from tfrnn.d2l.translation import ids_of, truncate_pad
 from tfrnn.errors import DivergedError, UserError
@@ -41,7 +41,7 @@ class Decoder(VariableFinder):
         raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
 
 
-class EncoderDecoder(keras.Model):
+class EncoderDecoder(BuiltByCall, keras.Model):
     """An encoder and a decoder (section 9.6): `net(enc_X, dec_X, *args)` returns what the decoder returns.
 
     Args:
@@ -52,9 +52,6 @@ class EncoderDecoder(keras.Model):
     def __init__(self, encoder: Any, decoder: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self.encoder, self.decoder = encoder, decoder
-
-    def build(self, input_shape: Any = None) -> None:
-        """Builds nothing: the first call does. Keras would otherwise try the call on symbols first."""
 
     def call(self, enc_X: Any, dec_X: Any, *args: Any, **kwargs: Any) -> Any:
         state = self.decoder.init_state(self.encoder(enc_X, *args, **kwargs), *args)
