@@ -1,4 +1,4 @@
-"""Keras layers whose own tf.Variables are found, where Keras 3 looks for its own kind only, and models built by a call."""
+"""Keras layers whose own tf.Variables are found, which Keras 3 does not look for, and models built by a call."""
 
 import contextvars
 from collections.abc import Iterator
@@ -70,6 +70,8 @@ _in_call: contextvars.ContextVar[bool] = contextvars.ContextVar("in_call", defau
 
 class BuiltByCall(keras.layers.Layer):
     """A keras.Model whose weights the first call makes, so that weights are loaded after it, or an error says so."""
+
+    built: bool
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         token = _in_call.set(True)

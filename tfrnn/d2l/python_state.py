@@ -81,9 +81,9 @@ class Reads:
                 raise RuntimeError(self.iterator)
             return value
 
-        classes = [HyperParameters, *self._classes]
+        classes: list[Any] = [HyperParameters, *self._classes]
         for kind in classes:
-            kind.__getattribute__ = note  # type: ignore[method-assign]
+            kind.__getattribute__ = note
         try:
             yield
         finally:
