@@ -287,7 +287,7 @@ class WordsVocab(ReadersVocab):
 
 @pytest.mark.parametrize("vocab", [WordsVocab(), d2l.Vocab([["b", "time"]], reserved_tokens=["<pad>"])])
 def test_a_prefix_of_words_is_a_text_or_a_list_of_them(vocab):
-    net = d2l.RNNModelScratch(4, 1, no_state, by_tokens, lambda V, H: [tf.Variable(tf.one_hot([3, 3, 3, 2], V))])
+    net = d2l.RNNModelScratch(4, 1, no_state, by_tokens, lambda *_: [tf.Variable(tf.one_hot([3, 3, 3, 2], 4))])
     for prefix in ("time b", ["time", "b"], ("time", "b")):
         assert d2l.predict_ch8(prefix, 3, net, vocab) == "time b time b time"
     assert d2l.predict_ch8(["no"], 1, net, vocab) == "no time"
