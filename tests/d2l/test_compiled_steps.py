@@ -613,3 +613,41 @@ def test_a_function_that_counts_counts_in_each_step_of_the_first_edition():
     )
     assert n == 8
     assert "it changes `n`" in messages[0]
+
+
+class Looked(list):
+    """A list that counts how often it is looked at."""
+
+    looks = 0
+
+    def __iter__(self):
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_a_list_that_a_step_does_not_read_costs_nothing():
+    net, updater = net_of(reading_forward), keras.optimizers.SGD(0.1)
+    net.corpus = Looked([1, 2])
+    ids, loss = tf.ones([2, 4], tf.int32), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
+    looks = net.corpus.looks
+    edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
+    assert net.corpus.looks == looks
+
+
+def test_a_list_that_a_step_reads_is_compared_by_what_is_in_it():
+    class OfList(Line):
+        def set_up(self):
+            self.factors = [1.0, [1.0]]
+
+        def factor(self):
+            return self.factors[0] * self.factors[1][0]
+
+        def validation_step(self, batch):
+            if self.trainer.epoch == 0:
+                self.factors[1][0] = 0.5
+            super().validation_step(batch)
+
+    (model, _, _), (expected, _, _) = trained(OfList, False), trained(OfList, True)
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
