@@ -18,7 +18,10 @@ _points: contextvars.ContextVar[list] = contextvars.ContextVar("points")
 
 
 def draw_later(draw: Callable[[Any], None], value: Any) -> None:
-    """Called while a step is being compiled: each time the compiled step has run, draw(its value) follows."""
+    """Called while a step is being compiled: each time the compiled step has run, draw(its value) follows.
+
+    The value is a tensor, or a number in Python, which must be one of the values that the step reads.
+    """
     _points.get().append((draw, value))
 
 
@@ -79,8 +82,9 @@ class CompiledStep(NotWatched):
 
     It computes what the step as it is would compute. If Python values that the step reads have changed, such as the
     epoch, it is compiled again, unless they change often (MAX_CHANGES, MIN_CALLS). The step stays as it is then, if
-    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if
-    it prints, or if it can take from an iterator. A warning says so. PythonState says what Python values are.
+    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if it
+    prints, if it plots a number that it has computed in Python, or if it reads what leads to an iterator. A warning
+    says so. PythonState says what Python values are.
 
     Args:
       step: called with a batch, a structure of tensors or arrays. It returns a structure of tensors, or None.
