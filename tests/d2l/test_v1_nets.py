@@ -282,3 +282,13 @@ def test_a_model_without_weights_refuses_to_build_and_to_load_them(tmp_path):
         with pytest.raises(UserError, match="call the model on a batch in place of `build` and before `load_weights`"):
             act()
     assert not seq2seq_of_0.built
+
+
+def test_to_build_a_model_with_weights_leaves_them():
+    for model, batch in ((d2l.LinearRegression(0.1), tf.ones([2, 3])), (d2l.RNNLM(d2l.RNN(2), V, lr=1), [[1, 2]])):
+        model(tf.constant(batch))
+        before = model.get_weights()
+        model.build()
+        assert len(before) == len(model.get_weights()) > 0
+        for one, other in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -83,9 +83,9 @@ class BuiltByCall(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         """Builds nothing within the first call: that makes the weights. Keras would otherwise try it on symbols first.
 
-        Raises UserError outside of a call: nothing would be built.
+        Outside of a call it makes the weights, if there are none. Raises UserError if it cannot.
         """
-        if not _in_call.get():
+        if not (self.built or _in_call.get()):
             self.build_by_call()
 
     def build_by_call(self) -> None:
