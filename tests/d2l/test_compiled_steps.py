@@ -1,8 +1,14 @@
 # ruff: noqa: N803, N806 (the names are the book's)
 """What Python computes in a step counts in each step: programs that a compiled step would compute otherwise."""
 
+import argparse
 import collections
+import dataclasses
+import functools
+import itertools
 import random
+import sys
+import types
 import warnings
 
 import keras
@@ -216,7 +222,130 @@ class OfValidation(Line):
         super().validation_step(batch)
 
 
+@dataclasses.dataclass(slots=True)
+class Slots:
+    n: float = 0.0
+
+
+class OfSlots(Line):
+    def set_up(self):
+        self.counter = Slots()
+
+    def factor(self):
+        self.counter.n += 1
+        return self.counter.n / 10
+
+
+class Halving(Line):
+    """The validation changes the factor, which lies in `self.holder()`."""
+
+    def set_up(self):
+        self.value = self.holder()
+        self.value.n = 1.0
+
+    def factor(self):
+        return self.value.n
+
+    def validation_step(self, batch):
+        self.value.n /= 2
+        super().validation_step(batch)
+
+
+class OfSlotsRead(Halving):
+    holder = Slots
+
+
+class OfNamespace(Halving):
+    holder = types.SimpleNamespace
+
+
+class OfArguments(Halving):
+    holder = argparse.Namespace
+
+
+package = types.ModuleType("package_of_reader")
+package.config = types.ModuleType("package_of_reader.config")
+
+
+class OfModuleInPackage(Halving):
+    def set_up(self):
+        package.config.n = 1.0
+        self.value = types.SimpleNamespace(n=1.0)
+
+    def factor(self):
+        return package.config.n
+
+    def validation_step(self, batch):
+        package.config.n /= 2
+        super().validation_step(batch)
+
+
+class OfModuleInAttribute(Halving):
+    def holder(self):
+        return package.config
+
+
+class OfDict(Halving):
+    holder = types.SimpleNamespace
+
+    def factor(self):
+        return vars(self)["value"].n * vars(vars(self)["value"])["n"]
+
+
+class OfMissingAttribute(Halving):
+    holder = types.SimpleNamespace
+
+    def factor(self):
+        return getattr(self, "there_later", 1.0)
+
+    def validation_step(self, batch):
+        self.there_later = getattr(self, "there_later", 1.0) / 2
+        super().validation_step(batch)
+
+
+@functools.lru_cache
+def ones_of_cache(n):
+    return tf.ones([n])
+
+
+class OfCache(Line):
+    """The first batch has two rows, and the cache is filled by it, but not for another size."""
+
+    def set_up(self):
+        ones_of_cache.cache_clear()
+
+    def factor(self):
+        return tf.reduce_sum(ones_of_cache(2 if self.trainer.train_batch_idx < 3 else 3)) / 10
+
+
+class OfSwallowedError(OfIterator):
+    def factor(self):
+        try:
+            return next(self.numbers) / 10
+        except RuntimeError:
+            return 1.0
+
+
+class OfFile(Line):
+    def set_up(self):
+        self.helper = types.SimpleNamespace(log=iter(range(99)))
+
+    def factor(self):
+        return next(self.helper.log) / 10
+
+
 PROGRAMS = [
+    OfSlots,
+    OfSlotsRead,
+    OfNamespace,
+    OfArguments,
+    OfModuleInPackage,
+    OfModuleInAttribute,
+    OfDict,
+    OfMissingAttribute,
+    OfCache,
+    OfSwallowedError,
+    OfFile,
     OfEpoch,
     OfBatch,
     OfRandom,
@@ -238,7 +367,8 @@ PROGRAMS = [
 ]
 
 
-ALWAYS = (OfEpoch, OfRandom, OfNestedList, OfSublayer, OfClosure)
+ALWAYS = (OfEpoch, OfRandom, OfNestedList, OfSublayer, OfClosure, OfModuleInPackage, OfSlotsRead, OfCache)
+HALVING = (OfSlotsRead, OfNamespace, OfArguments, OfModuleInPackage, OfModuleInAttribute, OfDict, OfMissingAttribute)
 COMPILED_AGAIN = (OfEpoch, OfRate, OfValidation)  # what they read changes twice
 
 
@@ -273,6 +403,9 @@ def test_what_python_computes_in_a_step_is_computed_in_each(kind):
     assert model.board.data.keys() == expected.board.data.keys()
     for name, curve in model.board.data.items():
         np.testing.assert_allclose(curve, expected.board.data[name], rtol=1e-5, atol=1e-6)
+    if kind in HALVING:
+        assert [message.partition(" ")[0] for message in messages] == [f"{kind.__name__}.validation_step"]
+        return
     said = any("training_step runs without being compiled, more slowly: " in message for message in messages)
     assert said is (kind not in COMPILED_AGAIN)
 
@@ -323,6 +456,50 @@ def test_what_a_step_does_not_read_may_change():
 
     _, _, messages = trained(Best, False)
     assert [message.partition(" ")[0] for message in messages] == ["Best.validation_step"]
+
+
+class Logger:
+    """An object of a reader's own."""
+
+    def __init__(self):
+        self.n, self.file = 0.5, open(__file__)  # noqa: SIM115
+
+
+class Idle(Line):
+    """It has iterators, and plots a number that it has."""
+
+    def set_up(self):
+        self.logger, self.numbers, self.kept = Logger(), itertools.count(), [iter("abc")]
+
+    def factor(self):
+        return self.logger.n
+
+    def training_step(self, batch):
+        self.plot("lr", self.lr, train=True)
+        return super().training_step(batch)
+
+
+def test_an_iterator_that_a_step_does_not_read_and_a_number_that_it_plots_leave_it_compiled():
+    (model, _, messages), (expected, _, _) = trained(Idle, False), trained(Idle, True)
+    assert messages == []
+    assert model.board.data["train_lr"] == expected.board.data["train_lr"]
+    assert model.board.data["train_lr"][-1].y == 0.1
+    assert next(model.numbers) == 0
+    for one in (model, expected):
+        one.logger.file.close()
+
+
+def test_a_number_that_python_computes_for_a_plot_is_computed_for_each_batch():
+    class Timing(Idle):
+        def training_step(self, batch):
+            self.plot("time", len(sys.argv) + 0.5, train=True)
+            return super().training_step(batch)
+
+    model, _, messages = trained(Timing, False)
+    model.logger.file.close()
+    assert [message.partition(": ")[2] for message in messages] == [
+        f"it plots {len(sys.argv) + 0.5}, which Python computes"
+    ]
 
 
 n_of_net = 0
@@ -436,3 +613,41 @@ def test_a_function_that_counts_counts_in_each_step_of_the_first_edition():
     )
     assert n == 8
     assert "it changes `n`" in messages[0]
+
+
+class Looked(list):
+    """A list that counts how often it is looked at."""
+
+    looks = 0
+
+    def __iter__(self):
+        self.looks += 1
+        return super().__iter__()
+
+
+def test_a_list_that_a_step_does_not_read_costs_nothing():
+    net, updater = net_of(reading_forward), keras.optimizers.SGD(0.1)
+    net.corpus = Looked([1, 2])
+    ids, loss = tf.ones([2, 4], tf.int32), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
+    looks = net.corpus.looks
+    edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
+    assert net.corpus.looks == looks
+
+
+def test_a_list_that_a_step_reads_is_compared_by_what_is_in_it():
+    class OfList(Line):
+        def set_up(self):
+            self.factors = [1.0, [1.0]]
+
+        def factor(self):
+            return self.factors[0] * self.factors[1][0]
+
+        def validation_step(self, batch):
+            if self.trainer.epoch == 0:
+                self.factors[1][0] = 0.5
+            super().validation_step(batch)
+
+    (model, _, _), (expected, _, _) = trained(OfList, False), trained(OfList, True)
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -148,3 +148,13 @@ def test_a_vocabulary_without_the_reserved_tokens_is_refused(kind):
         seq2seq.predict_seq2seq(net, "a", VOCAB, plain, T)
     with pytest.raises(UserError, match="`vocab` to have <eos>, <pad>; got one without <pad>; make it as"):
         translation.build_array_nmt([["a"]], with_ends, 3)
+
+
+def test_the_learning_rate_may_be_a_schedule(capsys):
+    net = net_of(V, V)
+    net(*BATCH[:1], BATCH[2], BATCH[1])
+    before = net.get_weights()
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.1, 0.0])
+    for lr, changes in ((lambda: 0.0, False), (schedule, True)):
+        seq2seq.train_seq2seq(net, [BATCH], lr, 1, VOCAB, "cpu")
+        assert any((one != other).any() for one, other in zip(before, net.get_weights(), strict=True)) is changes

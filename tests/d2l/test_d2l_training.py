@@ -1,6 +1,7 @@
 """The book's nets and training functions, sections 8.5 to 9.3, with our nets and with those that readers copy."""
 
 import contextlib
+import copy
 import io
 import math
 import os
@@ -253,3 +254,66 @@ def test_a_loss_that_is_not_finite_is_an_error(pairs, vocab):
     net = d2l.RNNModelScratch(len(vocab), 8, init_rnn_state, rnn, get_params)
     with pytest.raises(UserError, match="diverged"):
         d2l.train_epoch_ch8(net, pairs, lambda y, p: math.nan * tf.reduce_sum(p), keras.optimizers.SGD(1.0), False)
+
+
+def first_tokens(vocab_size, num_hiddens):
+    return [tf.Variable(tf.one_hot([1] * vocab_size, vocab_size))]
+
+
+def by_tokens(inputs, state, params):
+    return tf.concat([X @ params[0] for X in inputs], 0), state
+
+
+def no_state(batch_size, num_hiddens):
+    return (tf.zeros([batch_size, 1]),)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_of_a_net_is_a_net_of_its_own(copied):
+    net, vocab = d2l.RNNModelScratch(3, 1, no_state, by_tokens, first_tokens), d2l.Vocab(list("ab"))
+    assert d2l.predict_ch8("b", 2, net, vocab) == "baa"
+    other = copied(net)
+    other.trainable_variables = [tf.Variable(tf.one_hot([2] * 3, 3))]
+    assert d2l.predict_ch8("b", 2, other, vocab) == "bbb"
+    assert d2l.predict_ch8("b", 2, net, vocab) == "baa"
+
+
+class WordsVocab(ReadersVocab):
+    """A reader's own, with a token that is neither a character nor a word."""
+
+    def __init__(self):
+        super().__init__(["<pad>", "b", "time"])
+
+
+@pytest.mark.parametrize("vocab", [WordsVocab(), d2l.Vocab([["b", "time"]], reserved_tokens=["<pad>"])])
+def test_a_prefix_of_words_is_a_text_or_a_list_of_them(vocab):
+    net = d2l.RNNModelScratch(4, 1, no_state, by_tokens, lambda *_: [tf.Variable(tf.one_hot([3, 3, 3, 2], 4))])
+    for prefix in ("time b", ["time", "b"], ("time", "b")):
+        assert d2l.predict_ch8(prefix, 3, net, vocab) == "time b time b time"
+    assert d2l.predict_ch8(["no"], 1, net, vocab) == "no time"
+    for token in ("time b", 3, ""):
+        with pytest.raises(
+            UserError, match=re.escape(f"expected each token of `prefix` to be one word; got {token!r}")
+        ):
+            d2l.predict_ch8([token], 1, net, vocab)
+
+
+def test_a_prefix_of_characters_is_a_text_or_a_list_of_them():
+    net = d2l.RNNModelScratch(3, 1, no_state, by_tokens, first_tokens)
+    for vocab in (ReadersVocab("ab"), d2l.Vocab(list("ab"))):
+        assert d2l.predict_ch8(["b", "b"], 2, net, vocab) == d2l.predict_ch8("bb", 2, net, vocab) == "bbaa"
+        with pytest.raises(UserError, match="to be one character; got 'ab'"):
+            d2l.predict_ch8(["ab"], 1, net, vocab)
+
+
+def test_train_ch8_takes_a_schedule_as_learning_rate(capsys):
+    ids = tf.constant([[1, 2, 1], [2, 1, 1]])
+    vocab, rates = d2l.Vocab(list("ab")), []
+    for lr in (0.5, keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.0]), lambda: 0.5):
+        net = d2l.RNNModelScratch(3, 1, no_state, by_tokens, first_tokens)
+        d2l.train_ch8(net, [(ids, ids)], vocab, lr, 2, tf.distribute.OneDeviceStrategy("/CPU:0"))
+        rates.append(float(net.trainable_variables[0][1, 1]) - 1)
+    assert rates[0] == rates[2]
+    assert 0.4 < rates[1] / rates[0] < 0.9  # the second of two steps has no effect
+    with pytest.raises(UserError, match="expected `lr` as a number"):
+        d2l.train_ch8(net, [(ids, ids)], vocab, "fast", 2, None)

@@ -171,3 +171,17 @@ def test_a_readers_model_of_layers_trains_as_the_books(capsys):
     assert len(weights[0]) == 5
     predicted = [d2l.predict_rnn_keras("ab", 5, model, V, **VOCABULARY) for model in models]
     assert all(text.startswith("ab") and len(text) == 7 for text in predicted)
+
+
+def test_the_learning_rate_may_be_a_schedule(capsys):
+    weights = []
+    for lr in (0.5, keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.0]), lambda: 0.5):
+        model = d2l.RNNModel(layer(), V)
+        keras.utils.set_random_seed(4)  # of the dense layer, which the first call makes
+        d2l.train_and_predict_rnn_keras(
+            model, H, V, CORPUS, **VOCABULARY, num_epochs=1, pred_period=2, **{**SETTINGS, "lr": lr}
+        )
+        weights.append(model.get_weights())
+    for one, decayed, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert (one != decayed).any()

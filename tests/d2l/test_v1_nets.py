@@ -248,3 +248,47 @@ def test_both_editions_read_the_same_sentences():
     ):
         assert sorted(vocab.to_tokens(ids)) == sorted(vocab_0_17.to_tokens(ids_0_17.numpy().tolist()))
     assert sorted(data.arrays[2].numpy()) == sorted(batch[1].numpy())
+
+
+def saved_lm(path):
+    model = d2l.RNNLM(d2l.RNN(2), V, lr=1)
+    model(tf.zeros([1, 3], tf.int32))
+    model.save_weights(path)
+    return model
+
+
+@pytest.mark.parametrize("prepare", ["build", "predict", "nothing"])
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")
+def test_weights_are_loaded_before_the_first_batch(prepare, tmp_path):
+    saved, model = saved_lm(path := tmp_path / "a.weights.h5"), d2l.RNNLM(d2l.RNN(2), V, lr=1)
+    if prepare == "build":
+        model.build()
+    elif prepare == "predict":
+        model.predict("a", 1, d2l.Vocab("abcd"))
+    model.load_weights(path)
+    for one, other in zip(model.get_weights(), saved.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_model_without_weights_refuses_to_build_and_to_load_them(tmp_path):
+    saved_lm(path := tmp_path / "a.weights.h5")
+    seq2seq_of_0 = d2l_0_17.EncoderDecoder(d2l_0_17.Seq2SeqEncoder(V, 3, 2, 1), None)
+    for act in (
+        d2l.LinearRegression(0.1).build,
+        lambda: d2l.LinearRegression(0.1).load_weights(path),
+        seq2seq_of_0.build,
+        lambda: seq2seq_of_0.load_weights(path),
+    ):
+        with pytest.raises(UserError, match="call the model on a batch in place of `build` and before `load_weights`"):
+            act()
+    assert not seq2seq_of_0.built
+
+
+def test_to_build_a_model_with_weights_leaves_them():
+    for model, batch in ((d2l.LinearRegression(0.1), tf.ones([2, 3])), (d2l.RNNLM(d2l.RNN(2), V, lr=1), [[1, 2]])):
+        model(tf.constant(batch))
+        before = model.get_weights()
+        model.build()
+        assert len(before) == len(model.get_weights()) > 0
+        for one, other in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -155,7 +155,7 @@ class Clocked(Simple):
     """Its step plots what Python computes."""
 
     def training_step(self, batch):
-        self.plot("batch", self.trainer.train_batch_idx, train=True)
+        self.plot("batch", self.trainer.train_batch_idx + 0.5, train=True)
         return super().training_step(batch)
 
 
@@ -179,7 +179,7 @@ def test_a_step_that_must_not_be_compiled_runs_as_it_is_and_says_so(kind, reason
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert getattr(models[0], "count", 6) == 6
     if kind is Clocked:
-        assert [point.y for point in models[0].board.data["train_batch"]] == [0, 1, 2, 3, 4, 5]
+        assert [point.y for point in models[0].board.data["train_batch"]] == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5]
 
 
 def test_tensorflow_s_switch_lets_python_run_each_step():
@@ -474,3 +474,19 @@ def test_batches_that_are_no_tensors_are_not_compiled():
     data.val_dataloader = lambda: None
     with pytest.warns(UserWarning, match="Listed.training_step runs without being compiled.*a batch has 1"):
         d2l.Trainer(1).fit(Listed(), data)
+
+
+@pytest.mark.parametrize(("points", "train", "val"), [(0.5, 2, 2), (1, 4, 4), (1.5, 6, 8), (100, 12, 8)])
+def test_the_points_of_a_curve_in_an_epoch_may_be_a_fraction(points, train, val):
+    model = Simple()
+    model.board.display, model.plot_train_per_epoch, model.plot_valid_per_epoch = False, points, points
+    d2l.Trainer(max_epochs=4).fit(model, Windows())
+    assert len(model.board.data["train_ppl"]) == train
+    assert len(model.board.data["val_ppl"]) == val
+
+
+def test_no_point_in_an_epoch_is_an_error():
+    model = Simple()
+    model.plot_train_per_epoch = 0
+    with pytest.raises(UserError, match="expected `plot_train_per_epoch` and `plot_valid_per_epoch` above 0"):
+        d2l.Trainer(max_epochs=1).fit(model, Windows())

@@ -196,9 +196,7 @@ def test_several_columns_are_forecast_together_and_inputs_are_read_beside_them(s
     assert rows_of(tmp_path / "next.csv")[0][1::3] == ["sales", "other"]
     assert "shop, sales: trained on" in out
     assert "shop, other: trained on" in out
-    status, out, err = run(
-        forecast.main, *flags, "--column=sales", "--inputs=other", f"--run_dir={tmp_path}/beside"
-    )
+    status, out, err = run(forecast.main, *flags, "--column=sales", "--inputs=other", f"--run_dir={tmp_path}/beside")
     assert status == 0, err
     assert rows_of(tmp_path / "next.csv")[0] == ["month", "sales", "sales_lower", "sales_upper"]
     (model, scaling, _), (alone, of_one, _) = load_forecast(tmp_path / "beside"), load_forecast(small[0] / "run")

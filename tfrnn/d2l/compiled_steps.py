@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tfrnn.d2l.python_state import NotWatched, PythonState, noting_reads
+from tfrnn.d2l.python_state import NotWatched, PythonState, Reads
 
 MAX_CHANGES = 2  # after which a step is compiled again in any case
 MIN_CALLS = 20  # of a compiled step that make it worth to compile it again after more changes
@@ -18,9 +18,10 @@ _points: contextvars.ContextVar[list] = contextvars.ContextVar("points")
 
 
 def draw_later(draw: Callable[[Any], None], value: Any) -> None:
-    """Called while a step is being compiled: each time the compiled step has run, draw(its value) follows."""
-    if not tf.is_tensor(value):
-        raise TypeError(f"it plots {value!r}, which Python computes")
+    """Called while a step is being compiled: each time the compiled step has run, draw(its value) follows.
+
+    The value is a tensor, or a number in Python, which must be one of the values that the step reads.
+    """
     _points.get().append((draw, value))
 
 
@@ -56,14 +57,20 @@ def traced(trace: Callable[[], Any], holders: Sequence[Any]) -> tuple[Any, Pytho
         values are then as before.
     """
     before, printed = PythonState(holders), io.StringIO()
-    if before.iterators:
-        raise NotCompiledError(f"it can take from an iterator, {before.iterators[0]}")
+    reads = Reads(before.classes, forbids_iterators=bool(before.iterators))
+    # Those that it can reach without reading an attribute; the others are found when they are read.
+    if before.iterators and (found := PythonState(holders, reads).iterators):
+        raise NotCompiledError(f"it can take from an iterator, {found[0]}")
+    failure = None
     try:
-        with contextlib.redirect_stdout(printed), as_when_not_compiled(), noting_reads() as reads:
+        with contextlib.redirect_stdout(printed), as_when_not_compiled(), reads.noted():
             result = trace()
     except Exception as error:  # of any kind: the function itself is not at fault, as it has run before
+        failure = error
+    if failure or reads.iterator:
         before.restore()
-        raise NotCompiledError(" ".join(str(error).split())[:200]) from error
+        reason = f"it can take from an iterator, {reads.iterator}" if reads.iterator else str(failure)
+        raise NotCompiledError(" ".join(reason.split())[:200]) from failure
     if (name := before.change()) or printed.getvalue():
         before.restore()
         raise NotCompiledError(f"it changes {name}" if name else "it prints")
@@ -75,8 +82,9 @@ class CompiledStep(NotWatched):
 
     It computes what the step as it is would compute. If Python values that the step reads have changed, such as the
     epoch, it is compiled again, unless they change often (MAX_CHANGES, MIN_CALLS). The step stays as it is then, if
-    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if
-    it prints, or if it can take from an iterator. A warning says so. PythonState says what Python values are.
+    TensorFlow cannot compile it, if it changes Python values (it counts, draws random numbers, keeps a tensor), if it
+    prints, if it plots a number that it has computed in Python, or if it reads what leads to an iterator. A warning
+    says so. PythonState says what Python values are.
 
     Args:
       step: called with a batch, a structure of tensors or arrays. It returns a structure of tensors, or None.
@@ -101,9 +109,10 @@ class CompiledStep(NotWatched):
             self.do_not_compile(str(error))
             return self._step(batch)
         self._num_calls += 1
-        result, values = compiled.function(*tf.nest.flatten(batch))
-        for draw, value in zip(compiled.draws, values, strict=True):
-            draw(value)
+        result, tensors = compiled.function(*tf.nest.flatten(batch))
+        values = iter(tensors)
+        for draw, value in compiled.points:
+            draw(next(values) if tf.is_tensor(value) else value)
         return result
 
     def _compiled_for(self, batch: Any) -> "_Compiled":
@@ -118,23 +127,27 @@ class CompiledStep(NotWatched):
                 raise NotCompiledError(f"it reads {name}, which changes too often")
             self._compiled, self._num_calls = {}, 0
         if shapes not in self._compiled:
-            (function, draws), reads = traced(lambda: self._compile(batch), self._holders)
-            self._compiled[shapes] = _Compiled(function, draws, reads)
+            (function, points), reads = traced(lambda: self._compile(batch), self._holders)
+            for _, value in points:
+                if not tf.is_tensor(value) and not reads.holds(value):  # it may come from the time
+                    raise NotCompiledError(f"it plots {value!r}, which Python computes")
+            self._compiled[shapes] = _Compiled(function, points, reads)
         return self._compiled[shapes]
 
-    def _compile(self, batch: Any) -> tuple[Callable, list[Callable]]:
+    def _compile(self, batch: Any) -> tuple[Callable, list]:
         points: list = []
 
         def step(*leaves: tf.Tensor) -> tuple:
             token = _points.set(points)
             try:
-                return self._step(tf.nest.pack_sequence_as(batch, leaves)), [value for _, value in points]
+                result = self._step(tf.nest.pack_sequence_as(batch, leaves))
+                return result, [value for _, value in points if tf.is_tensor(value)]
             finally:
                 _points.reset(token)
 
         specs = [tf.TensorSpec(leaf.shape, leaf.dtype) for leaf in tf.nest.flatten(batch)]
         function = tf.function(step, autograph=False).get_concrete_function(*specs)
-        return function, [draw for draw, _ in points]
+        return function, points
 
     def do_not_compile(self, reason: str) -> None:
         """Leaves the step as it is from now on, and says why."""
@@ -145,5 +158,5 @@ class CompiledStep(NotWatched):
 
 class _Compiled(NamedTuple):
     function: Callable
-    draws: list[Callable]  # who draws its points
+    points: list  # pairs of who draws and a value, a tensor of the function or a number that Python has
     reads: PythonState  # the values that it was compiled for

@@ -34,5 +34,13 @@ def real_number(name: str, value: Any) -> float:
         raise UserError(f"expected `{name}` as a number; got {_in_a_line(value)}") from error
 
 
+def learning_rate(value: Any) -> Any:
+    """Returns what Keras's optimizers take as `lr`: a number as a float, or a schedule or function as it is.
+
+    Raises UserError for anything else.
+    """
+    return value if callable(value) and not isinstance(value, type) else real_number("lr", value)
+
+
 def _in_a_line(value: Any) -> str:
     return " ".join(repr(value).split())[:100]

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.d2l import nets
-from tfrnn.d2l.given_numbers import real_number, whole_number
+from tfrnn.d2l.given_numbers import learning_rate, whole_number
 from tfrnn.d2l.training import train_epoch
 from tfrnn.data.batches import random_batches, sequential_batches
 from tfrnn.data.corpora import catalogue
@@ -150,7 +150,7 @@ def train_and_predict_rnn(
     is_random_iter: bool,
     num_epochs: int,
     num_steps: int,
-    lr: float,
+    lr: Any,
     clipping_theta: float,
     batch_size: int,
     pred_period: int,
@@ -164,7 +164,7 @@ def train_and_predict_rnn(
       get_params: () -> a list of tf.Variable.
       corpus_indices: the ids of a text.
       is_random_iter: whether to train on windows in random order, each from a new state.
-      num_epochs, num_steps, lr, clipping_theta, batch_size: of the training.
+      num_epochs, num_steps, lr, clipping_theta, batch_size: of the training; lr is a number or a schedule.
       pred_period: the number of epochs between predictions.
       pred_len: the number of characters to predict.
       prefixes: what to continue.
@@ -240,7 +240,7 @@ def train_and_predict_rnn_keras(
     char_to_idx: dict[str, int],
     num_epochs: int,
     num_steps: int,
-    lr: float,
+    lr: Any,
     clipping_theta: float,
     batch_size: int,
     pred_period: int,
@@ -268,7 +268,7 @@ def _train(net: Any, data_iter: Callable, predict: Callable, use_random_iter: bo
     num_epochs, lr, clipping_theta, pred_period, prefixes = settings
     num_epochs, pred_period = whole_number("num_epochs", num_epochs), whole_number("pred_period", pred_period)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    updater = keras.optimizers.SGD(real_number("lr", lr))
+    updater = keras.optimizers.SGD(learning_rate(lr))
     for epoch in range(1, num_epochs + 1):
         start = time.perf_counter()
         perplexity, _ = train_epoch(net, data_iter(), loss, updater, use_random_iter, clipping_theta)

@@ -137,6 +137,9 @@ class RNNLMScratch(Classifier):
         self.W_hq = tf.Variable(tf.random.normal([self.rnn.num_hiddens, self.vocab_size]) * self.rnn.sigma)
         self.b_q = tf.Variable(tf.zeros([self.vocab_size]))
 
+    def build_by_call(self) -> None:
+        self(tf.zeros([1, 1], tf.int32))
+
     def one_hot(self, X: Any) -> tf.Tensor:
         """Returns ids X [B, T] as one-hot vectors [T, B, V]."""
         return tf.one_hot(tf.transpose(X), self.vocab_size)

@@ -1,5 +1,6 @@
 """Models, data and their training as objects: Module, DataModule and Trainer of edition 1.0 (section 3.2)."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,26 +11,27 @@ import tensorflow as tf
 from tfrnn.d2l.compiled_steps import CompiledStep, draw_later
 from tfrnn.d2l.given_numbers import real_number, whole_number
 from tfrnn.d2l.hyperparameters import HyperParameters
-from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.own_variables import BuiltByCall, VariableFinder
 from tfrnn.d2l.progress_board import ProgressBoard
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.layers.model_protocol import data_errors_explained
 from tfrnn.training import step
 
 
-class Module(VariableFinder, keras.Model, HyperParameters):
+class Module(BuiltByCall, VariableFinder, keras.Model, HyperParameters):
     """A model that says how it is trained. A subclass has `forward`, or an attribute `net`, and `loss`.
 
     It is a Keras model, and `Trainer.fit` trains it. Its loss is the method `loss(y_hat, y)`.
 
     Args:
-      plot_train_per_epoch, plot_valid_per_epoch: how many points of each curve are drawn in an epoch.
+      plot_train_per_epoch, plot_valid_per_epoch: how many points of each curve are drawn in an epoch; 0.5 is one in
+        two epochs.
     Attributes:
       board: the ProgressBoard with its curves.
       training: whether it is being trained; None before.
     """
 
-    def __init__(self, plot_train_per_epoch: int = 2, plot_valid_per_epoch: int = 1):
+    def __init__(self, plot_train_per_epoch: float = 2, plot_valid_per_epoch: float = 1):
         super().__init__()
         self.save_hyperparameters()
         self.board = ProgressBoard()
@@ -78,10 +80,10 @@ class Module(VariableFinder, keras.Model, HyperParameters):
         board.xlabel = "epoch"
         if train:
             x, n = trainer.train_batch_idx / trainer.num_train_batches, trainer.num_train_batches
-            board.draw(x, value, f"train_{key}", every_n=n // self.plot_train_per_epoch)
+            board.draw(x, value, f"train_{key}", every_n=_every_n(n, self.plot_train_per_epoch))
         else:
             n = trainer.num_val_batches
-            board.draw(trainer.epoch + 1, value, f"val_{key}", every_n=n // self.plot_valid_per_epoch)
+            board.draw(trainer.epoch + 1, value, f"val_{key}", every_n=_every_n(n, self.plot_valid_per_epoch))
 
     def training_step(self, batch: Any) -> Any:
         """Returns the loss of a batch, whose last element has the labels, and plots it."""
@@ -103,6 +105,17 @@ class Module(VariableFinder, keras.Model, HyperParameters):
                 f"expected {type(self).__name__} to have a method `configure_optimizers` or an attribute `lr`"
             )
         return keras.optimizers.SGD(as_learning_rate(self.lr))
+
+
+def _every_n(num_batches: int, points_per_epoch: float) -> int:
+    """Returns how many batches make a point. Raises UserError unless there are more than 0 points in an epoch."""
+    points = real_number("points in an epoch", points_per_epoch)
+    if not 0 < points < math.inf:
+        raise UserError(
+            "expected `plot_train_per_epoch` and `plot_valid_per_epoch` above 0, the points of a curve in an epoch; "
+            f"got {points_per_epoch}"
+        )
+    return int(num_batches // points)
 
 
 def as_learning_rate(lr: Any) -> Any:

@@ -48,9 +48,14 @@ class NetAdapter(NotWatched):
     def for_net(cls, net: Any) -> "NetAdapter":
         """Returns the adapter of a net: the same one, and its compiled functions, while Python values stay the same."""
         adapter = vars(net).get("_net_adapter")
-        if adapter is None or (adapter._reads and adapter._reads.change(with_random=False)):
+        is_of_net = adapter is not None and adapter._net is net  # not that of the net of which this one is a copy
+        if not is_of_net or (adapter._reads and adapter._reads.change(with_random=False)):
             object.__setattr__(net, "_net_adapter", cls(net))  # Keras's own __setattr__ would track it
         return vars(net)["_net_adapter"]
+
+    def __reduce__(self) -> tuple:
+        """Leaves the adapter out of a copy of the net, and out of a file: None takes its place."""
+        return type(None), ()
 
     @property
     def trainable_variables(self) -> list:

@@ -1,5 +1,6 @@
-"""Keras layers whose own tf.Variables are found: Keras 3 looks for its own kind of variables only."""
+"""Keras layers whose own tf.Variables are found, which Keras 3 does not look for, and models built by a call."""
 
+import contextvars
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,6 +63,47 @@ class VariableFinder(keras.layers.Layer):
         super().load_own_variables(arrays)
         for variable, value in zip(self.own_variables, values, strict=True):
             variable.assign(value)
+
+
+_in_call: contextvars.ContextVar[bool] = contextvars.ContextVar("in_call", default=False)
+
+
+class BuiltByCall(keras.layers.Layer):
+    """A keras.Model whose weights the first call makes, so that weights are loaded after it, or an error says so."""
+
+    built: bool
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        token = _in_call.set(True)
+        try:
+            return super().__call__(*args, **kwargs)
+        finally:
+            _in_call.reset(token)
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds nothing within the first call: that makes the weights. Keras would otherwise try it on symbols first.
+
+        Outside of a call it makes the weights, if there are none. Raises UserError if it cannot.
+        """
+        if not (self.built or _in_call.get()):
+            self.build_by_call()
+
+    def build_by_call(self) -> None:
+        """Calls the model, so that it has its weights. A subclass that knows what it is called on does it."""
+        raise UserError(
+            f"{type(self).__name__}: expected weights, which the first call on a batch makes; got none; call the model "
+            "on a batch in place of `build` and before `load_weights`"
+        )
+
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Loads weights as Keras does. Raises UserError if the model has none yet and cannot make them."""
+        layers = self._flatten_layers(include_self=False)
+        if not self.built:
+            # A sublayer may have been called without the model. Keras would pass by those without weights in silence.
+            if not all(layer.built or isinstance(layer, (BuiltByCall, VariableFinder)) for layer in layers):
+                self.build_by_call()
+            self.built = True
+        super().load_weights(filepath, *args, **kwargs)
 
 
 def _variables_in(value: Any) -> Iterator[tf.Variable]:

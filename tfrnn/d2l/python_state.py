@@ -1,14 +1,17 @@
 """The values in Python that code of a reader's own can reach: whether it has changed them, and how they were before."""
 
+import abc
+import argparse
 import collections
 import contextlib
 import dis
 import functools
+import operator
 import pathlib
 import random
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -17,13 +20,75 @@ import tensorflow as tf
 
 from tfrnn.d2l.hyperparameters import HyperParameters
 
-Reads = set[tuple[int, str]]
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape)
+_NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
+_LOOK_INTO_DICTS = ("keras", "tensorflow", "tfrnn")  # for layers and variables, whose values no step keeps
 _LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "tfrnn"} - {"__main__"}
 
 
 class NotWatched:
     """An object whose attributes change nothing that a step computes."""
+
+
+class Reads:
+    """The attributes of some objects that were read.
+
+    Args:
+      classes: the classes whose objects these are, besides HyperParameters.
+      forbids_iterators: whether reading an attribute that leads to an iterator is an error.
+    Attributes:
+      iterator: the name of such an attribute that was read, or None.
+    """
+
+    def __init__(self, classes: Iterable[type] = (), forbids_iterators: bool = False):
+        self._classes, self._forbids_iterators = set(classes), forbids_iterators
+        self._names = collections.defaultdict[int, set[str]](set)  # by the object's id
+        self._looks_itself = False
+        self.iterator: str | None = None
+
+    def _lead_to_iterators(self, value: Any) -> bool:
+        """Returns whether an iterator can be reached from a value without reading another attribute."""
+        self._looks_itself = True
+        try:
+            return bool(PythonState([value], Reads(self._classes)).iterators)
+        finally:
+            self._looks_itself = False
+
+    def can_tell(self, holder: Any) -> bool:
+        """Returns whether what was read of an object is known."""
+        return isinstance(holder, HyperParameters) or type(holder) in self._classes
+
+    def names_of(self, holder: Any) -> set[str] | None:
+        """Returns the names that were read of an object; None stands for all."""
+        names = self._names[id(holder)]
+        return None if "__dict__" in names else names
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """Notes what is read in this context."""
+
+        def note(holder: Any, name: str) -> Any:
+            if self._looks_itself or name == "__class__":
+                return object.__getattribute__(holder, name)
+            if name == "__dict__" and _root(sys._getframe(1).f_globals.get("__name__")) in _LOOK_INTO_DICTS:
+                return object.__getattribute__(holder, name)
+            names = self._names[id(holder)]
+            is_new = name not in names
+            names.add(name)  # also if it is not there: it may be, later
+            value = object.__getattribute__(holder, name)
+            if is_new and self._forbids_iterators and self._lead_to_iterators(value):
+                self.iterator = f"{type(holder).__name__}.{name}"
+                raise RuntimeError(self.iterator)
+            return value
+
+        classes: list[Any] = [HyperParameters, *self._classes]
+        for kind in classes:
+            kind.__getattribute__ = note
+        try:
+            yield
+        finally:
+            for kind in classes:
+                del kind.__getattribute__
 
 
 class _Saved(NamedTuple):
@@ -39,27 +104,34 @@ class PythonState:
     """What code can reach from some objects, as it is now.
 
     These are numbers, texts, arrays and other values in the attributes of a reader's objects and classes and of
-    tfrnn.d2l's, in lists and dicts, in sublayers, in the globals and closures of a reader's functions; and the states
-    of generators of random numbers. Not among them are the state of iterators, files and other libraries, and the time.
+    tfrnn.d2l's, in lists and dicts, in sublayers, in the globals, closures and caches of a reader's functions, in a
+    reader's modules; and the states of generators of random numbers. Not among them are the state of iterators, files
+    and other libraries, and the time.
 
     Args:
       roots: the objects.
-      reads: attributes of HyperParameters by `noting_reads`, to leave out what lies in others; None leaves out nothing.
+      reads: what was read, to leave out what lies in other attributes; None leaves out nothing.
     Attributes:
       iterators: where an iterator can be reached, whose state cannot be known.
+      classes: the readers' classes whose objects can be reached, and whose reads can be noted.
     """
 
     def __init__(self, roots: Sequence[Any], reads: Reads | None = None):
-        self._reads, self._saved, self.iterators = reads, list[_Saved](), list[str]()
+        self._reads, self._saved, self.iterators, self.classes = reads, list[_Saved](), list[str](), set[type]()
         self._seen: dict[int, Any] = {}  # holds the values, so that no other gets the id of one
         self._to_visit = [(type(root).__name__, root) for root in roots]
         self._save("random", random.getstate, random.setstate, is_random=True)
         self._save("numpy.random", np.random.get_state, np.random.set_state, is_random=True)
         while self._to_visit:
             label, value = self._to_visit.pop()
-            if not isinstance(value, (*_SCALARS, NotWatched)) and id(value) not in self._seen:
+            if id(value) not in self._seen:
                 self._seen[id(value)] = value
-                self._visit(label, value)
+                if not isinstance(value, (*_SCALARS, NotWatched)):
+                    self._visit(label, value)
+
+    def holds(self, value: Any) -> bool:
+        """Returns whether this very object is among the values."""
+        return id(value) in self._seen
 
     def change(self, with_random: bool = True) -> str | None:
         """Returns the name of a value that is not as it was, or None.
@@ -116,13 +188,23 @@ class PythonState:
             if _is_watched(value):
                 self._visit_space(value.__name__, value)
                 children = value.__mro__[1:]
+        elif isinstance(value, functools._lru_cache_wrapper):
+            if _is_of_reader(value.__module__):  # what it holds cannot be seen, and may be tensors of a trace
+                self._save(f"the cache of {label}", lambda: value.cache_info().misses, lambda _: value.cache_clear())
+                children = (value.__wrapped__,)
+        elif isinstance(value, types.ModuleType):
+            if _is_of_reader(value.__name__):
+                self._visit_module(label, value, {name for name in vars(value) if not name.startswith("__")})
         elif isinstance(value, Iterator):
             self.iterators.append(label)
         elif _is_watched(type(value)):
+            if _can_be_noted(type(value)):
+                self.classes.add(type(value))
             if hasattr(value, "__dict__"):
                 self._visit_space(type(value).__name__, value)
+            self._visit_slots(type(value).__name__, value)
             children = (type(value), *_parts_of(value))
-        elif type(value).__module__.partition(".")[0] in ("keras", "tfrnn") and hasattr(value, "__dict__"):
+        elif _root(type(value).__module__) in ("keras", "tfrnn") and hasattr(value, "__dict__"):
             public = [name for name in vars(value) if not name.startswith("_") or name == "_trainable"]
             self._visit_space(type(value).__name__, value, public)
             children = _parts_of(value)
@@ -131,8 +213,8 @@ class PythonState:
     def _visit_space(self, label: str, holder: Any, names: Any = None) -> None:
         """Saves the attributes of an object, class or module, and visits them."""
         space = vars(holder)
-        if names is None and self._reads is not None and isinstance(holder, HyperParameters):
-            names = {name for name in space if (id(holder), name) in self._reads}
+        if names is None and self._reads is not None and self._reads.can_tell(holder):
+            names = self._reads.names_of(holder)
         left_out = _names_of_keras() if isinstance(holder, keras.layers.Layer) else frozenset[str]()
 
         def read() -> dict[str, Any]:
@@ -147,7 +229,50 @@ class PythonState:
                     setattr(holder, name, value) if isinstance(holder, type) else space.__setitem__(name, value)
 
         for name, value in self._save(label, read, write, has_names=True).items():
-            self._to_visit.append((f"{label}.{name}", value))
+            if not (isinstance(holder, types.ModuleType) and isinstance(value, types.ModuleType)):
+                self._to_visit.append((f"{label}.{name}", value))
+
+    def _visit_slots(self, label: str, holder: Any) -> None:
+        """Saves the attributes of an object that lie in slots of its classes, and visits them."""
+        slots = [
+            slot
+            for kind in type(holder).__mro__
+            if _is_watched(kind)
+            for slot in vars(kind).values()
+            if isinstance(slot, types.MemberDescriptorType)
+        ]
+        if self._reads is not None and self._reads.can_tell(holder):
+            names = self._reads.names_of(holder)
+            slots = [slot for slot in slots if names is None or slot.__name__ in names]
+
+        def read() -> dict[str, Any]:
+            values = {}
+            for slot in slots:
+                with contextlib.suppress(AttributeError):  # an empty slot
+                    values[slot.__name__] = slot.__get__(holder)
+            return values
+
+        def write(old: dict[str, Any]) -> None:
+            for slot in slots:
+                if slot.__name__ in old:
+                    slot.__set__(holder, old[slot.__name__])
+                elif slot.__name__ in read():
+                    slot.__delete__(holder)
+
+        if slots:
+            for name, value in self._save(label, read, write, has_names=True).items():
+                self._to_visit.append((f"{label}.{name}", value))
+
+    def _visit_module(self, label: str, module: types.ModuleType, names: Any) -> None:
+        """Saves the global variables of these names in a reader's module and in modules that are among them."""
+        found, labels = [module], [label]
+        for one, of_one in zip(found, labels):  # noqa: B905 (both grow)
+            self._visit_space(of_one, one, names)
+            for name in names:
+                value = vars(one).get(name)
+                if isinstance(value, types.ModuleType) and _is_of_reader(value.__name__) and value not in found:
+                    found.append(value)
+                    labels.append(f"{of_one}.{name}")
 
     def _visit_function(self, function: types.FunctionType) -> None:
         name, space, names = function.__name__, function.__globals__, _globals_in(function.__code__)
@@ -162,6 +287,10 @@ class PythonState:
         self._to_visit += [(name, function.__defaults__), (name, function.__kwdefaults__)]
         self._visit_space(name, function)
 
+        for module_name in _globals_in(function.__code__, ("IMPORT_NAME",)):
+            if (module := sys.modules.get(module_name)) and _is_of_reader(module_name):
+                self._visit_module(module_name, module, _names_in(function.__code__))
+
         def read() -> dict[str, Any]:
             return {name: space[name] for name in names if name in space}
 
@@ -170,36 +299,35 @@ class PythonState:
             if not isinstance(value, types.ModuleType):
                 self._to_visit.append((f"`{global_name}`", value))
             elif _is_of_reader(value.__name__):
-                self._visit_space(global_name, value, names=_names_in(function.__code__))
-
-
-@contextlib.contextmanager
-def noting_reads() -> Iterator[Reads]:
-    """Gives the attributes of HyperParameters that are read in this context, as pairs of the object's id and a name."""
-    reads: Reads = set()
-
-    def note(holder: Any, name: str) -> Any:
-        reads.add((id(holder), name))
-        return object.__getattribute__(holder, name)
-
-    HyperParameters.__getattribute__ = note  # type: ignore[method-assign]
-    try:
-        yield reads
-    finally:
-        del HyperParameters.__getattribute__
+                self._visit_module(global_name, value, _names_in(function.__code__))
 
 
 @functools.cache
 def _is_of_reader(module: str | None) -> bool:
     """Returns whether a module is a reader's: no library's, and not installed. Code without a module is a reader's."""
-    if module and module.partition(".")[0] in _LIBRARIES:
+    if module and _root(module) in _LIBRARIES:
         return False
     file = getattr(sys.modules.get(module or ""), "__file__", None) or ""
     return not {"site-packages", "dist-packages"} & set(pathlib.Path(file).parts)
 
 
+def _root(module: str | None) -> str:
+    """Returns the name of the package that a module belongs to."""
+    return (module or "").partition(".")[0]
+
+
 def _is_watched(kind: type) -> bool:
-    return kind.__module__.startswith("tfrnn.d2l.") or _is_of_reader(kind.__module__)
+    return kind in _NAMESPACES or kind.__module__.startswith("tfrnn.d2l.") or _is_of_reader(kind.__module__)
+
+
+def _can_be_noted(kind: type) -> bool:
+    """Returns whether reads of a watched class's attributes can be noted: it finds them as Python does."""
+    return (
+        type(kind) in (type, abc.ABCMeta)
+        and kind not in _NAMESPACES
+        and not issubclass(kind, HyperParameters)
+        and kind.__getattribute__ is object.__getattribute__
+    )
 
 
 @functools.cache
@@ -219,10 +347,12 @@ def _parts_of(holder: Any) -> Iterator[Any]:
 
 
 @functools.cache
-def _globals_in(code: types.CodeType) -> frozenset[str]:
+def _globals_in(
+    code: types.CodeType, opnames: tuple[str, ...] = ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")
+) -> frozenset[str]:
     """Returns the names of the global variables in a function's code, and in the functions that it defines."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")}
-    return frozenset(names).union(*(_globals_in(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in opnames}
+    return frozenset(names).union(*(_globals_in(c, opnames) for c in code.co_consts if isinstance(c, types.CodeType)))
 
 
 def _names_in(code: types.CodeType) -> frozenset[str]:
@@ -238,8 +368,10 @@ def _same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray):
         return (one.dtype, one.shape) == (other.dtype, other.shape) and one.tobytes() == other.tobytes()
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(_same, one, other))
+        return len(one) == len(other) and (all(map(operator.is_, one, other)) or all(map(_same, one, other)))
     if isinstance(one, dict):
+        if len(one) == len(other) and all(map(operator.is_, one, other)):  # in the same order, so much faster
+            return _same(list(one.values()), list(other.values()))
         return one.keys() == other.keys() and all(_same(value, other[key]) for key, value in one.items())
     if isinstance(one, (*_SCALARS, types.MethodType, set, frozenset)):
         return bool(one == other) or bool(one != one and other != other)  # NaN is as it was

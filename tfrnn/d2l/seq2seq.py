@@ -13,8 +13,8 @@ import keras
 import tensorflow as tf
 
 from tfrnn.d2l.compiled_steps import CompiledStep
-from tfrnn.d2l.given_numbers import real_number, whole_number
-from tfrnn.d2l.own_variables import VariableFinder
+from tfrnn.d2l.given_numbers import learning_rate, whole_number
+from tfrnn.d2l.own_variables import BuiltByCall, VariableFinder
 from tfrnn.d2l.plotting import Animator
 from tfrnn.d2l.translation import ids_of, truncate_pad
 from tfrnn.errors import DivergedError, UserError
@@ -41,7 +41,7 @@ class Decoder(VariableFinder):
         raise NotImplementedError(f"expected {type(self).__name__} to have a method `call`")
 
 
-class EncoderDecoder(keras.Model):
+class EncoderDecoder(BuiltByCall, keras.Model):
     """An encoder and a decoder (section 9.6): `net(enc_X, dec_X, *args)` returns what the decoder returns.
 
     Args:
@@ -52,9 +52,6 @@ class EncoderDecoder(keras.Model):
     def __init__(self, encoder: Any, decoder: Any, **kwargs: Any):
         super().__init__(**kwargs)
         self.encoder, self.decoder = encoder, decoder
-
-    def build(self, input_shape: Any = None) -> None:
-        """Builds nothing: the first call does. Keras would otherwise try the call on symbols first."""
 
     def call(self, enc_X: Any, dec_X: Any, *args: Any, **kwargs: Any) -> Any:
         state = self.decoder.init_state(self.encoder(enc_X, *args, **kwargs), *args)
@@ -118,7 +115,7 @@ class MaskedSoftmaxCELoss(keras.losses.Loss):
         return tf.reduce_mean(sequence_mask(losses, self.valid_len), 1)
 
 
-def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt_vocab: Any, device: Any) -> None:
+def train_seq2seq(net: Any, data_iter: Iterable, lr: Any, num_epochs: int, tgt_vocab: Any, device: Any) -> None:
     """Trains an encoder and a decoder by Adam, with gradients clipped to norm 1, and prints loss and speed.
 
     The decoder's inputs are `<bos>` and the labels before the last (teacher forcing). The training step is compiled; a
@@ -127,7 +124,7 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
     Args:
       net: called as net(X, decoder's input, X_valid_len, training=True), it returns outputs [B, T, V] and a state.
       data_iter: yields (X, X_valid_len, Y, Y_valid_len): int32 [B, T], [B], [B, T] and [B].
-      lr: learning rate.
+      lr: learning rate, a number or a schedule.
       num_epochs: the number of epochs.
       tgt_vocab: the vocabulary of the labels, which has `<bos>`.
       device: what the last line names.
@@ -136,7 +133,7 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
     """
     num_epochs = whole_number("num_epochs", num_epochs)
     (bos,) = ids_of("tgt_vocab", tgt_vocab, "<bos>")
-    optimizer = keras.optimizers.Adam(real_number("lr", lr))
+    optimizer = keras.optimizers.Adam(learning_rate(lr))
 
     def step(batch: tuple) -> tf.Tensor:
         X, X_valid_len, Y, Y_valid_len = batch
@@ -149,7 +146,7 @@ def train_seq2seq(net: Any, data_iter: Iterable, lr: float, num_epochs: int, tgt
         optimizer.apply_gradients(zip(clip(gradients, 1)[0], variables, strict=True))
         return tf.stack([tf.reduce_sum(losses), tf.cast(tf.reduce_sum(Y_valid_len), losses.dtype)])
 
-    compiled = CompiledStep(step, "train_seq2seq", net)
+    compiled = CompiledStep(step, "train_seq2seq", net, optimizer)
     animator = Animator(xlabel="epoch", ylabel="loss", xlim=[10, num_epochs])
     for epoch in range(1, num_epochs + 1):
         start, sums = time.perf_counter(), tf.zeros([2])

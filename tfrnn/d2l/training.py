@@ -4,19 +4,19 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tqdm import tqdm
 
-from tfrnn.d2l.given_numbers import real_number, whole_number
+from tfrnn.d2l.given_numbers import learning_rate, whole_number
 from tfrnn.d2l.measuring import Accumulator
 from tfrnn.d2l.net_adapter import NetAdapter
-from tfrnn.d2l.texts import Vocab
+from tfrnn.data import text_rules
 from tfrnn.data.batches import Batch
-from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
+from tfrnn.data.vocabulary import NOUNS, UNKNOWN, Vocabulary
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.inference import generation
 from tfrnn.layers.model_protocol import data_errors_explained
@@ -39,16 +39,37 @@ def grad_clipping(grads: Iterable, theta: float) -> list:
     return step.clip(step.of_those_there(tf.convert_to_tensor, list(grads)), theta)[0]
 
 
-def predict_ch8(prefix: str, num_preds: int, net: Any, vocab: Any) -> str:
+def predict_ch8(prefix: str | Sequence[str], num_preds: int, net: Any, vocab: Any) -> str:
     """Returns the prefix continued by num_preds tokens, each the most probable one after the text before it.
 
-    Raises UserError if the token with id 0 of the vocabulary is not `<unk>`.
+    Words are joined by one space, also where the book's own function joins them by nothing.
+
+    Args:
+      prefix: a text, or a list of its tokens.
+      num_preds: how many tokens follow.
+      net: as in train_epoch_ch8.
+      vocab: the vocabulary, of characters or of words.
+    Raises:
+      UserError: id 0 of the vocabulary is not `<unk>`, or a token of the prefix is not one character, or one word.
     """
     if not isinstance(vocab, Vocabulary):  # a class of the reader's own
         if vocab.to_tokens(0) != UNKNOWN:
             raise UserError(f"expected a vocabulary whose id 0 is {UNKNOWN!r}; got {vocab.to_tokens(0)!r}")
-        vocab = Vocab([], reserved_tokens=[vocab.to_tokens(i) for i in range(1, len(vocab))])
+        tokens = [vocab.to_tokens(i) for i in range(len(vocab))]
+        # <pad> and the like do not tell what the others are.
+        has_words = any(len(token) > 1 and not (token[0] == "<" and token[-1] == ">") for token in tokens)
+        vocab = Vocabulary(tokens, "word" if has_words else "char")
+    if not isinstance(prefix, str):
+        prefix = _text_of(list(prefix), vocab)
     return generation.generate(NetAdapter.for_net(net), vocab, prefix, num_preds, unknown="unk")
+
+
+def _text_of(tokens: list, vocab: Vocabulary) -> str:
+    """Returns the text of a prefix's tokens. Raises UserError if a text cannot be split into them again."""
+    for token in tokens:
+        if not isinstance(token, str) or text_rules.split(token, vocab.tokens) != [token]:
+            raise UserError(f"expected each token of `prefix` to be one {NOUNS[vocab.tokens]}; got {token!r}")
+    return text_rules.join(tokens, vocab.tokens)
 
 
 def evaluate_loss(net: Any, data_iter: Iterable, loss: Callable) -> float:
@@ -119,7 +140,7 @@ def train_ch8(
     net: Any,
     train_iter: Iterable,
     vocab: Any,
-    lr: float,
+    lr: Any,
     num_epochs: int,
     strategy: tf.distribute.Strategy,
     use_random_iter: bool = False,
@@ -131,11 +152,11 @@ def train_ch8(
     Args:
       net, train_iter, use_random_iter: as in train_epoch_ch8.
       vocab: the vocabulary of the predictions.
-      lr: learning rate.
+      lr: learning rate, a number or a schedule.
       num_epochs: the number of epochs.
       strategy: a tf.distribute strategy of one device.
     """
-    num_epochs, lr = whole_number("num_epochs", num_epochs), real_number("lr", lr)
+    num_epochs, lr = whole_number("num_epochs", num_epochs), learning_rate(lr)
     curve = LiveCurve()
     curve.set_params({"epochs": num_epochs, "steps": 1})
     curve.on_train_begin()
