@@ -105,7 +105,8 @@ class PythonState:
 
     These are numbers, texts, arrays and other values in the attributes of a reader's objects and classes and of
     tfrnn.d2l's, in lists and dicts, in sublayers, in the globals, closures and caches of a reader's functions, in a
-    reader's modules; and the states of generators of random numbers. Not among them are the state of iterators, files and other libraries, and the time.
+    reader's modules; and the states of generators of random numbers. Not among them are the state of iterators, files
+    and other libraries, and the time.
 
     Args:
       roots: the objects.
