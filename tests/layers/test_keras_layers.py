@@ -296,6 +296,19 @@ def test_an_activity_regularizer_in_a_functional_model_is_that_of_the_rows():
     assert_float32_sums_equal(losses[1], losses[0], T * B * H * ROUNDINGS)
 
 
+def test_an_activity_regularizer_is_of_what_a_subclass_returns():
+    class Doubled(tfrnn.GRU):
+        def call(self, sequences, **kwargs):
+            return 2 * super().call(sequences, **kwargs)
+
+    inputs, options = normal(B, T, D), {"return_sequences": True, "activity_regularizer": keras.regularizers.L2(0.1)}
+    batch_major, time_major = Doubled(H, **options), Doubled(H, time_major=True, **options)
+    with_weights(batch_major, inputs.shape)(inputs)
+    with_weights(time_major, (T, B, D))(swap(inputs))
+    assert len(time_major.losses) == 1
+    assert_float32_sums_equal(time_major.losses, batch_major.losses, T * B * H * ROUNDINGS)
+
+
 class StateOfAnotherShape(keras.layers.Layer):
     """A cell whose state is a tensor [B, *shape], and whose outputs are one number for each row and H of them."""
 

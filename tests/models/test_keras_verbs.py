@@ -202,6 +202,25 @@ def test_rows_are_trained_as_keras_trains_its_own_layers():
         np.testing.assert_allclose(history[name], expected[name], rtol=TERMS * EPS, err_msg=name)
 
 
+def test_the_gradient_of_an_embedding_is_summed_over_the_places_of_a_token():
+    """As of a matrix that one-hot vectors are multiplied by. Keras hands each place to its optimizers alone."""
+    rows = np.array([[1, 1, 2, 1, 2, 1]])
+    ours = tfrnn.LanguageModel(keras.layers.SimpleRNNCell(4), V, embedding_dim=3)
+    ours.build()
+    inputs = keras.Input([None, V])
+    layers = [keras.layers.Dense(3, use_bias=False), keras.layers.SimpleRNN(4, return_sequences=True)]
+    theirs = keras.Sequential([inputs, *layers, keras.layers.Dense(V)])
+    weights = dict(ours.named_weights)
+    embedding = weights.pop("embedding.embeddings")
+    theirs.set_weights([embedding.numpy(), *(weight.numpy() for weight in weights.values())])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    ours.compile(OPTIMIZERS["adam"](), clip_norm=0.0)
+    theirs.compile(OPTIMIZERS["adam"](), loss)
+    ours.fit(rows[:, :-1], rows[:, 1:], epochs=2, verbose=0)
+    theirs.fit(keras.ops.one_hot(rows[:, :-1], V), rows[:, 1:], epochs=2, verbose=0)
+    assert_float32_sums_equal(embedding.numpy(), theirs.get_weights()[0], TERMS)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "dataset"])
 def test_two_replicas_train_as_one(data):

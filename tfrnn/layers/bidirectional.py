@@ -63,7 +63,6 @@ class Bidirectional(RegularizedByRows, keras.layers.Bidirectional):
         if self.time_major:
             sequences, mask = swap_time_and_batch(sequences), None if mask is None else swap_time_and_batch(mask)
         results = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        self.regularize(results)
         return self._swap_in_results(results, swap_time_and_batch)
 
     def compute_output_shape(self, sequences_shape: Sequence[int | None], initial_state_shape: Any = None) -> Any:
@@ -78,7 +77,6 @@ class Bidirectional(RegularizedByRows, keras.layers.Bidirectional):
         return config
 
     def _swap_in_results(self, results: Any, swap: Callable) -> Any:
-        """Returns the results of a call, or their shapes, with the batch-major outputs in the layout of the layer."""
         if not (self.time_major and self.return_sequences):
             return results
         if self.merge_mode is not None and not self.return_state:

@@ -57,8 +57,9 @@ _called: contextvars.ContextVar[frozenset] = contextvars.ContextVar(
 class RegularizedByRows(keras.layers.Layer):
     """A layer that may be time-major, whose activity regularizer is divided by the rows, as in Keras.
 
-    Keras divides by the first axis of what a layer returns. So a time-major layer hands its batch-major results to a
-    layer inside, which regularizes them; and Keras, when it asks at the end of the call, is told of no regularizer.
+    Keras divides by the first axis of what a layer returns. So Keras, when it asks at the end of the call of a
+    time-major layer, is told of no regularizer; and what the call returns is then handed, batch-major, to a layer
+    inside, which regularizes it.
     """
 
     _regularizer: Any = None
@@ -77,20 +78,26 @@ class RegularizedByRows(keras.layers.Layer):
         """Makes the layer inside; `__init__` of a time-major layer calls it."""
         self._regularizing = keras.layers.Identity(dtype=self.dtype_policy)
 
-    def regularize(self, batch_major_results: Any) -> None:
-        """Adds the losses of the results of a call; if the layer is not time-major, Keras does."""
-        if self._regularizing is not None and self._regularizer is not None:
-            self._regularizing.activity_regularizer = self._regularizer
-            self._regularizing(batch_major_results)
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self._regularizing is None:
             return super().__call__(*args, **kwargs)
         token = _called.set(_called.get() | {id(self)})
         try:
-            return super().__call__(*args, **kwargs)
+            results = super().__call__(*args, **kwargs)
         finally:
             _called.reset(token)
+        is_symbolic = any(isinstance(leaf, keras.KerasTensor) for leaf in keras.tree.flatten(results))
+        if self._regularizer is not None and not is_symbolic:
+            self._regularizing.activity_regularizer = self._regularizer
+            self._regularizing(self._swap_in_results(results, swap_time_and_batch))
+        return results
+
+    def _swap_in_results(self, results: Any, swap: Callable) -> Any:
+        """Returns the results of a call, or their shapes, with the batch-major outputs in the layout of the layer.
+
+        Given those in the layout of the layer it returns batch-major ones.
+        """
+        raise NotImplementedError
 
 
 @keras.saving.register_keras_serializable("tfrnn")
@@ -182,7 +189,6 @@ class RNN(RegularizedByRows, keras.layers.RNN):
         if len(sequences.shape) == 2:
             sequences = _one_hot(sequences, self._input_size, self.compute_dtype)
         results = super().call(sequences, initial_state=initial_state, mask=mask, training=training)
-        self.regularize(results)
         return self._swap_in_results(results, swap_time_and_batch)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: Any = False) -> tuple:
@@ -228,7 +234,6 @@ class RNN(RegularizedByRows, keras.layers.RNN):
         return {**super().get_config(), "time_major": self.time_major}
 
     def _swap_in_results(self, results: Any, swap: Callable) -> Any:
-        """Returns the results of a call, or their shapes, with the batch-major outputs in the layout of the layer."""
         if not (self.time_major and self.return_sequences):
             return results
         return (swap(results[0]), *results[1:]) if self.return_state else swap(results)

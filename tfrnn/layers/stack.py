@@ -6,7 +6,7 @@ GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a resul
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -157,9 +157,11 @@ class RecurrentStack(rnn.RegularizedByRows):
                 sequence = self.dropouts[layer - 1](sequence, training=training)
             sequence, layer_state = _run_layer(cells, sequence, layer_state, mask, training, layer_weights)
             new_state.append(layer_state)
-        if self._regularizer is not None:
-            self.regularize((rnn.swap_time_and_batch(sequence), new_state))
         return sequence, tuple(new_state)
+
+    def _swap_in_results(self, results: Any, swap: Callable) -> Any:
+        outputs, state = results
+        return swap(outputs), state
 
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: the mask is used up."""
