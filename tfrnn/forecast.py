@@ -36,7 +36,10 @@ EXAMPLES = (
 # The settings of training on a text that apply to a series, too.
 MODEL_SETTINGS = ("cell", "implementation", "units", "num_layers", "dropout")
 VALIDATION_SETTINGS = ("plateau_patience", "early_stopping")  # these need held-out steps while training
-TRAINING_SETTINGS = tuple(f.name for f, _ in sections.Training.fields() if f.name not in VALIDATION_SETTINGS)
+TEXT_SETTINGS = ("minutes", "init_from", "freeze")
+TRAINING_SETTINGS = tuple(
+    field.name for field, _ in sections.Training.fields() if field.name not in VALIDATION_SETTINGS + TEXT_SETTINGS
+)
 RUN_SETTINGS = ("device", "save_every")
 LONGEST_DEFAULT_HORIZON = 60
 BOOKS_KS = "1,4,16,64"  # section 8.1
