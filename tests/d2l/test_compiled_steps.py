@@ -3,6 +3,7 @@
 
 import argparse
 import collections
+import copy
 import dataclasses
 import functools
 import itertools
@@ -20,6 +21,7 @@ import tfrnn
 from tfrnn import d2l as edition_0
 from tfrnn.d2l import first
 from tfrnn.d2l import v1 as d2l
+from tfrnn.d2l.python_state import NotWatched
 
 count_of_module = 0
 kept_of_module = None
@@ -303,6 +305,44 @@ class OfMissingAttribute(Halving):
         super().validation_step(batch)
 
 
+class OfMadeClass(Halving):
+    holder = dataclasses.make_dataclass("Made", [("n", float, 1.0)])
+
+
+class OfContainer(Halving):
+    class holder(dict):  # noqa: N801
+        """With an attribute."""
+
+    def set_up(self):
+        self.kept = types.SimpleNamespace(value=self.holder())  # Keras would make it a dict of its own
+        self.kept.value.n = 1.0
+
+    def factor(self):
+        return self.kept.value.n
+
+    def validation_step(self, batch):
+        self.kept.value.n /= 2
+        Line.validation_step(self, batch)
+
+
+class Plain:
+    """An object of a reader's own."""
+
+
+class OfCopy(Halving):
+    holder = Plain
+
+    def factor(self):
+        return copy.copy(self.value).n
+
+
+class OfGetattribute(Halving):
+    holder = Plain
+
+    def factor(self):
+        return object.__getattribute__(self.value, "n")
+
+
 @functools.lru_cache
 def ones_of_cache(n):
     return tf.ones([n])
@@ -343,6 +383,10 @@ PROGRAMS = [
     OfModuleInAttribute,
     OfDict,
     OfMissingAttribute,
+    OfMadeClass,
+    OfContainer,
+    OfCopy,
+    OfGetattribute,
     OfCache,
     OfSwallowedError,
     OfFile,
@@ -368,7 +412,7 @@ PROGRAMS = [
 
 
 ALWAYS = (OfEpoch, OfRandom, OfNestedList, OfSublayer, OfClosure, OfModuleInPackage, OfSlotsRead, OfCache)
-HALVING = (OfSlotsRead, OfNamespace, OfArguments, OfModuleInPackage, OfModuleInAttribute, OfDict, OfMissingAttribute)
+HALVING = tuple(kind for kind in PROGRAMS if issubclass(kind, Halving))
 COMPILED_AGAIN = (OfEpoch, OfRate, OfValidation)  # what they read changes twice
 
 
@@ -615,13 +659,19 @@ def test_a_function_that_counts_counts_in_each_step_of_the_first_edition():
     assert "it changes `n`" in messages[0]
 
 
+class Looks(NotWatched):
+    """How often a list was looked at."""
+
+    n = 0
+
+
 class Looked(list):
     """A list that counts how often it is looked at."""
 
-    looks = 0
+    looks = Looks()
 
     def __iter__(self):
-        self.looks += 1
+        self.looks.n += 1
         return super().__iter__()
 
 
@@ -630,9 +680,9 @@ def test_a_list_that_a_step_does_not_read_costs_nothing():
     net.corpus = Looked([1, 2])
     ids, loss = tf.ones([2, 4], tf.int32), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
-    looks = net.corpus.looks
+    looks = net.corpus.looks.n
     edition_0.train_epoch_ch8(net, [(ids, ids)] * 3, loss, updater, False)
-    assert net.corpus.looks == looks
+    assert net.corpus.looks.n == looks > 0
 
 
 def test_a_list_that_a_step_reads_is_compared_by_what_is_in_it():

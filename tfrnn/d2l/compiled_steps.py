@@ -57,7 +57,7 @@ def traced(trace: Callable[[], Any], holders: Sequence[Any]) -> tuple[Any, Pytho
         values are then as before.
     """
     before, printed = PythonState(holders), io.StringIO()
-    reads = Reads(before.classes, forbids_iterators=bool(before.iterators))
+    reads = Reads(before.classes, bool(before.iterators), before.calls_getattribute)
     # Those that it can reach without reading an attribute; the others are found when they are read.
     if before.iterators and (found := PythonState(holders, reads).iterators):
         raise NotCompiledError(f"it can take from an iterator, {found[0]}")

@@ -22,6 +22,8 @@ from tfrnn.d2l.hyperparameters import HyperParameters
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes, np.generic, tf.DType, tf.TensorShape)
 _NAMESPACES = (types.SimpleNamespace, argparse.Namespace)
+_CONTAINERS = (np.ndarray, dict, list, collections.deque, set, tuple, frozenset)
+_READ_ALL = {"__dict__", "__reduce__", "__reduce_ex__", "__getstate__"}  # the latter to copy an object
 _LOOK_INTO_DICTS = ("keras", "tensorflow", "tfrnn")  # for layers and variables, whose values no step keeps
 _LIBRARIES = {*sys.stdlib_module_names, "keras", "tensorflow", "tfrnn"} - {"__main__"}
 
@@ -36,12 +38,13 @@ class Reads:
     Args:
       classes: the classes whose objects these are, besides HyperParameters.
       forbids_iterators: whether reading an attribute that leads to an iterator is an error.
+      misses_some: whether some reads of readers' objects are not noted, so that all their attributes count as read.
     Attributes:
       iterator: the name of such an attribute that was read, or None.
     """
 
-    def __init__(self, classes: Iterable[type] = (), forbids_iterators: bool = False):
-        self._classes, self._forbids_iterators = set(classes), forbids_iterators
+    def __init__(self, classes: Iterable[type] = (), forbids_iterators: bool = False, misses_some: bool = False):
+        self._classes, self._forbids_iterators, self._misses_some = set(classes), forbids_iterators, misses_some
         self._names = collections.defaultdict[int, set[str]](set)  # by the object's id
         self._looks_itself = False
         self.iterator: str | None = None
@@ -50,18 +53,20 @@ class Reads:
         """Returns whether an iterator can be reached from a value without reading another attribute."""
         self._looks_itself = True
         try:
-            return bool(PythonState([value], Reads(self._classes)).iterators)
+            return bool(PythonState([value], Reads(self._classes, misses_some=self._misses_some)).iterators)
         finally:
             self._looks_itself = False
 
     def can_tell(self, holder: Any) -> bool:
         """Returns whether what was read of an object is known."""
+        if self._misses_some and _is_of_reader(type(holder).__module__):
+            return False
         return isinstance(holder, HyperParameters) or type(holder) in self._classes
 
     def names_of(self, holder: Any) -> set[str] | None:
         """Returns the names that were read of an object; None stands for all."""
         names = self._names[id(holder)]
-        return None if "__dict__" in names else names
+        return None if names & _READ_ALL else names
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
@@ -114,10 +119,12 @@ class PythonState:
     Attributes:
       iterators: where an iterator can be reached, whose state cannot be known.
       classes: the readers' classes whose objects can be reached, and whose reads can be noted.
+      calls_getattribute: whether a reader's function reads by `__getattribute__` itself, which is not noted.
     """
 
     def __init__(self, roots: Sequence[Any], reads: Reads | None = None):
         self._reads, self._saved, self.iterators, self.classes = reads, list[_Saved](), list[str](), set[type]()
+        self.calls_getattribute = False
         self._seen: dict[int, Any] = {}  # holds the values, so that no other gets the id of one
         self._to_visit = [(type(root).__name__, root) for root in roots]
         self._save("random", random.getstate, random.setstate, is_random=True)
@@ -198,17 +205,24 @@ class PythonState:
         elif isinstance(value, Iterator):
             self.iterators.append(label)
         elif _is_watched(type(value)):
-            if _can_be_noted(type(value)):
-                self.classes.add(type(value))
-            if hasattr(value, "__dict__"):
-                self._visit_space(type(value).__name__, value)
-            self._visit_slots(type(value).__name__, value)
-            children = (type(value), *_parts_of(value))
+            children = self._visit_object(value)
         elif _root(type(value).__module__) in ("keras", "tfrnn") and hasattr(value, "__dict__"):
             public = [name for name in vars(value) if not name.startswith("_") or name == "_trainable"]
             self._visit_space(type(value).__name__, value, public)
             children = _parts_of(value)
+        if isinstance(value, _CONTAINERS) and _is_watched(type(value)):
+            children = (*children, *self._visit_object(value))
         self._to_visit += [(label, child) for child in children]
+
+    def _visit_object(self, value: Any) -> tuple:
+        """Saves the attributes of an object of a watched class, visits them, and returns what else belongs to it."""
+        kind = type(value)
+        if _can_be_noted(kind):
+            self.classes.add(kind)
+        if hasattr(value, "__dict__"):
+            self._visit_space(kind.__name__, value)
+        self._visit_slots(kind.__name__, value)
+        return kind, *_parts_of(value)
 
     def _visit_space(self, label: str, holder: Any, names: Any = None) -> None:
         """Saves the attributes of an object, class or module, and visits them."""
@@ -286,6 +300,8 @@ class PythonState:
             return
         self._to_visit += [(name, function.__defaults__), (name, function.__kwdefaults__)]
         self._visit_space(name, function)
+        # A class that has a `__getattribute__` of its own is not noted anyway.
+        self.calls_getattribute |= name != "__getattribute__" and "__getattribute__" in _names_in(function.__code__)
 
         for module_name in _globals_in(function.__code__, ("IMPORT_NAME",)):
             if (module := sys.modules.get(module_name)) and _is_of_reader(module_name):
@@ -317,6 +333,8 @@ def _root(module: str | None) -> str:
 
 
 def _is_watched(kind: type) -> bool:
+    if kind.__module__ == "types":  # as dataclasses.make_dataclass calls the module of what it makes
+        return kind in _NAMESPACES or not hasattr(types, kind.__name__)
     return kind in _NAMESPACES or kind.__module__.startswith("tfrnn.d2l.") or _is_of_reader(kind.__module__)
 
 
