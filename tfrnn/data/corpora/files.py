@@ -2,6 +2,7 @@
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import hashlib
 import io
@@ -13,7 +14,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
@@ -160,9 +161,10 @@ class _File:
 
     def pieces(self, on_bytes: OnBytes) -> Iterator[tuple[str, str]]:
         """Yields the texts in pieces, each with the name of its text in an archive: of an empty text none."""
-        for member, chunks in itertools.groupby(self._chunks(on_bytes, unpacked=True), operator.itemgetter(0)):
-            for piece in self._decoded(member, (chunk for _, chunk in chunks)):
-                yield member, piece
+        with contextlib.closing(self._chunks(on_bytes, unpacked=True)) as parts:  # also if it is no text
+            for member, chunks in itertools.groupby(parts, operator.itemgetter(0)):
+                for piece in self._decoded(member, (chunk for _, chunk in chunks)):
+                    yield member, piece
 
     def _decoded(self, member: str, chunks: Iterator[bytes]) -> Iterator[str]:
         """Yields a text in pieces, at least one."""
@@ -221,7 +223,7 @@ class _File:
         name = f"{self._path}: {member}" if member else self._path
         return UserError(f"{name}: expected {message}{self._advice}")
 
-    def _chunks(self, on_bytes: OnBytes, unpacked: bool) -> Iterator[tuple[str, bytes]]:
+    def _chunks(self, on_bytes: OnBytes, unpacked: bool) -> Generator[tuple[str, bytes], None, None]:
         """Yields the bytes on disk, or those of the texts in them if `unpacked`, each with the name of its text."""
         file_format, reported = "", 0
         try:
