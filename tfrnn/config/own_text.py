@@ -1,6 +1,6 @@
 """The preset own_text: a model and its training that fit the size of a text and the time.
 
-docs/recipes.md has the measurements behind the numbers.
+`python -m benchmarks.recipes` measures what it reaches; the numbers below are first estimates.
 """
 
 from collections.abc import Collection
