@@ -10,7 +10,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from tfrnn.cli import flags as flags_lib
 from tfrnn.cli import invocation, messages, program
@@ -20,21 +20,13 @@ from tfrnn.config.config import Config
 from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data import window_counts
-from tfrnn.data.corpora import catalogue
 from tfrnn.data.run_text import Text
 from tfrnn.errors import DivergedError, UserError
 from tfrnn.runs import run_dir as run_dir_lib
+from tfrnn.runs.given import Given, settings_given
 from tfrnn.runs.opening import open_run
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
-
-# What a run takes from the one that it begins with: its model, and how it reads texts.
-FROM_OTHER_RUN = (
-    "tokens",
-    "word_rule",
-    "text_rule",
-    *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"),
-)
 
 EXAMPLES = (
     "--preset=rnn_concise --run_dir=runs/first",
@@ -54,32 +46,10 @@ class RunFlags(Section):
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
 
 
-class Given(NamedTuple):
-    """What the flags tell.
-
-    Attributes:
-      config: the settings of a new run.
-      free: the names of those that were not given, and are fitted to the text and the time, see config/own_text.py, or
-        taken from the run that it begins with.
-      left: the names of those that a run that is resumed decides: what was not given, if no preset was named.
-      preset, run_dir: "" if none is named.
-      hold_out_exactly: whether `validation_tokens` was given, so that these are held out even if fewer than
-        `max_tokens` are left to train on.
-    """
-
-    config: Config
-    free: frozenset[str] = frozenset()
-    left: frozenset[str] = frozenset()
-    preset: str = ""
-    run_dir: str = ""
-    hold_out_exactly: bool = False
-
-
 def main(argv: Sequence[str]) -> None:
-    given = parse_flags(argv)
-    run_dir, config = given.run_dir, given.config
+    given, preset, run_dir = parse_flags(argv)
     if not run_dir:
-        run_dir = run_dir_lib.default_path(given.preset or config.model.cell, config.data.corpus)
+        run_dir = run_dir_lib.default_path(preset or given.config.model.cell, given.config.data.corpus)
         argv = [*argv, f"--run_dir={run_dir}"]
     repeated = invocation.without_long_prefixes(argv[1:])
     resume_command = invocation.command_line("train", *repeated)
@@ -95,39 +65,14 @@ def make_flags() -> flags_lib.Flags:
     return flags
 
 
-def parse_flags(argv: Sequence[str]) -> Given:
-    """Returns what the flags tell. Raises UserError if one is wrong, or has no effect beside the others."""
-    given = make_flags().parse(argv)
-    names = frozenset(given)
-    preset, run_dir = given.pop("preset", ""), given.pop("run_dir", "")
-    is_own = given.get("corpus", sections.Data.corpus) not in catalogue.CORPORA
-    used = preset or (presets.OWN_TEXT if is_own else presets.DEFAULT_PRESET)
-    if "validation_tokens" in given and not given.get("validation_fraction"):
-        given["validation_fraction"] = 0.0
-    if "epochs" in given:
-        if given.get("minutes"):
-            raise UserError("`minutes` decides the number of epochs; got `epochs` too; leave one out")
-        given["minutes"] = 0.0
-    config = Config.from_preset(used, **given)
-    if config.data.validation_fraction and "validation_tokens" in given:
-        raise UserError("`validation_fraction` says how much is held out; got `validation_tokens` too; leave one out")
-    if config.training.freeze and not config.training.init_from:
-        raise UserError("`freeze` keeps the weights that `init_from` gives; give that too, or leave it out")
-    free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
-    free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
-    free |= {*(own_text.BY_TIME if config.training.minutes else ())}
-    schedule = config.training.schedule
-    for name, users in (("decay_to", sections.DECAYING_SCHEDULES | {"plateau"}), ("plateau_patience", {"plateau"})):
-        if name in given and schedule not in users:
-            raise UserError(f"`{name}` is for `schedule={' or '.join(sorted(users))}`; got {schedule}; leave one out")
-    if "worker_timeout" in given and config.run.strategy != "multi_worker":
-        raise UserError(f"`worker_timeout` is for `strategy=multi_worker`; got {config.run.strategy}; leave one out")
-    if "word_rule" in given and config.data.tokens != "word":
-        raise UserError(f"`word_rule` is for `tokens=word`; got {config.data.tokens}; leave one out")
-    if "encoding" in given and config.data.corpus in catalogue.CORPORA:
-        raise UserError(f"`encoding` is for files; got `corpus={config.data.corpus}`; leave one out")
-    left = frozenset(free if preset else config.flat()) - names
-    return Given(config, frozenset(free - names), left, preset, run_dir, "validation_tokens" in names)
+def parse_flags(argv: Sequence[str]) -> tuple[Given, str, str]:
+    """Returns what the flags give, the preset and the run directory, each "" if it is not given.
+
+    Raises UserError if a flag is wrong, or has no effect beside the others.
+    """
+    flags = make_flags().parse(argv)
+    preset, run_dir = flags.pop("preset", ""), flags.pop("run_dir", "")
+    return settings_given(flags, preset), preset, run_dir
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
@@ -183,14 +128,16 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
       DivergedError: training diverged.
     """
     started = time.perf_counter()
-    config, free, run, other, known = given.config, given.free, RunDir(run_dir), None, None
-    begun = run.config() if run.exists else None
-    if begun:
-        config, free = _as_begun(given, begun, run_dir), frozenset()
-        known = run.vocabulary(config.data.token_kind) if config.training.init_from else None
-    elif config.training.init_from:
-        other, known, others_config = open_run(config.training.init_from)
-        config, free = _as_in_other_run(config, free, others_config)
+    run, other, known = RunDir(run_dir), None, None
+    if run.exists:
+        given = given.resumed(run.config(), run_dir)
+        known = run.vocabulary(given.config.data.token_kind) if given.config.training.init_from else None
+    elif given.config.training.init_from:
+        other, known, others_config = open_run(given.config.training.init_from)
+        given = given.beginning_with(others_config)
+    config, free = given.config, given.free
+    if config.data.word_rule == "auto":
+        config = config.replace(word_rule="marks")
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
         raise UserError(
             "`log_dir`: expected the package tensorboard, but it is not installed; install it by "
@@ -203,11 +150,10 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
             "speed; give another `preset`, and `epochs`"
         )
-    config = _with_rules_of_run(config, begun)
-    text = text_lib.read(config, given.hold_out_exactly and not (begun and _is_split_alike(config, begun)), known)
+    text = text_lib.read(config, given.hold_out_exactly, known)
     # A run is sampled without its text.
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
-    if begun:
+    if run.exists:
         run.check_same(config, text.vocabulary)
     config = own_text.choose_batches(config, free, len(text.training))
     # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
@@ -234,33 +180,6 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
         if workers is None:
             raise
         raise workers.connection_lost(error) from None
-
-
-def _as_begun(given: Given, begun: Config, run_dir: str) -> Config:
-    """Returns the settings, with those of a run where it decides. Raises UserError if other `minutes` were given."""
-    minutes, settings = given.config.training.minutes, begun.flat()
-    if "minutes" not in given.left and minutes not in (0.0, begun.training.minutes):
-        raise UserError(
-            f"`run_dir={run_dir}`: the epochs of this run were fixed for `minutes={begun.training.minutes:g}`; got "
-            f"{minutes:g}; give `epochs` to train it longer, or another `run_dir`"
-        )
-    return given.config.replace(**{name: settings[name] for name in given.left})
-
-
-def _as_in_other_run(config: Config, free: frozenset[str], other: Config) -> tuple[Config, frozenset[str]]:
-    """Returns the settings with the model of the run that it begins with, and the names of those that are still free.
-
-    Raises UserError if settings that were given contradict it.
-    """
-    settings = other.flat()
-    config = config.replace(**{name: settings[name] for name in free.intersection(FROM_OTHER_RUN)})
-    for name, value in config.flat().items():
-        if name in FROM_OTHER_RUN and name != "text_rule" and value != settings[name]:
-            raise UserError(
-                f"`init_from={config.training.init_from}`: that run has `{name}={settings[name]}`; got {value}; leave "
-                "the flag out"
-            )
-    return config, free.difference(FROM_OTHER_RUN)
 
 
 def _check_memory(config: Config, text: Text) -> None:
@@ -307,24 +226,6 @@ def _fit(
     if "warmup_steps" not in free:
         return config
     return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))
-
-
-def _with_rules_of_run(config: Config, begun: Config | None) -> Config:
-    """Returns the settings with the rules of texts that `auto` stands for, if they do not depend on the text.
-
-    They are those by which the run in the run directory was begun, if there is one: a later version may have others.
-    """
-    text_rule = begun.data.text_rule if begun and config.data.text_rule == "auto" else config.data.text_rule
-    word_rule = config.data.word_rule
-    if word_rule == "auto":
-        word_rule = begun.data.word_rule if begun else "marks"
-    return config.replace(text_rule=text_rule, word_rule=word_rule)
-
-
-def _is_split_alike(config: Config, begun: Config) -> bool:
-    """Returns whether a run was begun with this division of the text, as version 0.1 took it from the flags."""
-    names = ("max_tokens", "validation_tokens")
-    return all(getattr(config.data, name) == getattr(begun.data, name) for name in names)
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

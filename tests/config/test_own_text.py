@@ -45,17 +45,17 @@ def test_what_was_given_stays_as_it_was():
 
 
 def test_a_path_is_a_text_of_ones_own_and_a_name_is_not():
-    config, free, _, preset, *_ = train.parse_flags(["train", "--corpus=my_book.txt"])
+    (config, free, *_), preset, _ = train.parse_flags(["train", "--corpus=my_book.txt"])
     assert (config.training.minutes, config.data.max_tokens, config.data.validation_fraction) == (10, 0, 0.1)
     assert free == {*own_text.BY_TEXT, *own_text.BY_TIME}
     assert preset == ""
-    config, free, *_ = train.parse_flags(["train", "--corpus=tiny_shakespeare"])
+    (config, free, *_), *_ = train.parse_flags(["train", "--corpus=tiny_shakespeare"])
     assert (config.training.minutes, config.data.max_tokens, free) == (0, 10_000, frozenset())
 
 
 def test_any_flag_beside_it_wins():
     flags = ["train", "--corpus=my_book.txt", "--units=99", "--epochs=7", "--validation_tokens=300", "--max_tokens=900"]
-    config, free, *_ = train.parse_flags(flags)
+    (config, free, *_), *_ = train.parse_flags(flags)
     assert (
         config.flat().items()
         >= {
@@ -68,9 +68,9 @@ def test_any_flag_beside_it_wins():
         }.items()
     )
     assert free.isdisjoint({"units", *own_text.BY_TIME})
-    config, free, *_ = train.parse_flags(["train", "--corpus=my_book.txt", "--preset=gru_concise"])
+    (config, free, *_), *_ = train.parse_flags(["train", "--corpus=my_book.txt", "--preset=gru_concise"])
     assert (config.data.max_tokens, config.training.epochs, free) == (10_000, 500, frozenset())
-    config, free, *_ = train.parse_flags(["train", "--minutes=2"])  # of the book's model on the book's text
+    (config, free, *_), *_ = train.parse_flags(["train", "--minutes=2"])  # of the book's model on the book's text
     assert (config.model.cell, free) == ("rnn", {*own_text.BY_TIME})
 
 

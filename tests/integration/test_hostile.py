@@ -201,7 +201,7 @@ def test_batches_of_any_size_predict_each_token_once_at_most(
 def test_any_arguments_are_settings_or_an_error(arguments):
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            config, *_, run_dir, _ = train.parse_flags(["train", *arguments])
+            (config, *_), _, run_dir = train.parse_flags(["train", *arguments])
         except UserError as error:
             assert str(error)  # noqa: PT017
         except SystemExit as end:

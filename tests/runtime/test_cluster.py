@@ -93,8 +93,8 @@ def test_the_kubernetes_manifest_of_the_docs_is_valid(monkeypatch):
         assert role["restartPolicy"] == "OnFailure"
         (container,) = role["template"]["spec"]["containers"]
         assert (container["name"], container["command"][:3]) == ("tensorflow", ["python", "-m", "tfrnn.train"])
-        given = train.parse_flags(container["command"][2:])
-        assert (given.config.run.strategy, given.run_dir) == ("multi_worker", "/runs/big")
+        given, _, run_dir = train.parse_flags(container["command"][2:])
+        assert (given.config.run.strategy, run_dir) == ("multi_worker", "/runs/big")
         assert not given.free  # a worker cannot measure for the others
     set_tf_config(monkeypatch, text.split("```json\n")[1].split("```")[0])
     assert cluster.from_tf_config().rank == 2
