@@ -1,4 +1,5 @@
 """Trains a recurrent language model on a text and continues prefixes with it.
+
 The same command with the same --run_dir resumes training where it stopped.
 """
 
@@ -40,7 +41,7 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        f"settings that flags override; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
+        f"a group of settings, which flags override; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")

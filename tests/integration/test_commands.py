@@ -204,7 +204,7 @@ def in_a_terminal(*arguments, cwd):
         fcntl.ioctl(2, termios.TIOCSCTTY, 0)  # so that Ctrl-C typed there interrupts the command
 
     process = subprocess.Popen(
-        [sys.executable, "-m", *last_of_each(arguments)],
+        [sys.executable, "-m", *arguments],
         stdout=-1, stderr=stderr, cwd=cwd, start_new_session=True, preexec_fn=take_terminal, env=quiet_environment(),
     )  # fmt: skip
     os.close(stderr)
@@ -214,7 +214,7 @@ def in_a_terminal(*arguments, cwd):
 @pytest.mark.slow
 def test_a_terminal_shows_a_bar_and_ctrl_c_there_saves_and_shows_the_command_that_resumes(tmp_path):
     """A process of its own, with its default run directory."""
-    flags = [*SMALL, "--epochs=100000"]
+    flags = last_of_each([*SMALL, "--epochs=100000"])
     process, terminal = in_a_terminal("tfrnn.train", *flags, cwd=tmp_path)
     shown, typed = b"", False
     watchdog = threading.Timer(120, process.kill)  # the terminal is read until the command ends
