@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import numpy_trainer
 import pytest
-from entry_points import SMALL, command, metrics, run
+from entry_points import SMALL, command, last_of_each, metrics, run
 
 import tfrnn
 from tfrnn import sample, train
@@ -263,8 +263,8 @@ def test_a_second_process_on_the_same_run_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("redirection", REDIRECTIONS)
 def test_messages_of_a_real_run_that_cannot_be_written_end_nothing(redirection, twin, tmp_path):
-    flags = ["-m", "tfrnn.train", *FEW, "--show_every=1", f"--run_dir={tmp_path}/run"]
-    done = redirected(flags, redirection, tmp_path)
+    flags = last_of_each([*FEW, "--show_every=1", f"--run_dir={tmp_path}/run"])
+    done = redirected(["-m", "tfrnn.train", *flags], redirection, tmp_path)
     assert done.returncode == REDIRECTIONS[redirection], done.stderr
     assert done.stderr == "" or "2>" not in redirection
     assert faults.differences(tmp_path / "run", twin) == ["config"]  # --show_every
