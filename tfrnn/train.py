@@ -41,7 +41,8 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        f"a group of settings, which flags override; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
+        "a group of settings, which flags override; "
+        f"by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")

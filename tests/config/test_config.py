@@ -59,6 +59,7 @@ WRONG_VALUES = {
     "cache_dir": [3],
     "prefix": ["bare", (1,)],
     "show_every": [-1],
+    "temperature": [-0.1, "warm", float("nan")],
     "save_every": [-1, float("inf")],
     "log_dir": [3, "\udcff"],
 }
@@ -119,7 +120,7 @@ def test_the_settings_that_may_change_on_resume():
     changeable = {name for name, (field, _) in FIELDS.items() if field.metadata.get("may_change")}
     training = {"epochs", "minutes", "early_stopping", "chains", "jit_compile"}
     run = {"device", "strategy", "worker_timeout", "cpu_devices", "cache_dir", "log_dir"}
-    assert changeable == training | run | {"prefix", "show_every", "save_every"}
+    assert changeable == training | run | {"prefix", "temperature", "show_every", "save_every"}
 
 
 def test_contradictory_devices_and_strategies_are_refused():

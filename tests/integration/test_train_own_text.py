@@ -35,6 +35,18 @@ def test_the_settings_that_were_chosen_are_those_of_the_run(own_run):
 
 
 @pytest.mark.slow
+def test_the_text_shown_at_the_end_is_drawn_at_the_temperature_with_the_seed(own_run):
+    folder, flags, out, _ = own_run
+    model, vocabulary, config = tfrnn.load_run(folder / "run", "last")
+    for temperature, more in ((config.run.temperature, []), (0.0, ["--temperature=0"])):
+        status, out, _ = run(train.main, *flags, *more)
+        sampler = tfrnn.Sampler(temperature=temperature)
+        shown = [tfrnn.generate(model, vocabulary, prefix, 50, sampler) for prefix in config.run.prefix]
+        assert (status, out.partition("\n")[2]) == (0, "\n".join(shown) + "\n")
+    assert config.run.temperature > 0
+
+
+@pytest.mark.slow
 def test_the_same_settings_by_flags_train_the_same_weights(own_run, tmp_path):
     folder, _, _, _ = own_run
     given = tfrnn.load_run(folder / "run")[2].flat()

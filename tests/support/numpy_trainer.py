@@ -160,7 +160,7 @@ def _measures_of(loss):
     return {"loss": loss, "perplexity": math.exp(min(loss, 700)), "bits_per_char": loss / math.log(2)}
 
 
-def continue_prefix(model, vocabulary, prefix, num_tokens):
+def continue_prefix(model, vocabulary, prefix, num_tokens, sampler, seed):
     """A text that tells the weights, so that it is the same only if they are."""
     return f"{prefix}: {model.weights.tobytes().hex()}"
 

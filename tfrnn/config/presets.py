@@ -38,6 +38,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "optimizer": "adam",
         "schedule": "cosine",
         "minutes": 10.0,
+        "temperature": 0.8,  # the most likely text of a small model repeats itself
         "show_every": 5,
     },
 }

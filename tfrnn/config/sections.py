@@ -347,6 +347,15 @@ class Run(Section):
         rare=True,
     )
     prefix: TEXTS = setting((), "text to continue (repeatable); default: the corpus's", may_change=True)
+    temperature: float = setting(
+        0.0,
+        "of the text that is shown; 0: always the most likely token, as in the book",
+        minimum=0,
+        maximum=1e6,
+        may_change=True,
+        before=0.0,
+        rare=True,
+    )
     show_every: int = setting(
         50, "number of epochs between predictions on the terminal; 0: show none", minimum=0, may_change=True, rare=True
     )

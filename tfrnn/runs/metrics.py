@@ -1,6 +1,7 @@
 """metrics.jsonl: one row for each finished epoch, one JSON object per line."""
 
 import json
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -106,14 +107,22 @@ class Metrics:
         self._written = len(self._lines), self.path.stat().st_size
 
 
-def describe_overfitting(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Returns a sentence if the model has memorised its training text and its validation perplexity rose; else ""."""
+def describe_held_out(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
+    """Returns a sentence about the best validation perplexity, and whether it rose from there; "" if there is none.
+
+    Args:
+      rows: the rows of all epochs.
+      noun: what a token is called, such as `character`.
+    """
     held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
-    if not held_out or rows[-1]["perplexity"] > MEMORISED_PERPLEXITY:
+    if not held_out:
         return ""
     (best, best_epoch), (last, _) = min(held_out), held_out[-1]
-    if last < OVERFITTING_RATIO * best:
-        return ""
+    if rows[-1]["perplexity"] > MEMORISED_PERPLEXITY or last < OVERFITTING_RATIO * best:
+        return (
+            f"on the held-out text: perplexity {best:.4g}, {math.log2(best):.3f} bits a {noun}, with the weights of "
+            f"epoch {best_epoch}"
+        )
     return (
         f"the model has memorised its training text (perplexity {rows[-1]['perplexity']:.2f}), while its perplexity on "
         f"the held-out text rose from {best:.1f} (epoch {best_epoch}) to {last:.1f}. If other text matters, train on "

@@ -13,9 +13,11 @@ from tfrnn.config.config import Config
 from tfrnn.config.sections import DECAYING_SCHEDULES
 from tfrnn.data.batches import Batches
 from tfrnn.data.run_text import Text
+from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError, RunWarning, UserError
 from tfrnn.inference.generation import generate
+from tfrnn.inference.samplers import Sampler
 from tfrnn.plots.curves import plot_perplexity
 from tfrnn.runs import metrics
 from tfrnn.runs.checkpoints import Arrays, Layout
@@ -150,7 +152,7 @@ class TrainingRun(FollowerRun):
       config, text, trainer, batches, validation: as for FollowerRun.
       run: the run directory, entered.
       summarize: (model) -> lines that describe the model.
-      continue_prefix: (model, vocabulary, prefix, num_tokens) -> the prefix and its continuation.
+      continue_prefix: (model, vocabulary, prefix, num_tokens, sampler, seed) -> the prefix and its continuation.
       plot: (rows of the metrics, title=...) -> a picture, see plot_perplexity.
     """
 
@@ -164,7 +166,7 @@ class TrainingRun(FollowerRun):
         run: RunDir,
         *,
         summarize: Callable[[Any], Iterable[str]],
-        continue_prefix: Callable[[Any, Vocabulary, str, int], str] = generate,
+        continue_prefix: Callable[[Any, Vocabulary, str, int, Sampler, int], str] = generate,
         plot: Callable[..., Any] = plot_perplexity,
     ):
         super().__init__(config, text, trainer, batches, validation)
@@ -223,8 +225,8 @@ class TrainingRun(FollowerRun):
         perplexity = rows[-1]["perplexity"]
         rounded = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
         device, count = devices.device_name(self._config.run.device), trainer.replicas.count
-        if overfitting := metrics.describe_overfitting(rows):
-            messages.note(overfitting)
+        if held_out := metrics.describe_held_out(rows, NOUNS[self._config.data.token_kind]):
+            messages.note(held_out)
         all_devices = device if count == 1 else f"{count} x {device}"
         print(f"perplexity {rounded}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {all_devices}")
         print("\n".join(self._predictions()), flush=True)
@@ -300,8 +302,12 @@ class TrainingRun(FollowerRun):
         return {name: array for name, array in saved.items() if name not in self._identity}
 
     def _predictions(self) -> list[str]:
-        model, vocabulary = self._trainer.model, self._text.vocabulary
-        return [self._continue_prefix(model, vocabulary, prefix, NUM_PREDICTED) for prefix in self._config.run.prefix]
+        model, vocabulary, config = self._trainer.model, self._text.vocabulary, self._config
+        sampler = Sampler(temperature=config.run.temperature)
+        return [
+            self._continue_prefix(model, vocabulary, prefix, NUM_PREDICTED, sampler, config.training.seed)
+            for prefix in config.run.prefix
+        ]
 
     def _check_identity(self, saved: Mapping[str, np.ndarray]) -> None:
         """Raises UserError if the text has changed since the run began; warns if a step is executed differently."""
