@@ -15,6 +15,8 @@ FROM_OTHER_RUN = (
     "text_rule",
     *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"),
 )
+# What the machine decides, not a run that is resumed: it may be another one.
+EXECUTION = frozenset(("device", "strategy", "worker_timeout", "cpu_devices", "cache_dir"))
 
 
 class Given(NamedTuple):
@@ -24,7 +26,8 @@ class Given(NamedTuple):
       config: the settings of a new run.
       free: the names of those that were not given, and are fitted to the text and the time, see config/own_text.py, or
         taken from the run that it begins with.
-      left: the names of those that a run that is resumed decides: what was not given, if no preset was named.
+      left: the names of those that a run that is resumed decides: what was not given, if no preset was named, and is
+        not in EXECUTION.
       hold_out_exactly: whether `validation_tokens` was given, so that these are held out even if fewer than
         `max_tokens` are left to train on.
     """
@@ -97,7 +100,7 @@ def settings_given(flags: Mapping[str, Any], preset: str = "") -> Given:
     free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
     free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
     free |= {*(own_text.BY_TIME if config.training.minutes else ())}
-    left = frozenset(free if preset else config.flat()).difference(flags)
+    left = frozenset(free if preset else config.flat()).difference(flags, EXECUTION)
     return Given(config, frozenset(free).difference(flags), left, "validation_tokens" in flags)
 
 
