@@ -206,7 +206,8 @@ def _read(config: ForecastConfig, output: Output) -> SeriesFile:
             raise UserError(f"`{flag}={path}`: expected another file than that of the series; name another")
     return reading.read_series(
         settings.csv,
-        [*settings.column, *settings.inputs],
+        settings.column,
+        inputs=settings.inputs,
         date_column=settings.date_column,
         fill=settings.fill,
         header=settings.header,
@@ -237,7 +238,8 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
                 f"on and {held_out} held out; got {max(steps, 1)}"
             )
     season = settings.season
-    training = series.values[:train_steps, : len(settings.column) or 1]
+    num_columns = series.values.shape[1] - len(settings.inputs)
+    training = series.values[:train_steps, :num_columns]
     if settings.method == "recursive":
         ks = settings.k or ",".join(k for k in BOOKS_KS.split(",") if int(k) <= largest)
         config = config.replace(k=ks)
@@ -259,17 +261,16 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
                 f"steps need {needed}; take a longer series or smaller `batch_size` or `num_steps`"
             )
     else:
-        num_values = len(settings.column) or series.values.shape[1]
         num_steps = settings.num_steps or default_num_steps(train_steps, season)
         if train_steps <= num_steps:
             raise UserError(
                 f"series too short: {train_steps} values to train on, but `num_steps={num_steps}` needs {num_steps + 1}"
             )
-        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_values)
+        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_columns)
     found: dict[str, Any] = {"horizon": horizon, "season": season, "num_steps": num_steps}
     if settings.csv:
         found["csv"] = settings.csv
-        found["column"] = settings.column or series.names
+        found["column"] = settings.column or series.names[:num_columns]
     return config.replace(**found), scaling
 
 
