@@ -130,6 +130,15 @@ def test_a_forecast_reads_only_the_values_before_its_origin(model_and_scaling):
         series.forecasts_from(model, of_part, WANDERING[:, 0], np.array([50]), 1)
 
 
+def test_a_compiled_forecaster_is_saved_and_loaded_with_its_loss(model_and_scaling, tmp_path):
+    model, of_part = model_and_scaling
+    model.save(tmp_path / "forecaster.keras")
+    loaded = keras.models.load_model(tmp_path / "forecaster.keras")
+    assert loaded.loss is series.known_squared_error
+    first, second = (series.forecast_ahead(each, of_part, WANDERING, HORIZON).predicted for each in (model, loaded))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_backtest_compares_only_values_that_were_not_trained_on(model_and_scaling):
     model, of_part = model_and_scaling
     tested = series.backtest(model, of_part, WANDERING, HORIZON, SEASON)
