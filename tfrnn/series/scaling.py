@@ -20,6 +20,24 @@ SEASONS = 3  # of which the naive forecast takes the mean course
 NO_SEASON = 4  # steps of the shorter mean of a series without a season
 
 
+def as_columns(values: Any) -> np.ndarray:
+    """Returns a series [N] or [N, C] as float64 [N, C].
+
+    Raises:
+      UserError: it has another shape, or a value that is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim not in (1, 2):
+        raise UserError(f"expected a series [N] or [N, columns]; got shape {values.shape}")
+    values = values.reshape(len(values), -1)
+    if len(rows := np.flatnonzero(~np.isfinite(values).all(1))):
+        raise UserError(
+            f"expected finite values; got {values[rows[0]][~np.isfinite(values[rows[0]])][0]} at index {rows[0]}; fill "
+            "gaps first, e.g. by `fill_gaps`"
+        )
+    return values
+
+
 @dataclasses.dataclass(frozen=True)
 class Scaling:
     """Scales a series to zero mean and unit variance, and predictions of it back to its unit.
@@ -42,6 +60,7 @@ class Scaling:
     @classmethod
     def fit(cls, values: np.ndarray) -> "Scaling":
         """Returns the scaling by the mean and standard deviation of these values; a constant series is only shifted."""
+        as_columns(values)  # is finite
         constant = np.ptp(values) == 0  # its standard deviation may be a rounding error above 0
         deviation = 1.0 if constant else float(np.std(values, dtype=np.float64))
         return cls(float(np.mean(values, dtype=np.float64)), deviation, len(values))
@@ -90,13 +109,14 @@ class Relative:
         """Returns the scaling of these values, the training part of a series.
 
         Args:
-          values: float [N, C].
+          values: float [N, C] or [N].
           horizon: K.
           season: the number of steps in a season; 1: none.
           num_values: D; 0: all columns.
         Raises:
-          UserError: there are too few values.
+          UserError: there are too few values, or one is not finite.
         """
+        values = as_columns(values)
         num_steps, num_columns = values.shape
         if num_steps < (fewest := fewest_steps(horizon, season)):
             raise UserError(
