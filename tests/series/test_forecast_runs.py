@@ -9,6 +9,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from entry_points import command, run
 
 import tfrnn
@@ -235,8 +236,8 @@ def test_a_constant_series_is_forecast_as_it_is(value, tmp_path):
 
 def test_the_other_commands_and_forecast_refuse_each_others_runs(small, small_run, tmp_path):
     folder = small[0] / "run"
-    for main in (sample.main, evaluate.main, export.main, train.main):
-        status, out, err = run(main, f"--run_dir={folder}")
+    for main, *flags in ((sample.main,), (evaluate.main,), (export.main, "--format=onnx"), (train.main,)):
+        status, out, err = run(main, f"--run_dir={folder}", *flags)
         assert (status, out) == (2, "")
         assert "expected a run of train, on a text; got one of forecast, on a time series; name another" in err
         assert len(err.splitlines()) == 1
@@ -274,3 +275,13 @@ def test_a_forecast_of_large_numbers_is_written_with_their_decimals(tmp_path):
     assert "the next step, a step of 1 month" in out
     printed = next(line for line in out.splitlines() if line.startswith("2005-01")).split()[1:]
     assert len({*(number.strip("[,]") for number in printed)}) == 3
+
+
+def test_a_forecast_is_exported_for_tensorflow_without_tfrnn(small, copied):
+    status, out, err = run(export.main, f"--run_dir={copied}/run")
+    assert status == 0, err
+    assert out.strip() == f"{copied}/run/saved_model"
+    forecast_of = tf.saved_model.load(f"{copied}/run/saved_model").signatures["forecast"]
+    values = series.read_series(copied / "shop.csv", ["sales"]).values
+    written = [[float(row[1])] for row in rows_of(copied / "next.csv")[1:]]
+    np.testing.assert_allclose(forecast_of(values=tf.constant(values))["predicted"], written, rtol=1e-5)
