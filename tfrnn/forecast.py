@@ -422,10 +422,13 @@ class _RunSeries:
         name, _, *numbers = row
         mase, persistence, seasonal = numbers[3:]
         if math.isnan(mase):
-            exact = numbers[0] == 0
-            return f"{name} repeats itself exactly in training: " + (
-                "so do forecast and values" if exact else f"mean error of the forecast {numbers[0]:.3g}"
-            )
+            exact, error = f"{name} repeats itself exactly in training", numbers[0]
+            best, naive = min((numbers[2], "the seasonal naive forecast"), (numbers[1], "persistence"))
+            if error == best == 0:
+                return f"{exact}: so do forecast and values"
+            verdict = "beats" if error < best else "does not beat"
+            advice = "" if error < best else "; use that instead"
+            return f"{exact}, and its forecast {verdict} {naive}: error {error:.3g} against {best:.3g}{advice}"
         best, naive = min((seasonal, "the seasonal naive forecast"), (persistence, "persistence"))
         if self._settings.season == 1:
             best, naive = persistence, "persistence"

@@ -285,3 +285,13 @@ def test_a_forecast_is_exported_for_tensorflow_without_tfrnn(small, copied):
     values = series.read_series(copied / "shop.csv", ["sales"]).values
     written = [[float(row[1])] for row in rows_of(copied / "next.csv")[1:]]
     np.testing.assert_allclose(forecast_of(values=tf.constant(values))["predicted"], written, rtol=1e-5)
+
+
+def test_a_forecast_of_what_repeats_itself_does_not_beat_the_exact_naive_one(tmp_path):
+    write(tmp_path / "week.csv", 60, np.arange(100.0) ** 2 % 7)
+    flags = [f"--csv={tmp_path}/week.csv", "--column=sales", *SMALL, "--season=7", "--learning_rate=0.1", "--horizon=2"]
+    status, out, err = run(forecast.main, *flags, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    last = out.splitlines()[-1]
+    assert "repeats itself exactly" in last
+    assert "does not beat the seasonal naive forecast: error" in last

@@ -271,3 +271,14 @@ def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):
     assert not read(tmp_path, "a;b\n1.234;x\n5.67;y\n", "a").notes
     with pytest.raises(UserError, match="a zip archive or a spreadsheet"):
         read(tmp_path, b"PK\x03\x04and more")
+
+
+def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
+    found = read(tmp_path, "Monday,5\nTuesday,6\n")
+    assert "line 1 is read as the names Monday, 5; give `header=no` if it has values" in found.notes[0]
+    assert not read(tmp_path, "name,2019\nx,6\n").notes
+
+
+def test_what_excel_writes_is_read(tmp_path):
+    found = read(tmp_path, "sep=;\ndate;v\n2024-01-01;1,5\n2024-01-02;#N/A\n2024-01-03;2,5\n", fill="linear")
+    assert found.values[:, 0].tolist() == [1.5, 2, 2.5]

@@ -24,11 +24,13 @@ from tfrnn.errors import MissingFileError, UserError, did_you_mean
 from tfrnn.series import calendars
 from tfrnn.series.calendars import Calendar
 
-GAPS = {"", "na", "n/a", "nan", "null", "none", "-", "?", "."}  # in lower case: what stands for a missing value
+# What stands for a missing value, in lower case.
+GAPS = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "?", "."}
 _SAMPLE = 1_000  # lines by which the form of a file is found
 _LARGEST = float(np.finfo(np.float32).max)
 _SEPARATORS = {"tab": "\t"}
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATOR_LINE = re.compile(r"sep=.\s*", re.IGNORECASE)  # Excel's first line
 _ZIP = b"PK\x03\x04"
 _MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BOMS = {
@@ -47,6 +49,7 @@ _NO_NAME = re.compile(r"(Unnamed: \d+)?")  # as pandas calls the column of row n
 _SPACED = re.compile(r"(?<=\d)[ '\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # between the thousands of a number
 _COMMA_DECIMAL = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
 _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
 _POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
 
@@ -204,6 +207,10 @@ class _Form:
             )
         if not self.has_header and header == "auto":
             self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
+        if self.has_header and header == "auto":
+            if any(_is_numeric(name) and not _YEAR.fullmatch(name) for name in first):
+                shown = ", ".join(first[:5])
+                self.notes.append(f"{path}: line 1 is read as the names {shown}; give `header=no` if it has values")
         sample = sample[self.has_header :]
         self.date_index, self.style = self._find_dates(sample, date_column)
         self.indices = self._find_columns(sample, columns, inputs)
@@ -226,6 +233,8 @@ class _Form:
     def _lines(self, file: TextIO) -> Iterator[tuple[int, str]]:
         """Yields the lines that are no comments, with their numbers from 1."""
         for number, line in enumerate(file, 1):
+            if number == 1 and _SEPARATOR_LINE.fullmatch(line):
+                continue  # the separator is found
             if not (self.comment and line.startswith(self.comment)):
                 yield number, line
 
