@@ -207,10 +207,10 @@ class _Form:
             )
         if not self.has_header and header == "auto":
             self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
-        if self.has_header and header == "auto":
-            if any(_is_numeric(name) and not _YEAR.fullmatch(name) for name in first):
-                shown = ", ".join(first[:5])
-                self.notes.append(f"{path}: line 1 is read as the names {shown}; give `header=no` if it has values")
+        has_numbers = any(_is_numeric(name) and not _YEAR.fullmatch(name) for name in first)
+        if self.has_header and header == "auto" and has_numbers:
+            shown = ", ".join(first[:5])
+            self.notes.append(f"{path}: line 1 is read as the names {shown}; give `header=no` if it has values")
         sample = sample[self.has_header :]
         self.date_index, self.style = self._find_dates(sample, date_column)
         self.indices = self._find_columns(sample, columns, inputs)
