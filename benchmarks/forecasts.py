@@ -5,7 +5,7 @@
 The settings are the defaults of `tfrnn forecast`. The model is trained once, on the first three quarters of a series,
 with each of several seeds; exponential smoothing is fitted again at every origin. All forecast the same steps from the
 same origins in the last quarter. Printed is the mean absolute scaled error (MASE: below 1 is better than the seasonal
-naive forecast one step ahead was in training) by steps ahead, and how many of the values lay within the intervals of
+naive forecast one season ahead was in training) by steps ahead, and how many of the values lay within the intervals of
 80%, of which the widths come from the errors in the first half of the last quarter and which are counted in its second
 half. Without statsmodels (`pip install -e '.[bench]'`) its columns are left out.
 """

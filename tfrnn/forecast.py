@@ -41,7 +41,10 @@ TRAINING_SETTINGS = tuple(
     field.name for field, _ in sections.Training.fields() if field.name not in VALIDATION_SETTINGS + TEXT_SETTINGS
 )
 RUN_SETTINGS = ("device", "save_every")
+# The settings that say how a file is read.
+FILE_SETTINGS = ("column", "inputs", "date_column", "fill", "header", "separator", "decimal", "comment", "encoding")
 LONGEST_DEFAULT_HORIZON = 60
+_MOST_DIGITS = 12  # of a number that is printed or written
 BOOKS_KS = "1,4,16,64"  # section 8.1
 
 
@@ -72,13 +75,17 @@ def main(argv: Sequence[str]) -> None:
     for flag in ("output", "plot"):
         if flag in given:
             flags_lib.check_output_file(flag, given[flag])
+    if output.output and output.plot and Path(output.output).resolve() == Path(output.plot).resolve():
+        raise UserError(f"`plot={output.plot}`: expected another file than that of `output`; name another")
     if not output.run_dir:
         stem = Path(given.get("csv", "").replace("\0", "")).stem or "sine"
         output = dataclasses.replace(output, run_dir=run_dir_lib.default_path(given.get("cell", "gru"), stem))
         argv = [*argv, f"--run_dir={output.run_dir}"]
     with SeriesRunDir(output.run_dir) as run:
-        forecast(run, remaining, output, invocation.command_line("forecast", *argv[1:]))
+        finished = forecast(run, remaining, output, invocation.command_line("forecast", *argv[1:]))
     steps = {}
+    if not finished:
+        return  # how to resume has been told
     if not given.get("csv") and not run.existed:
         other_cell = {**given, "cell": "gru" if given.get("cell") == "lstm" else "lstm"}
         other_cell.pop("run_dir", None)  # which is now that of this cell
@@ -90,8 +97,10 @@ def main(argv: Sequence[str]) -> None:
     messages.show_next_steps(steps)
 
 
-def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_command: str = "") -> None:
+def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_command: str = "") -> bool:
     """Trains or resumes a run, and forecasts if it is finished: prints the table and writes the files.
+
+    Returns whether it is finished.
 
     Args:
       run: the run directory, entered.
@@ -103,15 +112,21 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
       DivergedError: training diverged.
     """
     config = _config(run, given)
-    series = _read(config, output)
     if run.existed:
         try:
             scaling = scaling_lib.from_json(run.scaling_json())
         except UserError as error:
             raise UserError(f"{run.path / run_dir_lib.SCALING}: {error}") from None
-        if len(series.values) < scaling.train_steps:
-            raise run.changed_corpus_error(config)
+        run.check_same(config, scaling)
+        series = _read(config, output)
+        run.check_values(series.values, config, scaling)
+        if len(series.values) == scaling.train_steps:
+            raise UserError(
+                f"expected values after the {scaling.train_steps} that were trained on, to compare forecasts with; got "
+                f"none in `csv={config.series.csv}`; give a longer file"
+            )
     else:
+        series = _read(config, output)
         config, scaling = fit(config, series)
     run_series = _RunSeries(config, series, scaling)
     run_series.dates()  # errors in them are told now
@@ -127,14 +142,14 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
     from tfrnn.training.forecast_run import ForecastRun, TrainingSeries
 
     training_series = TrainingSeries(run_series.name, scaling, series.values)
-    if run.existed:
-        run.check_same(config, scaling)
     trainer, batches = make_trainer(config, scaling, series.values)
     training = ForecastRun(config, training_series, trainer, batches, run)
-    if training.train():
+    finished = training.train()
+    if finished:
         run_series.report(trainer.model, run, output)
     else:
         training.report(False, resume_command)
+    return finished
 
 
 def make_trainer(config: ForecastConfig, scaling: Any, values: np.ndarray) -> tuple[Any, Any]:
@@ -187,8 +202,10 @@ def _config(run: SeriesRunDir, given: dict[str, Any]) -> ForecastConfig:
     series = config.series
     if config.training.schedule == "plateau":
         raise UserError("`schedule=plateau` needs held-out steps, and forecast trains without; choose another schedule")
-    if not series.csv and (series.column or series.inputs):
-        raise UserError(f"`column` and `inputs` are of a file; got {(*series.column, *series.inputs)[0]}; give `csv`")
+    if not series.csv and (of_file := [name for name in FILE_SETTINGS if name in given]):
+        raise UserError(f"`{of_file[0]}` is of a file; got no file; give `csv`, too")
+    if series.csv and "noise" in given:
+        raise UserError("`noise` is of the sine, which is forecast without `csv`; got both; leave one of them out")
     if series.method == "recursive" and (len(series.column) > 1 or series.inputs):
         raise UserError(
             "`method=recursive` forecasts one column from itself; got more; take `method=direct`, or one `column`"
@@ -206,7 +223,8 @@ def _read(config: ForecastConfig, output: Output) -> SeriesFile:
             raise UserError(f"`{flag}={path}`: expected another file than that of the series; name another")
     return reading.read_series(
         settings.csv,
-        [*settings.column, *settings.inputs],
+        settings.column,
+        inputs=settings.inputs,
         date_column=settings.date_column,
         fill=settings.fill,
         header=settings.header,
@@ -234,12 +252,15 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
         if steps > largest or largest < 1:
             raise UserError(
                 f"`{name}`: expected at most {largest}, as {train_steps} of the series' {num_values} steps are trained "
-                f"on and {held_out} held out; got {max(steps, 1)}"
+                f"on and {held_out} held out; got {max(steps, 1)}; take less, a longer series or another "
+                "`train_fraction`"
             )
     season = settings.season
-    training = series.values[:train_steps, : len(settings.column) or 1]
+    num_columns = series.values.shape[1] - len(settings.inputs)
+    training = series.values[:train_steps, :num_columns]
     if settings.method == "recursive":
-        ks = settings.k or ",".join(k for k in BOOKS_KS.split(",") if int(k) <= largest)
+        furthest = min(largest, settings.horizon or largest)
+        ks = settings.k or ",".join(k for k in BOOKS_KS.split(",") if int(k) <= furthest)
         config = config.replace(k=ks)
         asked, season = max(config.series.ks), season or 1
         scaling: Any = scaling_lib.Scaling.fit(series.values[:train_steps, 0])
@@ -259,17 +280,16 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
                 f"steps need {needed}; take a longer series or smaller `batch_size` or `num_steps`"
             )
     else:
-        num_values = len(settings.column) or series.values.shape[1]
         num_steps = settings.num_steps or default_num_steps(train_steps, season)
         if train_steps <= num_steps:
             raise UserError(
                 f"series too short: {train_steps} values to train on, but `num_steps={num_steps}` needs {num_steps + 1}"
             )
-        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_values)
+        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_columns)
     found: dict[str, Any] = {"horizon": horizon, "season": season, "num_steps": num_steps}
     if settings.csv:
         found["csv"] = settings.csv
-        found["column"] = settings.column or series.names
+        found["column"] = settings.column or series.names[:num_columns]
     return config.replace(**found), scaling
 
 
@@ -319,20 +339,23 @@ class _RunSeries:
 
     def _print_ahead(self, dates: list[str], ahead: Ahead) -> None:
         share = f"{100 * self._settings.interval:g}%"
+        known = "no" if np.isnan(ahead.lower).all() else share
         season = f", season of {self._settings.season} steps" if self._settings.season > 1 else ""
         calendar = self._series.calendar
         step = f", a step of {calendar.description}" if calendar and calendar.unit != calendars.NUMBERS else ""
-        print(f"{self.name}: the next {len(dates)} steps{step}{season}; {share} intervals from the errors below")
-        width = max(len(self._series.date_name or "step"), *(len(date) for date in dates))
-        columns = [f"{name[:24]:>24}" for name in self._names]
-        print(f"{self._series.date_name or 'step':<{width}}  {'  '.join(columns)}")
+        steps = f"{len(dates)} steps" if len(dates) > 1 else "step"
+        print(f"{self.name}: the next {steps}{step}{season}; {known} intervals from the errors below")
         shown = len(dates) if len(dates) <= 24 else 12
-        for i in range(shown):
-            cells = [
-                f"{_number(ahead.predicted[i, d]):>9} [{_number(ahead.lower[i, d])}, {_number(ahead.upper[i, d])}]"
-                for d in range(len(self._names))
-            ]
-            print(f"{dates[i]:<{width}}  {'  '.join(f'{cell:>24}' for cell in cells)}")
+        columns = [[self._series.date_name or "step", *dates[:shown]]]
+        for d, name in enumerate(self._names):
+            digits = _digits_to_tell_apart(ahead.lower[:, d], ahead.upper[:, d])
+            predicted, lower, upper = ([_number(number, digits) for number in each[:shown, d]] for each in ahead)
+            cells = [f"{a:>9} [{b}, {c}]" for a, b, c in zip(predicted, lower, upper, strict=True)]
+            columns.append([f"{name[:24]:>24}", *(f"{cell:>24}" for cell in cells)])
+        widths = [max(map(len, column)) for column in columns]
+        for date, *cells in zip(*columns, strict=True):
+            aligned = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
+            print(f"{date:<{widths[0]}}  {'  '.join(aligned)}")
         if shown < len(dates):
             print(f"... and {len(dates) - shown} more, in the file")
         print()
@@ -366,7 +389,8 @@ class _RunSeries:
                     word for word, error in zip(("persistence", "seasonal"), naive, strict=False) if errors[0] >= error
                 ]
                 remark = f"  does not beat {' and '.join(beaten)}" if beaten else ""
-                numbers = f"{errors[0]:>12.4g}{errors[1]:>13.4g}" + (f"{errors[2]:>12.4g}" if seasonal else "")
+                numbers = f"{_number(errors[0]):>12}{_number(errors[1]):>13}"
+                numbers += f"{_number(errors[2]):>12}" if seasonal else ""
                 print(f"{label:<12}{numbers}{_number(mase[0], 3):>8}{remark}", flush=True)
             if not self._is_book:
                 print(self._conclusion(rows[-1], tested), flush=True)
@@ -398,10 +422,13 @@ class _RunSeries:
         name, _, *numbers = row
         mase, persistence, seasonal = numbers[3:]
         if math.isnan(mase):
-            exact = numbers[0] == 0
-            return f"{name} repeats itself exactly in training: " + (
-                "so do forecast and values" if exact else f"mean error of the forecast {numbers[0]:.3g}"
-            )
+            exact, error = f"{name} repeats itself exactly in training", numbers[0]
+            best, naive = min((numbers[2], "the seasonal naive forecast"), (numbers[1], "persistence"))
+            if error == best == 0:
+                return f"{exact}: so do forecast and values"
+            verdict = "beats" if error < best else "does not beat"
+            advice = "" if error < best else "; use that instead"
+            return f"{exact}, and its forecast {verdict} {naive}: error {error:.3g} against {best:.3g}{advice}"
         best, naive = min((seasonal, "the seasonal naive forecast"), (persistence, "persistence"))
         if self._settings.season == 1:
             best, naive = persistence, "persistence"
@@ -474,13 +501,26 @@ class _RunSeries:
 
 
 def _number(number: float, digits: int = 4) -> str:
-    """Returns a number for people: with about four digits, or - if it is unknown."""
-    return "-" if math.isnan(number) else f"{number:.{digits}g}"
+    """Returns a number for people: with about this number of digits, or - if it is unknown."""
+    if math.isnan(number):
+        return "-"
+    before_point = len(f"{abs(number):.0f}")
+    return f"{number:.{max(digits, before_point) if before_point <= _MOST_DIGITS else digits}g}"
+
+
+def _digits_to_tell_apart(lower: np.ndarray, upper: np.ndarray) -> int:
+    """Returns how many digits show the widths of intervals with two digits, at least four."""
+    widths = (upper - lower)[upper > lower]
+    if not len(widths):
+        return 4
+    largest = np.nanmax(np.abs([lower, upper]))
+    needed = math.floor(math.log10(largest)) - math.floor(math.log10(widths.min())) + 2
+    return min(max(4, needed), _MOST_DIGITS)
 
 
 def _exact(number: float) -> str:
     """Returns a number for a file; nothing if it is unknown."""
-    return "" if math.isnan(number) else f"{number:.9g}"
+    return "" if math.isnan(number) else f"{number:.{_MOST_DIGITS}g}"
 
 
 def _to_csv(rows: list[list[str]]) -> str:

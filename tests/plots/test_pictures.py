@@ -153,3 +153,14 @@ def test_outside_a_notebook_the_curve_is_a_progress_bar(monkeypatch, capfd):
     assert out == ""
     assert "epoch 2.0/2" in err
     assert "perplexity 2.00, 1000 tokens/sec" in err
+
+
+def test_a_forecast_of_one_step_shows_its_interval():
+    values, center = np.arange(20.0)[:, None], np.array([[20.0]])
+    earlier = 19, center - 1
+    narrow, wide = (tfrnn.plot_ahead(values, center, center - w, center + w, earlier) for w in (1.0, 1.5))
+    assert narrow.png != wide.png
+
+
+def test_curves_without_a_value_above_zero_are_drawn_without_a_logarithm():
+    assert tfrnn.plot_curves({"loss": [0.0, 0.0]}, "epoch", "loss").png.startswith(b"\x89PNG")

@@ -174,6 +174,9 @@ LONG_ENOUGH = "\n".join(map(str, range(300)))
         (f"a\n{LONG_ENOUGH}", ["--date_column=b"], "expected --date_column to name one of a; got 'b'"),
         (f"a\n{LONG_ENOUGH}", ["--inputs=a", "--column=a"], "expected --inputs that are not forecast themselves"),
         ("a,b\n1,2\n", ["--column=a", "--inputs=b", "--method=recursive"], "--method=recursive forecasts one column"),
+        (f"a\n{LONG_ENOUGH}", ["--output=p.png"], "expected another file than that of --output"),
+        (f"a\n{LONG_ENOUGH}", ["--noise=0.1"], "--noise is of the sine, which is forecast without --csv"),
+        (f"a\n{LONG_ENOUGH}", ["--column=a", "--column=a"], "expected each --column once; got 'a' twice"),
         (f"a\n{LONG_ENOUGH}", ["--encoding=nonsense"], "unknown encoding: nonsense"),
         (f"a\n{LONG_ENOUGH}", ["--plot=."], "--plot=.: expected a file that can be written"),
         (f"a\n{LONG_ENOUGH}", ["--plot="], "--plot=: expected a file that can be written"),
@@ -218,3 +221,37 @@ def test_help_shows_the_defaults_of_forecasting():
     assert status == 0
     assert "--cell=gru " in out
     assert "--units=16 " in out
+
+
+@pytest.mark.parametrize("flag", ["--fill=zero", "--column=a", "--header=no", "--date_column=d"])
+def test_what_is_said_of_a_file_needs_one(flag):
+    status, out, err = run(forecast.main, flag)
+    assert (status, out) == (2, "")
+    assert f"{flag.partition('=')[0]} is of a file; got no file; give --csv, too" in err
+
+
+def test_the_books_steps_ahead_go_up_to_the_horizon(tmp_path):
+    config = ForecastConfig().replace(method="recursive", batch_size=4, horizon=12)
+    found, _ = forecast.fit(config, series.SeriesFile(("sine",), series.noisy_sine()[:, None]))
+    assert found.series.k == "1,4"
+
+
+@pytest.mark.parametrize(
+    ("number", "digits", "expected"),
+    [
+        (12345.67, 4, "12346"),
+        (0.123456, 4, "0.1235"),
+        (1e9 + 0.26, 11, "1000000000.3"),
+        (1.23456e20, 4, "1.235e+20"),
+        (float("nan"), 4, "-"),
+    ],
+)
+def test_numbers_are_printed_for_people(number, digits, expected):
+    assert forecast._number(number, digits) == expected
+
+
+def test_the_digits_of_a_forecast_show_the_width_of_its_intervals():
+    def digits(center, width):
+        return forecast._digits_to_tell_apart(np.array([center - width]), np.array([center + width]))
+
+    assert [digits(387.0, 0.3), digits(1e9, 1.5), digits(5.0, 0.0), digits(20.0, 7.0)] == [5, 11, 4, 4]

@@ -9,12 +9,14 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from entry_points import command, run
 
 import tfrnn
 from tfrnn import evaluate, export, forecast, sample, series, train
 from tfrnn.errors import UserError
 from tfrnn.models.loading import load_forecast
+from tfrnn.runtime import host
 
 SMALL = ["--units=4", "--batch_size=4", "--num_steps=6", "--epochs=2", "--chains=1"]
 NUM_STEPS, HORIZON = 60, 4
@@ -112,6 +114,22 @@ def test_a_longer_file_is_forecast_from_its_own_end_with_the_same_weights(copied
     assert rows_of(copied / "run" / "forecast.csv")[1][0] == "2005-11"
     for old, new in zip(before, load_forecast(copied / "run")[0].get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_file_without_values_after_the_training_part_is_refused(copied):
+    write(copied / "shop.csv", 45)
+    status, out, err = run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv")
+    assert (status, out) == (2, "")
+    assert "expected values after the 45 that were trained on" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("flag", ["--season=5", "--csv={}/shop.csv"])
+def test_what_the_files_of_a_run_tell_is_told_before_tensorflow_loads(flag, copied, monkeypatch):
+    write(copied / "shop.csv", 60, VALUES + 1)
+    monkeypatch.setattr(host, "import_tensorflow_quietly", lambda: pytest.fail("TensorFlow was to be loaded"))
+    status, _, err = run(forecast.main, f"--run_dir={copied}/run", flag.format(copied))
+    assert (status, len(err.splitlines())) == (2, 1)
 
 
 @pytest.mark.parametrize(("num_steps", "shift"), [(60, 1.0), (30, 0.0)])
@@ -213,12 +231,13 @@ def test_a_constant_series_is_forecast_as_it_is(value, tmp_path):
     for row in rows_of(tmp_path / "next.csv")[1:]:
         np.testing.assert_allclose([float(number) for number in row[1:]], value, atol=1e-3)
     assert "repeats itself exactly" in out.splitlines()[-1]
+    assert "Warning" not in err
 
 
 def test_the_other_commands_and_forecast_refuse_each_others_runs(small, small_run, tmp_path):
     folder = small[0] / "run"
-    for main in (sample.main, evaluate.main, export.main, train.main):
-        status, out, err = run(main, f"--run_dir={folder}")
+    for main, *flags in ((sample.main,), (evaluate.main,), (export.main, "--format=onnx"), (train.main,)):
+        status, out, err = run(main, f"--run_dir={folder}", *flags)
         assert (status, out) == (2, "")
         assert "expected a run of train, on a text; got one of forecast, on a time series; name another" in err
         assert len(err.splitlines()) == 1
@@ -244,3 +263,35 @@ def test_a_spoilt_run_is_refused_in_one_line(file, content, message, copied):
     assert (status, out) == (2, "")
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_forecast_of_large_numbers_is_written_with_their_decimals(tmp_path):
+    write(tmp_path / "large.csv", 60, 1e9 + VALUES)
+    flags = [f"--csv={tmp_path}/large.csv", "--column=sales", *SMALL, "--horizon=1", f"--output={tmp_path}/next.csv"]
+    status, out, err = run(forecast.main, *flags, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    _, value, lower, upper = rows_of(tmp_path / "next.csv")[1]
+    assert float(lower) < float(value) < float(upper) < float(lower) + 100
+    assert "the next step, a step of 1 month" in out
+    printed = next(line for line in out.splitlines() if line.startswith("2005-01")).split()[1:]
+    assert len({*(number.strip("[,]") for number in printed)}) == 3
+
+
+def test_a_forecast_is_exported_for_tensorflow_without_tfrnn(small, copied):
+    status, out, err = run(export.main, f"--run_dir={copied}/run")
+    assert status == 0, err
+    assert out.strip() == f"{copied}/run/saved_model"
+    forecast_of = tf.saved_model.load(f"{copied}/run/saved_model").signatures["forecast"]
+    values = series.read_series(copied / "shop.csv", ["sales"]).values
+    written = [[float(row[1])] for row in rows_of(copied / "next.csv")[1:]]
+    np.testing.assert_allclose(forecast_of(values=tf.constant(values))["predicted"], written, rtol=1e-5)
+
+
+def test_a_forecast_of_what_repeats_itself_does_not_beat_the_exact_naive_one(tmp_path):
+    write(tmp_path / "week.csv", 60, np.arange(100.0) ** 2 % 7)
+    flags = [f"--csv={tmp_path}/week.csv", "--column=sales", *SMALL, "--season=7", "--learning_rate=0.1", "--horizon=2"]
+    status, out, err = run(forecast.main, *flags, f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    last = out.splitlines()[-1]
+    assert "repeats itself exactly" in last
+    assert "does not beat the seasonal naive forecast: error" in last

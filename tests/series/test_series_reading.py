@@ -90,6 +90,26 @@ def test_several_columns_are_read_in_the_order_that_is_asked_for(tmp_path):
         (["2024-02-28 23:00", "2024-02-29 00:00", "2024-02-29 01:00"], "1 hour", "2024-02-29 02:00", [24, 168]),
         (["2024-01-01T00:00:00.0Z", "2024-01-01T00:15:00.0Z"], "15 minutes", "2024-01-01T00:30:00.0Z", [4, 96, 672]),
         (["d8", "d9", "d10"], "1 step", "d11", []),
+        (["2023-01-28", "2023-02-28"], "1 month", "2023-03-28", [12]),  # and not at its end
+        (["2023-01-31", "2023-02-28", "2023-03-31", "2023-04-28"], "1 month", "2023-05-31", [12]),  # working days
+        (["2023-12-31", "2024-12-31"], "12 months", "2025-12-31", []),
+        (["202311", "202312", "202401"], "1 month", "202402", [12]),
+        (["Q3 2023", "Q4 2023", "Q1 2024"], "3 months", "Q2 2024", [4]),
+        (["2020-W52", "2020-W53", "2021-W01"], "1 week", "2021-W02", [52]),
+        (["9/29/2024", "9/30/2024", "10/1/2024"], "1 day", "10/2/2024", [7, 365]),
+        (["Nov-68", "Dec-68", "Jan-69"], "1 month", "Feb-69", [12]),
+        (["1/13/2024 11:00 AM", "1/13/2024 12:00 PM", "1/13/2024 1:00 PM"], "1 hour", "1/13/2024 2:00 PM", [24, 168]),
+        (["2024-01-01 22:00 UTC", "2024-01-01 23:00 UTC"], "1 hour", "2024-01-02 00:00 UTC", [24, 168]),
+        (["2024-01-01 22:00:00 +0200", "2024-01-01 23:00:00 +0200"], "1 hour", "2024-01-02 00:00:00 +0200", [24, 168]),
+        # Summer time begins, and ends.
+        (["2024-03-31T01:00+01:00", "2024-03-31T03:00+02:00"], "1 hour", "2024-03-31T04:00+02:00", [24, 168]),
+        (["2024-10-27T02:00+02:00", "2024-10-27T02:00+01:00"], "1 hour", "2024-10-27T03:00+01:00", [24, 168]),
+        (
+            ["2024-10-26T00:00+02:00", "2024-10-27T00:00+02:00", "2024-10-28T00:00+01:00"],
+            "1 day",
+            "2024-10-29T00:00+01:00",
+            [7, 365],
+        ),
     ],
 )
 def test_the_step_between_dates_is_found_and_goes_on_after_the_end(dates, step, following, seasons, tmp_path):
@@ -190,3 +210,75 @@ def test_a_long_file_is_read_in_little_more_memory_than_its_numbers(tmp_path):
         tracemalloc.stop()
     np.testing.assert_array_equal(found, again)
     assert peak < 2 * num_steps * 8 * 4 + 2**20  # the file has 2 MB
+
+
+def test_months_in_which_the_day_comes_first_or_second_are_told_apart_by_their_regularity(tmp_path):
+    months = [(year, month) for year in (2022, 2023) for month in range(1, 13)]
+    for form, following in (("01/{1:02}/{0}", "01/01/2024"), ("{1}/1/{0}", "1/1/2024")):
+        dates = [form.format(*month) for month in months]
+        found = read(tmp_path, "date,v\n" + "".join(f"{date},{i}\n" for i, date in enumerate(dates))).calendar
+        assert (found.description, found.after(1)) == ("1 month", [following])
+
+
+def test_lines_out_of_order_are_put_into_that_of_their_dates(tmp_path):
+    text = "date,v\n2024-01-02,2\n2024-01-04,4\n2024-01-01,1\n2024-01-03,3\n"
+    for options in ({}, {"date_column": "date"}):
+        found = read(tmp_path, text, **options)
+        assert found.values[:, 0].tolist() == [1, 2, 3, 4]
+        assert found.calendar.after(1) == ["2024-01-05"]
+        assert "line 4: the dates do not rise, so the lines are put into the order of their dates" in found.notes[0]
+
+
+def test_dates_that_are_not_known_are_told(tmp_path):
+    found = read(tmp_path, "day,v\nMonday the first,1\nTuesday,2\n")
+    assert found.calendar is None
+    assert (
+        "column 'day' has no dates that are known, e.g. 'Monday the first', so the steps are numbered" in found.notes[0]
+    )
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_row_numbers_without_a_name_are_not_a_series(name, tmp_path):
+    found = read(tmp_path, f"{name},date,v\n0,2024-01-01,5\n1,2024-01-02,6\n")
+    assert found.names == ("v",)
+    assert found.values.tolist() == [[5], [6]]
+    with pytest.raises(UserError, match="got ''"):
+        read(tmp_path, f"{name},v,w\n0,1,5\n1,2,6\n")
+
+
+def test_inputs_are_read_after_the_columns_which_may_be_left_out_if_one_remains(tmp_path):
+    found = read(tmp_path, "a,b\n1,2\n3,4\n", inputs=["a"])
+    assert found.names == ("b", "a")
+    assert found.values.tolist() == [[2, 1], [4, 3]]
+    with pytest.raises(
+        UserError, match=r"expected `inputs` to name one of visits, b; got 'visit' \(did you mean visits\?\)"
+    ):
+        read(tmp_path, "visits,b\n1,2\n", "b", inputs=["visit"])
+
+
+def test_a_series_ends_with_its_last_value_and_what_is_missing_after_it_is_not_filled(tmp_path):
+    text = "date,v,known\n2024-01-01,1,5\n2024-01-02,,6\n2024-01-03,3,7\n2024-01-04,,8\n2024-01-05,,9\n"
+    found = read(tmp_path, text, "v", inputs=["known"], fill="previous")
+    assert found.values.tolist() == [[1, 5], [1, 6], [3, 7]]
+    assert found.calendar.after(1) == ["2024-01-04"]
+    assert "line 5: from here on there are no values" in found.notes[0]
+    with pytest.raises(UserError, match="line 3, column 'v'"):
+        read(tmp_path, text, "v", inputs=["known"])
+
+
+def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):
+    assert "give `decimal=,` if it parts the thousands" in read(tmp_path, "a;b\n1.234;x\n5.678;y\n", "a").notes[0]
+    assert not read(tmp_path, "a;b\n1.234;x\n5.67;y\n", "a").notes
+    with pytest.raises(UserError, match="a zip archive or a spreadsheet"):
+        read(tmp_path, b"PK\x03\x04and more")
+
+
+def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
+    found = read(tmp_path, "Monday,5\nTuesday,6\n")
+    assert "line 1 is read as the names Monday, 5; give `header=no` if it has values" in found.notes[0]
+    assert not read(tmp_path, "name,2019\nx,6\n").notes
+
+
+def test_what_excel_writes_is_read(tmp_path):
+    found = read(tmp_path, "sep=;\ndate;v\n2024-01-01;1,5\n2024-01-02;#N/A\n2024-01-03;2,5\n", fill="linear")
+    assert found.values[:, 0].tolist() == [1.5, 2, 2.5]

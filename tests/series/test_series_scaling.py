@@ -130,6 +130,15 @@ def test_a_forecast_reads_only_the_values_before_its_origin(model_and_scaling):
         series.forecasts_from(model, of_part, WANDERING[:, 0], np.array([50]), 1)
 
 
+def test_a_compiled_forecaster_is_saved_and_loaded_with_its_loss(model_and_scaling, tmp_path):
+    model, of_part = model_and_scaling
+    model.save(tmp_path / "forecaster.keras")
+    loaded = keras.models.load_model(tmp_path / "forecaster.keras")
+    assert loaded.loss is series.known_squared_error
+    first, second = (series.forecast_ahead(each, of_part, WANDERING, HORIZON).predicted for each in (model, loaded))
+    np.testing.assert_array_equal(first, second)
+
+
 def test_a_backtest_compares_only_values_that_were_not_trained_on(model_and_scaling):
     model, of_part = model_and_scaling
     tested = series.backtest(model, of_part, WANDERING, HORIZON, SEASON)
@@ -197,3 +206,31 @@ RANDOM = np.random.default_rng(1)
 )
 def test_the_season_is_found_if_there_is_one(values, candidates, season):
     assert seasons.find_season(values[:, None], candidates) == season
+
+
+def test_a_series_of_one_column_may_be_a_vector(model_and_scaling):
+    one = WANDERING[:, 0]
+    assert series.Relative.fit(one[:40], HORIZON) == series.Relative.fit(one[:40, None], HORIZON)
+    assert seasons.find_season(np.sin(STEPS * 2 * np.pi / 12)) == 12
+
+
+def test_what_is_no_finite_series_is_refused(model_and_scaling):
+    model, of_part = model_and_scaling
+    spoilt = WANDERING.copy()
+    spoilt[7, 1] = np.nan
+    for use in (
+        lambda: series.Relative.fit(spoilt, HORIZON),
+        lambda: series.Scaling.fit(spoilt[:, 1]),
+        lambda: series.window_batches(spoilt, of_part),
+        lambda: series.forecast_ahead(model, of_part, spoilt, HORIZON),
+        lambda: series.find_season(spoilt),
+    ):
+        with pytest.raises(UserError, match="expected finite values; got nan at index 7"):
+            use()
+    with pytest.raises(UserError, match="expected a series"):
+        series.Relative.fit(WANDERING[None], HORIZON)
+    for origin in (0, N + 1):
+        with pytest.raises(UserError, match=f"expected origins from 1 to {N}, the number of values; got {origin}"):
+            series.forecasts_from(model, of_part, WANDERING, np.array([origin]), 1)
+    with pytest.raises(UserError, match="expected values after the 40 that were trained on"):
+        series.backtest(model, of_part, WANDERING[:40], HORIZON)

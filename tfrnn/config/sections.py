@@ -183,6 +183,9 @@ class Series(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name, columns in (("column", self.column), ("inputs", self.inputs)):
+            if twice := [column for i, column in enumerate(columns) if column in columns[:i]]:
+                raise UserError(f"expected each `{name}` once; got {twice[0]!r} twice")
         if both := sorted(set(self.column) & set(self.inputs)):
             raise UserError(f"expected `inputs` that are not forecast themselves; got {both[0]!r} as `column` too")
 

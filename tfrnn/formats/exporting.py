@@ -7,17 +7,17 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import tensorflow as tf
 
-from tfrnn.config.config import Config
+from tfrnn.config.config import Config, ForecastConfig
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.formats import litert, onnx, page, safetensors, saved_model
-from tfrnn.runs.run_dir import CONFIG, VOCABULARY
+from tfrnn.formats import exported_forecast, litert, onnx, page, safetensors, saved_model
+from tfrnn.runs.run_dir import CONFIG, SCALING, VOCABULARY
 from tfrnn.runtime import durable, host
 
 DESCRIPTION = "export.json"  # a folder with this file is an export
@@ -61,6 +61,30 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, format_name: str,
       UserError: the folder holds anything else or cannot be written, a package that the format needs is not installed,
         or the written file does not hold the model.
     """
+
+    def write(complete: Path) -> tuple[dict[str, Any], str]:
+        interface = FORMATS[format_name].write(model, complete, vocabulary, config)
+        durable.write(complete / VOCABULARY, vocabulary.to_json().encode())
+        return interface, FORMATS[format_name].check(model, complete)
+
+    return _export(write, config, format_name, folder)
+
+
+def export_forecast(model: Any, scaling: Any, config: ForecastConfig, folder: Path) -> str:
+    """Writes a forecaster with its scaling and its settings to a folder as a SavedModel: see `export`."""
+
+    def write(complete: Path) -> tuple[dict[str, Any], str]:
+        interface = exported_forecast.write(model, complete, scaling, config)
+        durable.write(complete / SCALING, scaling.to_json().encode())
+        return interface, exported_forecast.check(model, complete, scaling, config)
+
+    return _export(write, config, "saved_model", folder)
+
+
+def _export(
+    write: Callable[[Path], tuple[dict[str, Any], str]], config: Config | ForecastConfig, format_name: str, folder: Path
+) -> str:
+    """Makes the folder, which `write` fills. Returns how the written file compares with the model."""
     try:
         _check_folder(folder)
         folder = folder.resolve()  # the temporary folder is made next to it, and "." has no name
@@ -69,9 +93,7 @@ def export(model: Any, vocabulary: Vocabulary, config: Config, format_name: str,
             complete, replaced = Path(temporary) / "complete", Path(temporary) / "replaced"
             complete.mkdir()
             with _without_converter_output():
-                interface = FORMATS[format_name].write(model, complete, vocabulary, config)
-                comparison = FORMATS[format_name].check(model, complete)
-            durable.write(complete / VOCABULARY, vocabulary.to_json().encode())
+                interface, comparison = write(complete)
             durable.write(complete / CONFIG, _to_json(config.to_dict()))
             files = sorted(str(path.relative_to(complete)) for path in complete.rglob("*") if path.is_file())
             description = {"format": format_name, **interface, "files": [DESCRIPTION, *files]}

@@ -138,12 +138,16 @@ def plot_ahead(
     panels = figure.subplots(len(names), sharex=True, squeeze=False)[:, 0]
     for d, (axes, name) in enumerate(zip(panels, names, strict=True)):
         axes.plot(range(first + 1, num_steps + 1), values[first:, d], "-", color="0.1", linewidth=1, label="known")
+        marker = "o" if horizon == 1 else None  # a line through one point is not seen, nor is an area
         if earlier is not None:
             steps = range(earlier[0] + 1, earlier[0] + 1 + len(earlier[1]))
-            axes.plot(steps, earlier[1][:, d], ":", color="0.1", linewidth=1.5, label="forecast\nbefore it came")
+            dots = {"linewidth": 1.5, "marker": marker, "markerfacecolor": "none"}
+            axes.plot(steps, earlier[1][:, d], ":", color="0.1", label="forecast\nbefore it came", **dots)
         steps = range(num_steps + 1, num_steps + 1 + horizon)
-        marker = "o" if horizon == 1 else None
-        axes.fill_between(steps, lower[:, d], upper[:, d], color="0.85", label="interval")
+        if horizon == 1:
+            axes.vlines(steps, lower[:, d], upper[:, d], color="0.85", linewidth=6, label="interval")
+        else:
+            axes.fill_between(steps, lower[:, d], upper[:, d], color="0.85", label="interval")
         axes.plot(steps, predicted[:, d], "--", color="0.45", marker=marker, label="forecast")
         axes.set(ylabel=name[:24])
         axes.grid(alpha=0.3)

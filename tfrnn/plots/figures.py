@@ -51,9 +51,11 @@ def make_axes(xlabel: str, ylabel: str, title: str, size: tuple[float, float] = 
 
 
 def set_log_scale(axes: Any) -> None:
-    """Makes the vertical axis logarithmic, with readable labels however small its range is."""
+    """Makes the vertical axis logarithmic, with readable labels however small its range is, if a value is above 0."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+    if axes.lines and not any(value > 0 for line in axes.lines for value in line.get_ydata()):
+        return
     axes.set_yscale("log")
     lowest, highest = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if highest > 5 * lowest else MaxNLocator(6))

@@ -279,14 +279,19 @@ class RunDir:
           UserError: the newest usable checkpoint was trained on another text.
         """
 
-        def read(checkpoint: Checkpoint) -> bytes:
-            return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
-
-        if self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary)) != sha256:
+        if self._trained_on(config, vocabulary) != sha256:
             raise self._error(
                 f"the text of `corpus={config.data.corpus}` as it was trained on, but that has changed since; bring it "
                 "back, or read another by `text_file`, without `memorised`"
             )
+
+    def _trained_on(self, config: Any, vocabulary: Any) -> bytes | None:
+        """Returns the SHA-256 of what the newest usable checkpoint was trained on; None if there is no checkpoint."""
+
+        def read(checkpoint: Checkpoint) -> bytes:
+            return checkpoint.read({"corpus_sha256": _DIGEST})["corpus_sha256"].tobytes()
+
+        return self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary))
 
     def _check_settings(self, checkpoint: Checkpoint, config: Any, vocabulary: Any) -> None:
         digest = checkpoint.read({"settings_sha256": _DIGEST})["settings_sha256"]
@@ -388,6 +393,17 @@ class SeriesRunDir(RunDir):
             "back, or give another `run_dir` for a new run"
         )
 
+    def check_values(self, values: np.ndarray, config: Any, scaling: Any) -> None:
+        """Checks that a series [N, C] begins with the values that the run was trained on, if it has a checkpoint.
+
+        Raises:
+          UserError: it does not.
+        """
+        trained_on = self._trained_on(config, scaling)
+        changed = trained_on is not None and trained_on != training_sha256(values, scaling.train_steps)
+        if changed or len(values) < scaling.train_steps:
+            raise self.changed_corpus_error(config)
+
     def _write_side_file(self, scaling: Any) -> None:
         durable.write(self.path / SCALING, scaling.to_json().encode())
 
@@ -404,6 +420,11 @@ class SeriesRunDir(RunDir):
 
     def _digest_settings(self, config: Any, scaling: Any) -> np.ndarray:
         return _digest(config, json.loads(scaling.to_json()))
+
+
+def training_sha256(values: np.ndarray, train_steps: int) -> bytes:
+    """Returns the SHA-256 of the values of a series [N, C] that are trained on."""
+    return hashlib.sha256(np.ascontiguousarray(values[:train_steps], "<f8").tobytes()).digest()
 
 
 def default_path(name: str, source: str) -> str:

@@ -15,20 +15,24 @@ import numpy as np
 
 from tfrnn.errors import UserError
 
-_TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S")
+_TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")
 _STYLES = (
     *(day + time for time in _TIMES for day in _DAYS),
     "%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%d %B %Y",
     "%Y-%m", "%Y/%m", "%m/%Y", "%m.%Y", "%b %Y", "%B %Y", "%b-%y", "%b-%Y",
 )  # fmt: skip
-QUARTER, YEAR, LABEL = "quarter", "%Y", "label"
-_QUARTER = re.compile(r"(\d{4})(-?| )Q([1-4])")
+QUARTER, WEEK, YEAR, YEAR_MONTH, LABEL = "quarter", "week", "%Y", "%Y%m", "label"
+_QUARTER = re.compile(r"(?:(?P<year>\d{4})(?:-?| ))?Q(?P<quarter>[1-4])(?:(?:-?| )(?P<year_after>\d{4}))?")
+_WEEK = re.compile(r"(\d{4})(-?)W(\d\d)")  # of ISO 8601
 _LABEL = re.compile(r"(\D*)(\d{1,15})")
-_SUFFIX = re.compile(r"(:\d\d)(\.\d+)?(Z|[+-]\d\d:?\d\d)?$")  # fractions of seconds and the offset of a time zone
-_DAY = 86_400  # seconds
+# Fractions of seconds, and the offset of a time zone from UTC.
+_SUFFIX = re.compile(r"(:\d\d)(\.\d+)?( ?(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?$")
+DAY = 86_400  # seconds
 _EPOCH = dt.datetime(1970, 1, 1)
+_CENTURY = 36_525 * DAY  # between 1901 and 2099
 MONTHS, WORKING_DAYS, SECONDS, NUMBERS = "months", "working days", "seconds", "numbers"
+LAST_DAY, LAST_WORKING_DAY = "last day", "last working day"
 
 
 class Calendar(NamedTuple):
@@ -38,8 +42,9 @@ class Calendar(NamedTuple):
       unit: what is counted: months, working days, seconds or numbers.
       step: how many of them lie between two dates.
       last: the last date in these units; months are counted from the year 0, seconds and days from 1970.
-      style: how dates are written, as for strftime, or one of QUARTER, LABEL.
+      style: how dates are written, as for strftime, or one of QUARTER, WEEK, LABEL.
       sample: the last date as it was written.
+      in_month: if months are counted: LAST_DAY or LAST_WORKING_DAY of each; "": the day of the last date.
     """
 
     unit: str
@@ -47,6 +52,7 @@ class Calendar(NamedTuple):
     last: int
     style: str
     sample: str
+    in_month: str = ""
 
     def after(self, num_steps: int) -> list[str]:
         """Returns the next dates after the last one, written in the same way.
@@ -70,7 +76,7 @@ class Calendar(NamedTuple):
             {MONTHS: "month", WORKING_DAYS: "working day", NUMBERS: "step"}.get(self.unit, "second"),
         )
         if self.unit == SECONDS:
-            for size, name in ((7 * _DAY, "week"), (_DAY, "day"), (3600, "hour"), (60, "minute")):
+            for size, name in ((7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute")):
                 if self.step % size == 0:
                     count, unit = self.step // size, name
                     break
@@ -85,9 +91,9 @@ class Calendar(NamedTuple):
             return [5]
         if self.unit == NUMBERS:
             return []
-        lengths = [3600, _DAY, 7 * _DAY]  # an hour, a day, a week
+        lengths = [3600, DAY, 7 * DAY]  # an hour, a day, a week
         within = [length // self.step for length in lengths if length % self.step == 0 and length >= 2 * self.step]
-        return [*within, round(365.25 * _DAY / self.step)] if _DAY <= self.step <= 100 * _DAY else within
+        return [*within, round(365.25 * DAY / self.step)] if DAY <= self.step <= 100 * DAY else within
 
     def _write(self, position: int) -> str:
         if self.style == LABEL:
@@ -97,19 +103,35 @@ class Calendar(NamedTuple):
         if self.unit == MONTHS:
             year, month = divmod(position, 12)
             if self.style == QUARTER:
-                return _QUARTER.sub(lambda match: f"{year}{match[2]}Q{month // 3 + 1}", self.sample)
+                match = _QUARTER.fullmatch(self.sample)
+                assert match is not None
+                written = self.sample.replace(match["year"] or match["year_after"], f"{year:04}")
+                return re.sub(r"Q\d", f"Q{month // 3 + 1}", written)
             last_day = calendar.monthrange(year, month + 1)[1]
+            if self.in_month == LAST_WORKING_DAY:
+                last_day -= max(0, dt.date(year, month + 1, last_day).weekday() - 4)
             date = _parse(self.sample, self.style)
-            at_end = date.day == calendar.monthrange(date.year, date.month)[1] and date.day > 27
-            date = date.replace(year=year, month=month + 1, day=last_day if at_end else min(date.day, last_day))
+            date = date.replace(year=year, month=month + 1, day=last_day if self.in_month else min(date.day, last_day))
         elif self.unit == WORKING_DAYS:
             weeks, day = divmod(position, 5)
             date = _parse(self.sample, self.style)
             date = dt.datetime.combine((_EPOCH - dt.timedelta(3) + dt.timedelta(7 * weeks + day)).date(), date.time())
         else:
             date = _EPOCH + dt.timedelta(seconds=position)
-        suffix = _SUFFIX.search(self.sample)
-        return date.strftime(self.style) + ("".join(part or "" for part in suffix.groups()[1:]) if suffix else "")
+        if self.style == WEEK:
+            year, week, _ = date.isocalendar()
+            return _WEEK.sub(lambda match: f"{year:04}{match[2]}W{week:02}", self.sample)
+        suffix = _SUFFIX.search(self.sample) if ":" in self.style else None
+        return self._unpadded(date.strftime(self.style)) + (
+            "".join(part or "" for part in suffix.groups()[1:]) if suffix else ""
+        )
+
+    def _unpadded(self, written: str) -> str:
+        """Returns a date without the zeros before its day, month and hour if the last date had none."""
+        year_first = self.style.startswith("%Y")
+        if re.match(r"(\d{4}[-/.])?(\d|\d\d[-/.]\d)(?!\d)", self.sample):
+            written = re.sub(r"(?<=[-/.])0(?=\d)" if year_first else r"(?<!\d)0(?=\d[-/.])", "", written)
+        return re.sub(r"(?<= )0(?=\d:)", "", written) if re.search(r" \d:", self.sample) else written
 
 
 def style_of(texts: Sequence[str], numbers_too: bool = False) -> str:
@@ -125,14 +147,19 @@ def style_of(texts: Sequence[str], numbers_too: bool = False) -> str:
     are_numbers = all(re.fullmatch(r"[+-]?[\d.,]+", text) and text.count(".") < 2 for text in texts[:3])
     if not texts or (are_numbers and not numbers_too):
         return ""
-    if all(_QUARTER.fullmatch(text) for text in texts):
+    if all(_is_quarter(text) for text in texts):
         return QUARTER
+    if all(_fits(text, WEEK) for text in texts):
+        return WEEK
+    if numbers_too and all(re.fullmatch(r"(1[5-9]|20|21)\d\d(0[1-9]|1[0-2])", text) for text in texts):
+        return YEAR_MONTH
     if numbers_too and all(re.fullmatch(r"1[5-9]\d\d|20\d\d|21\d\d", text) for text in texts):
         return YEAR
     fitting = [style for style in _STYLES if all(_fits(text, style) for text in texts)]
     if len(fitting) > 1:  # 01/02/2023 may be in January or in February
-        regular = [style for style in fitting if _is_regular(texts, style)]
-        fitting = regular or fitting
+        regularity = {style: _regularity(texts, style) for style in fitting}
+        if (best := max(regularity.values())) > 0.5:
+            fitting = [style for style in fitting if regularity[style] == best]
     if len(fitting) > 1 and len({_parse(texts[-1], style) for style in fitting}) > 1 and len(texts) > 1:
         raise UserError(
             f"expected dates whose day and month can be told apart; got {texts[0]!r} and {texts[1]!r}; write them as "
@@ -155,16 +182,36 @@ def parse_date(text: str, style: str) -> int:
     """
     if style == QUARTER:
         match = _QUARTER.fullmatch(text)
-        if not match:
+        if not match or not _is_quarter(text):
             raise ValueError
-        return 12 * int(match[1]) + 3 * (int(match[3]) - 1)
+        return 12 * int(match["year"] or match["year_after"]) + 3 * (int(match["quarter"]) - 1)
     if style == LABEL:
         match = _LABEL.fullmatch(text)
         if not match:
             raise ValueError
         return int(match[2])
     seconds = _parse(text, style) - _EPOCH
-    return seconds.days * _DAY + seconds.seconds
+    return seconds.days * DAY + seconds.seconds
+
+
+def offset_of(text: str) -> int:
+    """Returns how many seconds a date with a time of day is ahead of UTC by what is written after it, else 0."""
+    match = _SUFFIX.search(text)
+    if not match or not match[3] or match[3].strip() in ("Z", "UTC", "GMT"):
+        return 0
+    sign, digits = match[3].strip()[0], match[3].strip()[1:].replace(":", "").ljust(4, "0")
+    return (-1 if sign == "-" else 1) * 60 * (60 * int(digits[:2]) + int(digits[2:]))
+
+
+def in_one_century(dates: np.ndarray, style: str) -> np.ndarray:
+    """Returns dates with years of two digits so that 1968 comes before 1969, which alone would be 2068 and 1969."""
+    if "%y" not in style or not len(dates) or not dates.min() < _seconds(2000) <= _seconds(2050) <= dates.max():
+        return dates
+    return np.where(dates >= _seconds(2050), dates - _CENTURY, dates)
+
+
+def _seconds(year: int) -> int:
+    return (dt.datetime(year, 1, 1) - _EPOCH).days * DAY
 
 
 def find_calendar(dates: np.ndarray, style: str, sample: str) -> tuple[Calendar, np.ndarray]:
@@ -179,22 +226,27 @@ def find_calendar(dates: np.ndarray, style: str, sample: str) -> tuple[Calendar,
     Raises:
       UserError: the dates do not lie whole steps apart.
     """
-    unit, positions = NUMBERS, dates
+    unit, positions, place_in_month = NUMBERS, dates, ""
     if style == QUARTER:
         unit = MONTHS
     elif style != LABEL:
         unit, positions = SECONDS, dates
-        days = dates // _DAY
+        days = dates // DAY
         as_days = days.astype("datetime64[D]")
         months = as_days.astype("datetime64[M]").astype(np.int64) + 1970 * 12
         first_of_month = as_days.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-        first_of_next = (as_days.astype("datetime64[M]") + 1).astype("datetime64[D]").astype(np.int64)
-        in_month, to_end = days - first_of_month, first_of_next - days
-        same_time = np.ptp(dates % _DAY) == 0
-        if same_time and np.diff(months).min() > 0 and (np.ptp(in_month) == 0 or np.ptp(to_end) == 0):
-            unit, positions = MONTHS, months
-        elif same_time and (np.diff(days) == 1).sum() * 2 > len(days) - 1 and len(days) >= 10:
-            weekday = (days + 3) % 7  # 1970-01-01 was a Thursday
+        last_of_month = (as_days.astype("datetime64[M]") + 1).astype("datetime64[D]").astype(np.int64) - 1
+        last_working_day = last_of_month - np.maximum((last_of_month + 3) % 7 - 4, 0)  # 1970-01-01 was a Thursday
+        same_time = np.ptp(dates % DAY) == 0
+        if same_time and np.diff(months).min() > 0:
+            if np.ptp(days - first_of_month) == 0:
+                unit, positions = MONTHS, months
+            elif (days == last_of_month).all():
+                unit, positions, place_in_month = MONTHS, months, LAST_DAY
+            elif (days == last_working_day).all():
+                unit, positions, place_in_month = MONTHS, months, LAST_WORKING_DAY
+        if unit == SECONDS and same_time and (np.diff(days) == 1).sum() * 2 > len(days) - 1 and len(days) >= 10:
+            weekday = (days + 3) % 7
             if weekday.max() < 5:
                 unit, positions = WORKING_DAYS, (days + 3) // 7 * 5 + weekday
     differences = np.diff(positions)
@@ -203,15 +255,20 @@ def find_calendar(dates: np.ndarray, style: str, sample: str) -> tuple[Calendar,
     steps, rest = np.divmod(positions - positions[0], step)
     if rest.any():
         place = int(np.flatnonzero(rest)[0])
-        found = Calendar(unit, step, int(positions[place - 1]), style, sample)
+        found = Calendar(unit, step, int(positions[place - 1]), style, sample, place_in_month)
         raise UserError(
             f"expected dates that lie {found.description} apart; got one after {found._write(found.last)} that does not"
         )
-    return Calendar(unit, int(step), int(positions[-1]), style, sample), steps
+    return Calendar(unit, int(step), int(positions[-1]), style, sample, place_in_month), steps
 
 
 def _parse(text: str, style: str) -> dt.datetime:
-    if "%H" in style:
+    if style == WEEK:
+        match = _WEEK.fullmatch(text)
+        if not match:
+            raise ValueError
+        return dt.datetime.fromisocalendar(int(match[1]), int(match[3]), 1)
+    if ":" in style:
         text = _SUFFIX.sub(r"\1", text)
     return dt.datetime.strptime(text, style)
 
@@ -224,12 +281,17 @@ def _fits(text: str, style: str) -> bool:
     return True
 
 
-def _is_regular(texts: Sequence[str], style: str) -> bool:
-    """Returns whether the dates rise or fall, the commonest step being that of more than half of them."""
+def _is_quarter(text: str) -> bool:
+    match = _QUARTER.fullmatch(text)
+    return match is not None and bool(match["year"]) != bool(match["year_after"])
+
+
+def _regularity(texts: Sequence[str], style: str) -> float:
+    """Returns the share of the commonest step between dates that rise or fall; 0 if they do neither."""
     dates = np.array([parse_date(text, style) for text in texts])
     differences = np.diff(dates)
     if not len(differences) or differences.min() * differences.max() <= 0:
-        return False
-    days = np.abs(differences) / _DAY
+        return 0.0
+    days = np.abs(differences) / DAY
     common = Counter(np.where((days >= 28) & (days <= 31), 30, days).tolist()).most_common(1)[0][1]
-    return 2 * common > len(differences)
+    return common / len(differences)

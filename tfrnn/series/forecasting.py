@@ -13,7 +13,7 @@ import numpy as np
 from tfrnn.errors import UserError
 from tfrnn.series import scores
 from tfrnn.series.intervals import interval_widths
-from tfrnn.series.scaling import Relative, Scaling
+from tfrnn.series.scaling import Relative, Scaling, as_columns
 from tfrnn.series.scores import persistence
 
 MAX_ORIGINS = 1_000  # from which forecasts are compared with what came; of more, so many are taken evenly
@@ -177,10 +177,13 @@ def forecasts_from(
     Returns:
       Predictions in the unit of the series, [O, K, D].
     Raises:
-      UserError: the series has other columns than the model reads, or the horizon is longer than the model's.
+      UserError: the series has other columns than the model reads or a value that is not finite, an origin is not in
+        it, or the horizon is longer than the model's.
     """
-    values = np.asarray(values, np.float64).reshape(len(values), -1)
+    values = as_columns(values)
     origins = np.asarray(origins)
+    if len(wrong := origins[(origins < 1) | (origins > len(values))]):
+        raise UserError(f"expected origins from 1 to {len(values)}, the number of values; got {wrong[0]}")
     if values.shape[1] != scaling.num_columns:
         raise UserError(f"expected a series of {scaling.num_columns} columns; got {values.shape[1]}")
     if not isinstance(scaling, Relative):
@@ -259,9 +262,16 @@ def backtest(
       model, scaling, values, horizon, num_steps: as for `forecasts_from`.
       season: the number of steps in a season for the seasonal naive forecasts; 1: none.
       train_steps: the number of leading values that were trained on; by default those that the scaling was fitted to.
+    Raises:
+      UserError: as for `forecasts_from`, or there are no values after those that were trained on.
     """
-    values = np.asarray(values, np.float64).reshape(len(values), -1)
+    values = as_columns(values)
     train_steps = train_steps or scaling.train_steps
+    if len(values) <= train_steps:
+        raise UserError(
+            f"expected values after the {train_steps} that were trained on, to compare forecasts with; got "
+            f"{len(values)} in all; give a longer series"
+        )
     first = max(train_steps - horizon + 1, season, 1)
     origins = np.unique(np.linspace(first, len(values) - 1, min(MAX_ORIGINS, len(values) - first)).astype(int))
     predicted_values = values[:, : scaling.num_values]

@@ -20,15 +20,18 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from tfrnn.errors import MissingFileError, UserError
+from tfrnn.errors import MissingFileError, UserError, did_you_mean
 from tfrnn.series import calendars
 from tfrnn.series.calendars import Calendar
 
-GAPS = {"", "na", "n/a", "nan", "null", "none", "-", "?", "."}  # in lower case: what stands for a missing value
+# What stands for a missing value, in lower case.
+GAPS = {"", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "-", "?", "."}
 _SAMPLE = 1_000  # lines by which the form of a file is found
 _LARGEST = float(np.finfo(np.float32).max)
 _SEPARATORS = {"tab": "\t"}
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SEPARATOR_LINE = re.compile(r"sep=.\s*", re.IGNORECASE)  # Excel's first line
+_ZIP = b"PK\x03\x04"
 _MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -37,11 +40,17 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# A column with one of these names may have bare numbers as dates.
-_DATE_NAMES = {"date", "dates", "time", "timestamp", "datum", "ds", "day", "month", "year", "t", "step", "index"}
+# A column with one of these names may have bare numbers as dates; that it has none which are known is told.
+_DATE_NAMES = {
+    "date", "dates", "time", "timestamp", "datetime", "datum", "ds", "day", "week", "month", "quarter", "period",
+    "year", "t", "step", "index",
+}  # fmt: skip
+_NO_NAME = re.compile(r"(Unnamed: \d+)?")  # as pandas calls the column of row numbers that it has written
 _SPACED = re.compile(r"(?<=\d)[ '\u00a0\u2009\u202f](?=\d{3}(?!\d))")  # between the thousands of a number
 _COMMA_DECIMAL = re.compile(r"[+-]?(\d{1,3}(\.\d{3})+|\d*),\d+([eE][+-]?\d+)?")
 _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
+_POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
 
 
@@ -74,6 +83,7 @@ def read_series(
     path: str | os.PathLike,
     columns: Sequence[str] = (),
     *,
+    inputs: Sequence[str] = (),
     date_column: str = "",
     fill: str = "none",
     header: str = "auto",
@@ -86,8 +96,10 @@ def read_series(
 
     Args:
       path: the file.
-      columns: the names of the columns; may be left out if only one has numbers. Without a header the columns are
-        called column1, column2, ...
+      columns: the names of the columns; may be left out if only one other than the inputs has numbers. Without a header
+        the columns are called column1, column2, ...
+      inputs: the names of columns that are read beside those, and returned after them. The series ends with the last
+        value of `columns`: what is filled lies before it.
       date_column: the name of the column of dates; by default the first that has some.
       fill: what is done with gaps, which are missing values and missing dates. `none`: the first is an error;
         `linear`, `previous`, `zero`: see `fill_gaps`; `skip`: such rows are left out.
@@ -101,7 +113,7 @@ def read_series(
       UserError: the file cannot be read, it has no such column, a field is no number, or there is a gap.
     """
     try:
-        return _Form(path, columns, date_column, header, separator, decimal, comment, encoding).read(fill)
+        return _Form(path, columns, inputs, date_column, header, separator, decimal, comment, encoding).read(fill)
     except FileNotFoundError:
         raise MissingFileError(f"{path}: expected a CSV file, but it does not exist; name another") from None
     except UserError:
@@ -160,6 +172,7 @@ class _Form:
         self,
         path: str | os.PathLike,
         columns: Sequence[str],
+        inputs: Sequence[str],
         date_column: str,
         header: str,
         separator: str,
@@ -172,6 +185,10 @@ class _Form:
         self.date_is_named = bool(date_column)
         with open(path, "rb") as file:
             start = file.read(8)
+        if start.startswith(_ZIP):
+            raise UserError(
+                f"{path}: expected a CSV file; got a zip archive or a spreadsheet; unpack it, or save as CSV"
+            )
         self.open: Any = next((opened for magic, opened in _MAGIC.items() if start.startswith(magic)), open)
         with self.open(path, "rb") as binary:
             start = binary.read(4)
@@ -190,9 +207,21 @@ class _Form:
             )
         if not self.has_header and header == "auto":
             self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
+        has_numbers = any(_is_numeric(name) and not _YEAR.fullmatch(name) for name in first)
+        if self.has_header and header == "auto" and has_numbers:
+            shown = ", ".join(first[:5])
+            self.notes.append(f"{path}: line 1 is read as the names {shown}; give `header=no` if it has values")
         sample = sample[self.has_header :]
         self.date_index, self.style = self._find_dates(sample, date_column)
-        self.indices = self._find_columns(sample, columns)
+        self.indices = self._find_columns(sample, columns, inputs)
+        self.num_columns = len(self.indices) - len(inputs)
+        for index, name in enumerate(self.names):
+            if self.date_index is None and index not in self.indices and name.lower() in _DATE_NAMES:
+                shown = next(iter(self._fields(sample, index)), "")
+                self.notes.append(
+                    f"{path}: column {name!r} has no dates that are known, e.g. {shown!r}, so the steps are numbered; "
+                    "write them as 2023-01-31"
+                )
 
     @property
     def _between(self) -> str:
@@ -204,6 +233,8 @@ class _Form:
     def _lines(self, file: TextIO) -> Iterator[tuple[int, str]]:
         """Yields the lines that are no comments, with their numbers from 1."""
         for number, line in enumerate(file, 1):
+            if number == 1 and _SEPARATOR_LINE.fullmatch(line):
+                continue  # the separator is found
             if not (self.comment and line.startswith(self.comment)):
                 yield number, line
 
@@ -237,22 +268,25 @@ class _Form:
     def _fields(sample: list[list[str]], index: int) -> list[str]:
         return [row[index].strip() for row in sample if index < len(row)]
 
-    def _find_columns(self, sample: list[list[str]], columns: Sequence[str]) -> list[int]:
+    def _find_columns(self, sample: list[list[str]], columns: Sequence[str], inputs: Sequence[str]) -> list[int]:
+        beside = [self._index(name, "inputs") for name in inputs]
         if columns:
-            return [self._index(column, "column") for column in columns]
-        others = [i for i in range(len(self.names)) if i != self.date_index]
+            return [self._index(name, "column") for name in columns] + beside
+        others = [i for i in range(len(self.names)) if i != self.date_index and i not in beside]
         if len(others) > 1:
-            numeric = [i for i in others if any(_is_numeric(field) for field in self._fields(sample, i))]
-            others = numeric or others
+            named = [i for i in others if not _NO_NAME.fullmatch(self.names[i])]
+            numeric = [i for i in named if any(_is_numeric(field) for field in self._fields(sample, i))]
+            others = numeric or named
         if len(others) != 1:
             self._index("", "column")
-        return others
+        return others + beside
 
     def _index(self, name: str, setting: str) -> int:
         """Returns the index of a column by its name."""
-        if self.names.count(name) != 1:
+        if not name or self.names.count(name) != 1:
             shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-            raise UserError(f"{self.path}: expected `{setting}` to name one of {shown}; got {name!r}")
+            likely = did_you_mean(name, self.names)
+            raise UserError(f"{self.path}: expected `{setting}` to name one of {shown}; got {name!r}{likely}")
         return self.names.index(name)
 
     def read(self, fill: str) -> SeriesFile:
@@ -265,23 +299,23 @@ class _Form:
             numbers, odd, first_gap = self._read_numbers(decimal)
         if odd:
             raise self._field_error(*odd[0])
-        values, dates, lines, last_date = numbers
-        if len(dates) > 1 and np.diff(dates).max() < 0:  # the newest first
-            values, dates, lines, last_date = values[::-1], dates[::-1], lines[::-1], self._first_date
-            self.notes.append(f"{self.path}: the dates fall, so the series is read from the end")
-        calendar, steps = None, np.arange(len(values))
-        if len(wrong := np.flatnonzero(np.diff(dates) <= 0)):
-            line = lines[wrong[0] + 1]
-            if self.date_is_named:
-                raise UserError(
-                    f"{self.path}, line {line}: expected a date after that of the line before; sort the lines, or "
-                    "leave `date_column` out to take the lines as they are"
-                )
+        if decimal == "." and self.decimal == "auto" and self.separator == ";" and self._may_be_thousands:
             self.notes.append(
-                f"{self.path}, line {line}: the dates do not rise, so they are left out, and each line is taken as a "
-                "step after the one before"
+                f"{self.path}: the point is read as the decimal mark, e.g. in {self._may_be_thousands!r}; give "
+                "`decimal=,` if it parts the thousands"
             )
-            self.date_index = None
+        values, dates, lines, last_date = self._in_order(*numbers)
+        if fill != "none":
+            known = np.flatnonzero(~np.isnan(values[:, : self.num_columns]).all(1))
+            end = int(known[-1]) + 1 if len(known) else len(values)
+            if end < len(values):
+                self.notes.append(
+                    f"{self.path}, line {lines[end]}: from here on there are no values, so the series ends before it"
+                )
+                values, lines = values[:end], lines[:end]
+                if len(dates):
+                    dates, last_date = dates[:end], self._date_of(int(lines[-1]))
+        calendar, steps = None, np.arange(len(values))
         if self.date_index is not None and len(dates) > 1:
             if fill == "skip" and np.isnan(values).any():
                 keep = ~np.isnan(values).any(1)
@@ -323,6 +357,41 @@ class _Form:
         date_name = self.names[self.date_index] if calendar and self.date_index is not None else ""
         return SeriesFile(names, values, calendar, date_name, tuple(self.notes))
 
+    def _in_order(
+        self, values: np.ndarray, dates: np.ndarray, offsets: np.ndarray, lines: np.ndarray, last_date: str
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+        """Returns the values, dates and lines in the order of the dates, and the last date; or as they were read.
+
+        The dates are in the last one's offset from UTC if hours go on while summer time begins or ends.
+        """
+        dates = calendars.in_one_century(dates, self.style)
+        moments = dates - offsets
+        order = np.argsort(moments, kind="stable")
+        if len(wrong := np.flatnonzero(np.diff(moments) <= 0)):
+            where = f"{self.path}, line {lines[wrong[0] + 1]}"
+            if len(twice := np.flatnonzero(np.diff(moments[order]) == 0)):
+                first, again = lines[order[twice[0]]], lines[order[twice[0] + 1]]
+                if self.date_is_named:
+                    raise UserError(
+                        f"{self.path}, line {again}: expected a date after that of line {first}; got the same; drop "
+                        "one of the two lines, or leave `date_column` out to take the lines as they are"
+                    )
+                self.notes.append(
+                    f"{where}: the dates do not rise and line {again} repeats that of line {first}, so they are left "
+                    "out, and each line is taken as a step after the one before"
+                )
+                self.date_index = None
+                return values, dates, lines, last_date
+            if len(wrong) == len(moments) - 1:
+                self.notes.append(f"{self.path}: the dates fall, so the series is read from the end")
+            else:
+                self.notes.append(f"{where}: the dates do not rise, so the lines are put into the order of their dates")
+            values, dates, offsets, lines = values[order], dates[order], offsets[order], lines[order]
+            last_date = self._date_of(int(lines[-1]))
+        if len(dates) > 1 and np.ptp(offsets) and (np.ptp(dates % calendars.DAY) or np.diff(dates).min() <= 0):
+            dates = dates - offsets + offsets[-1]
+        return values, dates, lines, last_date
+
     def _calendar_of_most(self, dates: np.ndarray, last_date: str) -> Calendar | None:
         """Returns the calendar of dates of which some are missing, or None if the others lie no whole steps apart."""
         try:
@@ -331,12 +400,13 @@ class _Form:
             return None
 
     def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]], tuple[int, int, str] | None]:
-        """Returns values [N, D], dates [N], line numbers [N] and the last date; fields that are no numbers; a gap."""
-        values, dates, lines = array.array("d"), array.array("q"), array.array("q")
+        """Returns values [N, D], dates, offsets and lines [N] and the last date; fields that are no numbers; a gap."""
+        values, dates, offsets, lines = array.array("d"), array.array("q"), array.array("q"), array.array("q")
+        has_time = ":" in self.style
         odd: list[tuple[int, int, str]] = []
-        first_gap, last_date, count = None, "", 0
+        first_gap, last_date, all_thousands = None, "", True
         pending: list[int] = []  # numbers of empty lines, which are gaps unless they are at the end
-        self._first_date = ""
+        self._may_be_thousands = ""  # the first number, if all have a point and three figures after it
         for line, row in self._rows():
             if not any(field.strip() for field in row):
                 pending.append(line)
@@ -353,9 +423,11 @@ class _Form:
                     f"{self.path}, line {line}: expected {len(self.names)} fields separated by {self._between}; got "
                     f"{len(row)}"
                 )
-            count += 1
             for index in self.indices:
                 text = row[index].strip() if index < len(row) else ""
+                if all_thousands and text:
+                    all_thousands = _POINT_AND_THREE.fullmatch(text) is not None
+                    self._may_be_thousands = (self._may_be_thousands or text) if all_thousands else ""
                 number = _to_number(text, decimal)
                 if number is None:
                     number = math.nan
@@ -376,10 +448,16 @@ class _Form:
                         f"{self.path}, line {line}, column {self.names[self.date_index]!r}: expected a date as in the "
                         f"lines before, e.g. {last_date!r}; got {text!r}"
                     ) from None
-                last_date, self._first_date = text, self._first_date or text
+                offsets.append(calendars.offset_of(text) if has_time else 0)
+                last_date = text
         shape = [-1, len(self.indices)]
-        arrays = np.array(values, np.float64).reshape(shape), np.array(dates, np.int64), np.array(lines, np.int64)
-        return (*arrays, last_date), odd, first_gap
+        integers = (np.array(each, np.int64) for each in (dates, offsets, lines))
+        return (np.array(values, np.float64).reshape(shape), *integers, last_date), odd, first_gap
+
+    def _date_of(self, line: int) -> str:
+        """Returns the date in a line as it is written."""
+        assert self.date_index is not None
+        return next(row[self.date_index].strip() for number, row in self._rows() if number == line)
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yields the fields of each line below the header, with the line's number."""

@@ -18,6 +18,26 @@ from tfrnn.errors import UserError
 
 SEASONS = 3  # of which the naive forecast takes the mean course
 NO_SEASON = 4  # steps of the shorter mean of a series without a season
+LARGEST_INPUT = 10.0  # a value far beyond all that were trained on should not carry the forecast away
+LARGEST_LOG = 700.0  # of which the exponential function is finite
+
+
+def as_columns(values: Any) -> np.ndarray:
+    """Returns a series [N] or [N, C] as float64 [N, C].
+
+    Raises:
+      UserError: it has another shape, or a value that is not finite.
+    """
+    values = np.asarray(values, np.float64)
+    if values.ndim not in (1, 2):
+        raise UserError(f"expected a series [N] or [N, columns]; got shape {values.shape}")
+    values = values.reshape(len(values), -1)
+    if len(rows := np.flatnonzero(~np.isfinite(values).all(1))):
+        raise UserError(
+            f"expected finite values; got {values[rows[0]][~np.isfinite(values[rows[0]])][0]} at index {rows[0]}; fill "
+            "gaps first, e.g. by `fill_gaps`"
+        )
+    return values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +62,7 @@ class Scaling:
     @classmethod
     def fit(cls, values: np.ndarray) -> "Scaling":
         """Returns the scaling by the mean and standard deviation of these values; a constant series is only shifted."""
+        as_columns(values)  # is finite
         constant = np.ptp(values) == 0  # its standard deviation may be a rounding error above 0
         deviation = 1.0 if constant else float(np.std(values, dtype=np.float64))
         return cls(float(np.mean(values, dtype=np.float64)), deviation, len(values))
@@ -90,13 +111,14 @@ class Relative:
         """Returns the scaling of these values, the training part of a series.
 
         Args:
-          values: float [N, C].
+          values: float [N, C] or [N].
           horizon: K.
           season: the number of steps in a season; 1: none.
           num_values: D; 0: all columns.
         Raises:
-          UserError: there are too few values.
+          UserError: there are too few values, or one is not finite.
         """
+        values = as_columns(values)
         num_steps, num_columns = values.shape
         if num_steps < (fewest := fewest_steps(horizon, season)):
             raise UserError(
@@ -152,8 +174,7 @@ class Relative:
         if self.season > 1:
             angles = 2 * np.pi * (np.arange(len(values)) % self.season) / self.season
             columns += [np.sin(angles), np.cos(angles)]
-        # A value far beyond all that were trained on should not carry the forecast away.
-        return np.clip(np.stack(columns, 1), -10, 10).astype(np.float32)
+        return np.clip(np.stack(columns, 1), -LARGEST_INPUT, LARGEST_INPUT).astype(np.float32)
 
     def targets(self, values: np.ndarray, origins: np.ndarray) -> np.ndarray:
         """Returns what the model should predict from the first `origins` values, float32 [O, K * D]; NaN: unknown."""
@@ -178,7 +199,7 @@ class Relative:
         """Returns scaled columns that are predicted, [..., D], in the unit of the series."""
         num = scaled.shape[-1]
         values = scaled * np.array(self.deviations[:num]) + np.array(self.means[:num])
-        return np.where(self.logs[:num], np.exp(np.where(self.logs[:num], np.minimum(values, 700), 0)), values)
+        return np.where(self.logs[:num], np.exp(np.where(self.logs[:num], np.minimum(values, LARGEST_LOG), 0)), values)
 
     def to_json(self) -> str:
         """Returns the content of scaling.json."""
@@ -189,14 +210,18 @@ class Relative:
         """C, the number of columns that are read."""
         return len(self.means)
 
+    @property
+    def smallest(self) -> np.ndarray:
+        """What a value of 0 or less is read as if its logarithm is, [C]; the training part had none."""
+        logs, means, deviations = (np.array(each) for each in (self.logs, self.means, self.deviations))
+        return np.where(logs, np.exp(np.where(logs, means - 10 * deviations, 0)), 1.0)
+
     def _scale(self, values: np.ndarray) -> np.ndarray:
         num = values.shape[-1]
         logs = np.array(self.logs[:num])
         values = np.asarray(values, np.float64)
         if logs.any():
-            # A value of 0 or less, of which the training part had none, is read as the smallest that it may be.
-            smallest = np.exp(np.array(self.means[:num]) - 10 * np.array(self.deviations[:num]))
-            values = np.where(logs, np.log(np.maximum(np.where(logs, values, 1.0), smallest)), values)
+            values = np.where(logs, np.log(np.maximum(np.where(logs, values, 1.0), self.smallest[:num])), values)
         return (values - np.array(self.means[:num])) / np.array(self.deviations[:num])
 
 

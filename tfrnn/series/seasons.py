@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfrnn.series import scores
+from tfrnn.series.scaling import as_columns
 
 # A season counts if its naive forecast has at most this share of the error of persistence: one that the dates suggest,
 # and one of the many lags that may be alike by chance.
@@ -24,11 +25,11 @@ def find_season(values: np.ndarray, candidates: Iterable[int] = (), horizon: int
     without any, the lags at which the changes of the series are most alike, of which it has three times as many steps.
 
     Args:
-      values: the training part, [N, D].
+      values: the training part, [N, D] or [N].
       candidates: numbers of steps that the dates suggest, as `Calendar.seasons`.
       horizon: the number of steps ahead at which errors count; 0: the length of the season.
     """
-    values = np.asarray(values, np.float64)[-_LONGEST_PART:]
+    values = as_columns(values)[-_LONGEST_PART:]
     given = [season for season in candidates if 1 < season <= len(values) // 3]
     # Dates are believed before what is found, and short seasons before long ones that are hardly better.
     best, error = 1, 1.0

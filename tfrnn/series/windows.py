@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrnn.data.batches import Batch, Batches
 from tfrnn.errors import UserError
-from tfrnn.series.scaling import Relative
+from tfrnn.series.scaling import Relative, as_columns
 
 BATCHES_PER_EPOCH = 10
 
@@ -18,7 +18,7 @@ class WindowBatches(Batches):
 
     def __init__(self, values: np.ndarray, scaling: Relative, batch_size: int, num_steps: int, seed: int):
         super().__init__(batch_size, num_steps)
-        self._values, self._scaling, self._seed = np.asarray(values)[: scaling.train_steps], scaling, seed
+        self._values, self._scaling, self._seed = as_columns(values)[: scaling.train_steps], scaling, seed
         self._inputs = scaling.inputs(self._values)
         # The first windows that have a season before them, if there are such; a window ends before the last value, so
         # that it has a target.

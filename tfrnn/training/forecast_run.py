@@ -1,7 +1,6 @@
 """A training run on a time series: as one on a text, with the loss in place of the perplexity."""
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from tfrnn.cli import messages
 from tfrnn.plots.curves import plot_curves
 from tfrnn.plots.figures import Picture
+from tfrnn.runs import run_dir
 from tfrnn.training.training_run import TrainingRun
 
 
@@ -34,8 +34,7 @@ class TrainingSeries:
     @property
     def sha256(self) -> str:
         """The SHA-256 of the values that are trained on, in hex."""
-        training = np.ascontiguousarray(self.values[: self.vocabulary.train_steps], "<f8")
-        return hashlib.sha256(training.tobytes()).hexdigest()
+        return run_dir.training_sha256(self.values, self.vocabulary.train_steps).hex()
 
 
 class ForecastRun(TrainingRun):
