@@ -475,7 +475,8 @@ function open() {
   for (const shown of document.querySelectorAll(".nouns")) shown.textContent = `${vocabulary.noun}s`;
   element("panel_before").setAttribute("aria-label", `Previous ${vocabulary.noun}`);
   element("panel_after").setAttribute("aria-label", `Next ${vocabulary.noun}`);
-  element("beginning").value = text.beginning = data.prefix;
+  element("beginning").value = data.prefix;
+  text.beginning = element("beginning").value; // which has line feeds for all line ends
   element("temperature").dispatchEvent(new Event("input"));
   element("layer").max = model.layers.length;
   listUnits();
