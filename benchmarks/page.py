@@ -62,10 +62,13 @@ def main() -> None:
 
 def make_page(cell: str, units: int, num_layers: int, file: Path) -> int:
     """Writes the page of a model with random weights; returns how many bits a weight has in it."""
+    import keras
+
     import tfrnn
     from tfrnn.config.config import Config
     from tfrnn.models.building import build_language_model
 
+    keras.utils.set_random_seed(0)
     vocabulary = tfrnn.Vocabulary.from_text(CHARACTERS)
     config = Config().replace(cell=cell, units=units, num_layers=num_layers)
     page = tfrnn.show(build_language_model(config.model, len(vocabulary)), vocabulary)

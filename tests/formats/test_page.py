@@ -337,9 +337,12 @@ def test_what_a_reader_does(browser):
         browser.execute_script("element(arguments[0]).value = arguments[1]", name, value)
         browser.find_element("id", "write").click()
         assert "Type at least one character" in browser.find_element("id", "status").text
-    browser.execute_script(
-        "element('beginning').value = 'abc'; element('length').value = 10000; element('pace').value = 40"
-    )
+    browser.execute_script("element('beginning').value = 'abc'; element('top_p').value = 0")
+    browser.find_element("id", "write").click()
+    assert browser.execute_script("return [document.querySelector('details').open, document.activeElement.id]") == [
+        True, "top_p",
+    ]  # fmt: skip
+    browser.execute_script("element('top_p').value = 1; element('length').value = 10000; element('pace').value = 40")
     button = browser.find_element("id", "write")
     button.click()
     assert button.text == "Pause"
@@ -464,12 +467,12 @@ def test_progress_is_not_read_aloud_all_the_time(browser):
         "window.messages = []; const status = element('status');"
         "new MutationObserver(() => messages.push(status.textContent)).observe(status, {childList: true});"
         "element('beginning').value = arguments[0]; begin(); run();",
-        LONG_TEXT * 5,
+        LONG_TEXT * 2,
     )
     finished(browser)
     messages = browser.execute_script("return messages")
     assert 1 <= len([message for message in messages if message.startswith("Reading")]) <= 5
-    assert messages[-1].startswith(f"{5 * len(LONG_TEXT):,} characters")
+    assert messages[-1].startswith(f"{2 * len(LONG_TEXT):,} characters")
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 
 const COLOUR_BOUNDS = [0.5, 1, 2, 3, 4.5, 6, 8]; // bits at which the next colour begins
 const NUM_UNIT_COLOURS = 9;
-const WORK_MS = 25; // the page answers its reader at least this often
+// The page works as long as the browser needs to draw the result, and answers its reader at least this often.
+const MIN_WORK_MS = 25, MAX_WORK_MS = 150;
 const SAY_MS = 5000; // between two messages of progress, which a screen reader reads aloud
 const element = (id) => document.getElementById(id);
 const signed = (number, digits) => format(number, digits).replace("-", "\u2212");
@@ -27,6 +28,7 @@ const text = {
   beginning: "", // what the reader typed for it
   selected: null, // the position of a token, by keyboard or touch
   place: 0, // where the keyboard goes on from
+  worked: 0, // when the page last stopped to let the browser draw
   said: 0, // when the reader was last told how much is still to be read
   removed: null, // what `undo` brings back: {length, tokens, given, beginning, queue}
 };
@@ -154,7 +156,8 @@ function sampling() {
 
 /** Works on what is still to be read or written, and lets the reader act in between. */
 function work() {
-  const pace = Number(element("pace").value), until = performance.now() + WORK_MS, stop = stopText();
+  const pace = Number(element("pace").value), stop = stopText(), begun = performance.now();
+  const until = begun + Math.min(Math.max(begun - text.worked, MIN_WORK_MS), MAX_WORK_MS);
   for (;;) {
     if (text.queue.length) {
       const [id, shown] = text.queue.pop();
@@ -176,6 +179,7 @@ function work() {
   }
   const due = text.started + (1000 * text.count) / pace - performance.now();
   text.timer = setTimeout(work, pace && !text.queue.length ? Math.max(due, 0) : 0);
+  text.worked = performance.now();
 }
 
 function stopText() {
@@ -187,6 +191,7 @@ function run() {
   clearTimeout(text.timer);
   text.started = performance.now();
   text.said = -SAY_MS;
+  text.worked = text.started;
   text.count = 0;
   text.timer = setTimeout(work, 0);
 }
@@ -277,8 +282,15 @@ function undo() {
   pause();
 }
 
+/** Returns whether the settings can be used; else shows which one cannot. */
+function checkSettings() {
+  const form = element("settings");
+  if (!form.checkValidity()) document.querySelector("details").open = true;
+  return form.reportValidity();
+}
+
 function writeOn() {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   text.remaining = Number(element("length").value);
   text.written = "";
   run();
@@ -286,7 +298,7 @@ function writeOn() {
 
 /** Writes on after the token at a position, with another seed, so that it becomes another text. */
 function writeAfter(position) {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   clearTimeout(text.timer);
   cut(position + 1);
   otherSeed();
@@ -364,7 +376,7 @@ function share(probability) {
 function writeOrPause() {
   if (text.timer) return pause();
   if (text.queue.length) return run();
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   const isNew = !text.reading.tokens.length || element("beginning").value !== text.beginning;
   if (!isNew || begin()) writeOn();
 }
@@ -381,7 +393,7 @@ element("settings").addEventListener("keydown", (event) => {
   writeOrPause();
 });
 element("again").addEventListener("click", () => {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   clearTimeout(text.timer);
   otherSeed();
   if (begin()) writeOn();
