@@ -186,7 +186,9 @@ def evaluate(
         _write("json_lines", outputs.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     if outputs.heatmap:
         text_name = choice.name_or_path or config.data.corpus
-        title = f"{Path(trained.run_dir).name} reads {PARTS[choice.resolved_part]} {text_name}"
+        # Not its path: the page may be sent to others.
+        text_title = catalogue.title_of(text_name)
+        title = f"{Path(trained.run_dir).name} reads {PARTS[choice.resolved_part]} {text_title}"
         page = _heat_map_page(title, outputs.heatmap_tokens, tokens, model, vocabulary, config, [result, *remarks])
         _write("heatmap", outputs.heatmap, [page])
     if memorised:

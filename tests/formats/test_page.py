@@ -337,9 +337,12 @@ def test_what_a_reader_does(browser):
         browser.execute_script("element(arguments[0]).value = arguments[1]", name, value)
         browser.find_element("id", "write").click()
         assert "Type at least one character" in browser.find_element("id", "status").text
-    browser.execute_script(
-        "element('beginning').value = 'abc'; element('length').value = 10000; element('pace').value = 40"
-    )
+    browser.execute_script("element('beginning').value = 'abc'; element('top_p').value = 0")
+    browser.find_element("id", "write").click()
+    assert browser.execute_script("return [document.querySelector('details').open, document.activeElement.id]") == [
+        True, "top_p",
+    ]  # fmt: skip
+    browser.execute_script("element('top_p').value = 1; element('length').value = 10000; element('pace').value = 40")
     button = browser.find_element("id", "write")
     button.click()
     assert button.text == "Pause"
@@ -370,7 +373,9 @@ def test_units_that_follow_the_text_are_found(browser):
 
 @pytest.mark.slow
 @needs_browser
-@pytest.mark.parametrize("text", ["\u6c34 \u4e95\u3002\u4eba", "\u05d1\u05d0\u05e8 \u05de\u05d9\u05dd", "long" * 99])
+@pytest.mark.parametrize(
+    "text", ["\u6c34 \u4e95\u3002\u4eba", "\u05d1\u05d0\u05e8 \u05de\u05d9\u05dd", "long" * 99 + " " * 99]
+)
 def test_texts_of_all_scripts_fit_on_a_phone(text, browser):
     vocabulary = tfrnn.Vocabulary.from_text(text)
     page_of_text = tfrnn.show(model_with(tfrnn.GRUCell(8), vocabulary), vocabulary, text, "x" * 90)
@@ -382,12 +387,107 @@ def test_texts_of_all_scripts_fit_on_a_phone(text, browser):
         browser.execute_script("document.querySelector('details').open = true; select(0)")
         root = "document.documentElement"
         assert browser.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]") == [390, 390]
+        assert browser.execute_script(
+            "const box = element('text').getBoundingClientRect();"
+            "return text.spans.flatMap((span) => [...span.getClientRects()])"
+            "  .every(({left, right}) => left >= box.left && right <= box.right)"
+        )
         direction = browser.execute_script("return getComputedStyle(element('text')).direction")
         assert direction == ("rtl" if "\u05d1" in text else "ltr")
+        sides = "return ['before', 'after'].map((name) => element(`panel_${name}`).getBoundingClientRect().left)"
+        before, after = browser.execute_script(sides)
+        assert (before > after) == (direction == "rtl")
         language = browser.execute_script("return element('text').lang")
         assert language == {"\u6c34": "zh", "\u05d1": "he", "l": "und"}[text[0]]
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+LONG_TEXT = "ab cde " * 300
+
+
+@functools.cache
+def page_of_a_long_text():
+    return tfrnn.show(shared_model("gru_scratch"), VOCABULARY, LONG_TEXT)
+
+
+def open_long_text(browser):
+    browser.open(page_of_a_long_text())
+    assert len(finished(browser)) == len(LONG_TEXT)
+
+
+@needs_browser
+def test_the_panel_never_covers_what_it_is_about(browser):
+    open_long_text(browser)
+    x, y = browser.execute_script(
+        "scrollTo(0, element('text').offsetTop);"
+        "const {left, top, width, height} = text.spans.map((span) => span.getBoundingClientRect())"
+        "  .findLast(({bottom}) => bottom < innerHeight);"
+        "return [left + width / 2, top + height / 2]"
+    )
+    for moved in (0, 1, 0, 1):
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": x, "y": y + moved})
+        wait_until(browser, "return document.querySelector('#text .hovered') && !element('panel').hidden")
+        covers = "return element('panel').getBoundingClientRect().bottom <= arguments[0]"
+        assert browser.execute_script(covers, y)
+    browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": "mouseMoved", "x": 1, "y": 1})
+    for position in (len(LONG_TEXT) - 1, len(LONG_TEXT) // 2):
+        browser.execute_script("scrollTo(0, 0); select(arguments[0])", position)
+        bottom, top = browser.execute_script(
+            "return [text.spans[text.selected], element('panel')].map((shown) => shown.getBoundingClientRect())"
+            ".map(({top, bottom}, i) => i ? top : bottom)"
+        )
+        assert bottom <= top
+
+
+@needs_browser
+def test_a_reader_without_a_mouse_steps_through_the_text(browser):
+    from selenium.webdriver.common.keys import Keys
+
+    open_long_text(browser)
+    browser.find_element("id", "colour").send_keys(Keys.TAB)  # to the text, which selects its first character
+    assert browser.execute_script("return [document.activeElement.id, text.selected]") == ["text", 0]
+    for button, position in (("panel_after", 1), ("panel_after", 2), ("panel_before", 1)):
+        browser.find_element("id", button).click()
+        assert browser.execute_script("return text.selected") == position
+    labels = [browser.find_element("id", name).get_attribute("aria-label") for name in ("panel_before", "panel_after")]
+    assert labels == ["Previous character", "Next character"]
+    browser.execute_script("select(30); element('length').value = 5; element('pace').value = '0'")
+    area = browser.find_element("id", "text")
+    area.send_keys(Keys.ENTER)
+    finished(browser)
+    area.send_keys(Keys.ARROW_RIGHT)  # goes on where it was
+    assert browser.execute_script("return text.selected") == 30
+
+
+@needs_browser
+def test_progress_is_not_read_aloud_all_the_time(browser):
+    open_long_text(browser)
+    browser.execute_script(
+        "window.messages = []; const status = element('status');"
+        "new MutationObserver(() => messages.push(status.textContent)).observe(status, {childList: true});"
+        "element('beginning').value = arguments[0]; begin(); run();",
+        LONG_TEXT * 2,
+    )
+    finished(browser)
+    messages = browser.execute_script("return messages")
+    assert 1 <= len([message for message in messages if message.startswith("Reading")]) <= 5
+    assert messages[-1].startswith(f"{2 * len(LONG_TEXT):,} characters")
+
+
+@pytest.mark.slow
+@needs_browser
+def test_a_given_text_is_read_as_it_is(browser):
+    """So that its surprise is that which `score` returns; what is typed is read in the form that the model knows."""
+    for text, tokens in (("caf\u00e9 e\u0301", "char"), ("a, (b) ,", "word")):
+        known = text[:5] if tokens == "char" else "a, (b)"
+        vocabulary = tfrnn.Vocabulary.from_text(known, tokens)
+        model = model_with(tfrnn.GRUCell(8), vocabulary)
+        browser.open(tfrnn.show(model, vocabulary, text))
+        finished(browser)
+        ids = browser.execute_script("return text.reading.tokens.map(({id}) => id)")
+        assert ids == vocabulary.encode(text, "unk").tolist()
+        assert 0 in ids
 
 
 @needs_browser
@@ -437,6 +537,14 @@ class OtherCell(tfrnn.GRUCell):
     pass
 
 
+def triple(x):
+    return 3 * x
+
+
+def nan(shape, dtype=None):
+    return tf.fill(shape, np.float32("nan"))
+
+
 class OtherModel(tfrnn.LanguageModel):
     def call(self, inputs, state=None, **kwargs):
         logits, state = super().call(inputs, state, **kwargs)
@@ -453,12 +561,38 @@ class OtherModel(tfrnn.LanguageModel):
         ),
         "call": (lambda: OtherModel(tfrnn.RNNCell(4, "tanh", "ones"), 7), "whose logits differ by"),
         "vocabulary": (lambda: tfrnn.LanguageModel(tfrnn.GRUCell(4), 8), "of 8 tokens; got one of 7"),
+        "function": (lambda: tfrnn.LanguageModel(keras.layers.GRUCell(4, triple), 7), "got a function in <GRUCell"),
+        "nan": (lambda: tfrnn.LanguageModel(tfrnn.GRUCell(4, "tanh", nan), 7), "got one with NaN or infinity in 0.ker"),
     }.values(),
 )  # fmt: skip
 def test_what_a_page_cannot_compute_is_refused_in_one_line(make, message):
     with pytest.raises(UserError, match=message) as caught:
         tfrnn.show(make(), VOCABULARY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"title": None}, "`title`: expected a text; got None"),
+        ({"prefix": ["ab"]}, r"`prefix`: expected a text; got \['ab'\]"),
+        ({"text": b"ab"}, "`text`: expected a text"),
+        ({"remarks": "ab"}, r"`remarks`: expected a list of texts; got the text 'ab'; give \[text\]"),
+        ({"vocabulary": ["a"]}, "expected the Vocabulary of the model; got a list"),
+        ({"vocabulary": tfrnn.Vocabulary(["<unk>"])}, "at least one token beside '<unk>'; got none"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_one_line(arguments, message):
+    with pytest.raises(UserError, match=message):
+        tfrnn.show(**{"model": shared_model("gru_scratch"), "vocabulary": VOCABULARY, **arguments})
+
+
+def test_a_title_that_is_no_unicode_is_shown_as_well_as_it_can_be(tmp_path):
+    made = tfrnn.show(
+        shared_model("gru_scratch"), VOCABULARY, "ab\udcff", "run \udcff"
+    )  # a file's name, as Python has it
+    made.save(tmp_path / "page.html")
+    assert "<title>run ?</title>" in (tmp_path / "page.html").read_text()
 
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(tmp_path):
@@ -488,6 +622,13 @@ def test_the_page_writes_within_a_notebook(browser, tmp_path):
         browser.switch_to.frame(0)
         wait_until(browser, "return text.spans.length > 5")
         assert browser.execute_script("return text.spans.slice(0, 3).map((span) => span.textContent).join('')") == "abc"
+        browser.execute_script("element('length').value = 20; element('pace').value = '0'")
+        browser.find_element("id", "write").click()  # pauses, and writes on, though the frame may not submit forms
+        written = len(finished(browser))
+        browser.find_element("id", "write").click()
+        assert len(finished(browser)) == written + 20
+        browser.find_element("id", "beginning").send_keys("\n")
+        assert len(finished(browser)) == written + 40
     finally:
         browser.switch_to.default_content()
         browser.emulate("light")
@@ -501,10 +642,18 @@ def test_a_page_that_a_browser_computes_otherwise_is_not_exported(tmp_path, monk
         exporting.export(model, VOCABULARY, config, "page", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(browser_at_hand, "logits_in_browser", lambda *_: None)
-    assert "browser" not in exporting.export(model, VOCABULARY, config, "page", tmp_path / "out")
+    compared = exporting.export(model, VOCABULARY, config, "page", tmp_path / "out")
+    assert "kB, weights of 8 bits; " in compared
+    assert "; no Chromium, Chrome or Edge runs here" in compared
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "config.json", "export.json", "page.html", "vocabulary.json",
     ]  # fmt: skip
+
+
+@needs_browser
+def test_a_page_whose_script_fails_in_a_browser_does_not_pass(tmp_path):
+    (tmp_path / "page.html").write_text(shown_model().html.replace("use strict", "use force"))  # another hash
+    assert np.isnan(browser_at_hand.logits_in_browser(tmp_path / "page.html", [1, 2])).all()
 
 
 @needs_browser

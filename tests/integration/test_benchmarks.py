@@ -1,13 +1,15 @@
 """The benchmarks run and print their tables. Their results are not tested."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import big_corpus, replicas
+from benchmarks import big_corpus, page, replicas
 from benchmarks.cases import Case
 
 ROOT = Path(__file__).parents[2]
@@ -61,6 +63,16 @@ def test_one_device_and_two_workers_have_the_same_loss_and_sums_are_timed():
     assert two["replicas"] == 2
     assert one["loss"] == pytest.approx(two["loss"], 1e-4)
     assert all(ms > 0 for ms in two["sum_ms"].values())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs Chromium and its driver")
+def test_a_page_is_measured_in_a_browser(tmp_path):
+    assert page.make_page("gru", 8, 2, tmp_path / "page.html") in (8, 16, 32)
+    found = page.measure(tmp_path / "page.html", 50, 1, core=min(os.sched_getaffinity(0)))
+    assert set(found) == {"clock", "core", "model"}
+    assert all(rate > 0 for (rate,) in found.values())
 
 
 @pytest.mark.slow

@@ -120,6 +120,7 @@ def test_json_lines_and_the_heat_map_are_written(folder, loaded, tmp_path):
 
     data = json.loads(re.search(r'<script id="data"[^>]*>([^<]*)<', page_file.read_text())[1])
     assert data["text"] == text[:50]
+    assert data["title"] == "run reads all of odd"  # not its path: the page may be sent to others
     assert data["remarks"][0] == out.strip()
     assert data["remarks"][-1] == f"Shown are the first 50 of {len(text)} characters."
     assert data["vocabulary"] == loaded[1].id_to_token

@@ -25,6 +25,7 @@ def logits_in_browser(page: Path, ids: Sequence[int]) -> np.ndarray | None:
     """Returns the logits after each token that the model in a page computes, float32 [T, V].
 
     None if no Chromium, Chrome or Edge is at hand, or it does not run here, so that nothing can be said of the page.
+    All are NaN if it runs and the page writes none, because its script fails.
     """
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
@@ -36,6 +37,7 @@ def logits_in_browser(page: Path, ids: Sequence[int]) -> np.ndarray | None:
             done = subprocess.run(command, capture_output=True, timeout=MAX_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return None
-    written = re.search(r"<body><pre[^>]*>([^<]*)</pre>", done.stdout.decode("utf-8", "replace"))
-    # NaN and infinity are null in JSON.
-    return np.array(json.loads(written[1]), np.float32) if written else None
+    shown = done.stdout.decode("utf-8", "replace")
+    if written := re.search(r"<body><pre[^>]*>([^<]*)</pre>", shown):
+        return np.array(json.loads(written[1]), np.float32)  # NaN and infinity are null in JSON
+    return np.full([len(ids), 1], np.nan, np.float32) if '<script id="data"' in shown else None

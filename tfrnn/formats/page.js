@@ -2,7 +2,9 @@
 
 const COLOUR_BOUNDS = [0.5, 1, 2, 3, 4.5, 6, 8]; // bits at which the next colour begins
 const NUM_UNIT_COLOURS = 9;
-const WORK_MS = 25; // the page answers its reader at least this often
+// The page works as long as the browser needs to draw the result, and answers its reader at least this often.
+const MIN_WORK_MS = 25, MAX_WORK_MS = 150;
+const SAY_MS = 5000; // between two messages of progress, which a screen reader reads aloud
 const element = (id) => document.getElementById(id);
 const signed = (number, digits) => format(number, digits).replace("-", "\u2212");
 const format = (number, digits = 0) =>
@@ -25,6 +27,9 @@ const text = {
   count: 0,
   beginning: "", // what the reader typed for it
   selected: null, // the position of a token, by keyboard or touch
+  place: 0, // where the keyboard goes on from
+  worked: 0, // when the page last stopped to let the browser draw
+  said: 0, // when the reader was last told how much is still to be read
   removed: null, // what `undo` brings back: {length, tokens, given, beginning, queue}
 };
 
@@ -151,7 +156,8 @@ function sampling() {
 
 /** Works on what is still to be read or written, and lets the reader act in between. */
 function work() {
-  const pace = Number(element("pace").value), until = performance.now() + WORK_MS, stop = stopText();
+  const pace = Number(element("pace").value), stop = stopText(), begun = performance.now();
+  const until = begun + Math.min(Math.max(begun - text.worked, MIN_WORK_MS), MAX_WORK_MS);
   for (;;) {
     if (text.queue.length) {
       const [id, shown] = text.queue.pop();
@@ -167,9 +173,13 @@ function work() {
     }
     if (performance.now() >= until || (pace && text.remaining && !text.queue.length)) break;
   }
-  if (text.queue.length) say(`Reading: ${format(text.queue.length)} ${vocabulary.noun}s to go.`);
+  if (text.queue.length && performance.now() >= text.said + SAY_MS) {
+    text.said = performance.now();
+    say(`Reading: ${format(text.queue.length)} ${vocabulary.noun}s to go.`);
+  }
   const due = text.started + (1000 * text.count) / pace - performance.now();
   text.timer = setTimeout(work, pace && !text.queue.length ? Math.max(due, 0) : 0);
+  text.worked = performance.now();
 }
 
 function stopText() {
@@ -180,6 +190,8 @@ function run() {
   element("write").textContent = "Pause";
   clearTimeout(text.timer);
   text.started = performance.now();
+  text.said = -SAY_MS;
+  text.worked = text.started;
   text.count = 0;
   text.timer = setTimeout(work, 0);
 }
@@ -206,16 +218,16 @@ function describe(paused, seconds) {
   );
 }
 
-/** Returns the tokens of a text, [[id, text], ...]; of the reader's text without those that the model does not know. */
-function encode(written, keepUnknown) {
-  return vocabulary.asWritten(written).map((token) => [vocabulary.idOf(token), token]).filter(([id]) => id || keepUnknown);
+/** Returns the ids of tokens with the tokens: [[id, text], ...]. */
+function encode(tokens) {
+  return tokens.map((token) => [vocabulary.idOf(token), token]);
 }
 
 /** Puts a text in place of what is shown. Returns whether there is one. */
 function begin() {
   const typed = element("beginning").value, cleaned = vocabulary.clean(typed);
-  const tokens = encode(cleaned, false);
-  const unknown = [...new Set(vocabulary.asWritten(cleaned).filter((token) => !vocabulary.idOf(token)))];
+  const written = encode(vocabulary.asWritten(cleaned)), tokens = written.filter(([id]) => id);
+  const unknown = [...new Set(written.filter(([id]) => !id).map(([, token]) => token))];
   const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
   const notes = cleaned.trim() !== typed.trim() ? [`Read as \u201c${cleaned.trim()}\u201d, cleaned as the model's own text was.`] : [];
   if (unknown.length) notes.push(`Left out, because the model has never seen it: ${names}`);
@@ -270,8 +282,15 @@ function undo() {
   pause();
 }
 
+/** Returns whether the settings can be used; else shows which one cannot. */
+function checkSettings() {
+  const form = element("settings");
+  if (!form.checkValidity()) document.querySelector("details").open = true;
+  return form.reportValidity();
+}
+
 function writeOn() {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   text.remaining = Number(element("length").value);
   text.written = "";
   run();
@@ -279,7 +298,7 @@ function writeOn() {
 
 /** Writes on after the token at a position, with another seed, so that it becomes another text. */
 function writeAfter(position) {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   clearTimeout(text.timer);
   cut(position + 1);
   otherSeed();
@@ -296,21 +315,33 @@ function hover(position) {
   for (const span of document.querySelectorAll("#text .hovered")) span.classList.remove("hovered");
   if (position !== null) text.spans[position].classList.add("hovered");
   showPanel(position ?? text.selected, position === null);
+  const panel = element("panel");
+  const covers = position !== null && text.spans[position].getBoundingClientRect().bottom > innerHeight - panel.offsetHeight;
+  panel.classList.toggle("above", covers);
 }
 
 function select(position) {
   text.spans[text.selected]?.classList.remove("selected");
   text.selected = position;
   if (position !== null) {
+    text.place = position;
     text.spans[position].classList.add("selected");
-    text.spans[position].scrollIntoView({ block: "nearest" });
   }
   showPanel(position, true);
+  if (position === null) return;
+  document.documentElement.style.scrollPaddingBottom = `${element("panel").offsetHeight + 8}px`;
+  text.spans[position].scrollIntoView({ block: "nearest" });
+}
+
+/** Selects the token at a position, or the first or last one if there is none. */
+function selectNear(position) {
+  if (text.spans.length) select(Math.min(Math.max(position, 0), text.spans.length - 1));
 }
 
 function showPanel(position, isSelected) {
   const panel = element("panel");
   panel.hidden = position === null;
+  panel.classList.remove("above");
   if (position === null) return;
   const token = text.reading.tokens[position], unit = chosenUnit();
   const heading = element("panel_token");
@@ -327,7 +358,13 @@ function showPanel(position, isSelected) {
     entry.append(make("bdi", "", id ? nameOf(vocabulary.idToToken[id]) : "unknown"), ` ${share(probability)}`, bar);
     list.append(entry);
   }
-  element("panel_write").hidden = !isSelected;
+  element("panel_actions").hidden = !isSelected;
+  element("panel_actions").dir = direction(); // mirrors the arrows of its buttons too
+  panel.classList.toggle("pointed", !isSelected);
+}
+
+function direction() {
+  return getComputedStyle(element("text")).direction;
 }
 
 function share(probability) {
@@ -336,22 +373,27 @@ function share(probability) {
 
 // What the reader does
 
-element("settings").addEventListener("submit", (event) => {
-  event.preventDefault();
+function writeOrPause() {
   if (text.timer) return pause();
   if (text.queue.length) return run();
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   const isNew = !text.reading.tokens.length || element("beginning").value !== text.beginning;
   if (!isNew || begin()) writeOn();
-});
-element("beginning").addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+}
+
+// No form is ever submitted: the frame of a notebook forbids it.
+element("write").addEventListener("click", writeOrPause);
+element("settings").addEventListener("submit", (event) => event.preventDefault());
+element("settings").addEventListener("keydown", (event) => {
+  // An input method takes Enter to choose a character: 229 is how Safari says so.
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+  if (!event.target.matches("textarea, input")) return;
   event.preventDefault();
   if (text.timer) pause();
-  element("settings").requestSubmit();
+  writeOrPause();
 });
 element("again").addEventListener("click", () => {
-  if (!element("settings").reportValidity()) return;
+  if (!checkSettings()) return;
   clearTimeout(text.timer);
   otherSeed();
   if (begin()) writeOn();
@@ -386,22 +428,27 @@ element("text").addEventListener("click", (event) => {
   else select(position);
 });
 element("text").addEventListener("keydown", (event) => {
-  const last = text.spans.length - 1, at = text.selected;
-  const backwards = getComputedStyle(element("text")).direction === "rtl" ? "ArrowRight" : "ArrowLeft";
+  if (event.altKey || event.ctrlKey || event.metaKey) return; // Alt with an arrow key leaves the page
+  const at = text.selected, forwards = direction() === "rtl" ? -1 : 1;
+  const ends = { Home: 0, End: Infinity };
   const moves = {
-    ArrowLeft: backwards === "ArrowLeft" ? -1 : 1, ArrowRight: backwards === "ArrowLeft" ? 1 : -1, Home: -last, End: last,
-    ArrowUp: "above", ArrowDown: "below",
+    ArrowLeft: () => at - forwards, ArrowRight: () => at + forwards,
+    ArrowUp: () => onLine(at, "above"), ArrowDown: () => onLine(at, "below"),
   };
   if (event.key === "Enter" && at !== null) writeAfter(at);
   else if (event.key === "Escape") select(null);
-  else if (event.key in moves && last >= 0) {
-    const move = moves[event.key];
-    const to = at === null ? 0 : typeof move === "string" ? onLine(at, move) : at + move;
-    select(Math.min(Math.max(to, 0), last));
-  } else return;
+  else if (event.key in ends) selectNear(ends[event.key]);
+  else if (event.key in moves) selectNear(at === null ? text.place : moves[event.key]());
+  else return;
   event.preventDefault();
 });
+// Who comes by the tab key, also in the reading mode of a screen reader, gets the panel and its buttons.
+element("text").addEventListener("focus", () => {
+  if (element("text").matches(":focus-visible") && text.selected === null) selectNear(text.place);
+});
 element("panel_write").addEventListener("click", () => writeAfter(text.selected));
+element("panel_before").addEventListener("click", () => selectNear(text.selected - 1));
+element("panel_after").addEventListener("click", () => selectNear(text.selected + 1));
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") select(null);
 });
@@ -438,13 +485,16 @@ function open() {
   for (const remark of data.remarks) element("remarks").append(make("p", "", remark));
   for (const shown of document.querySelectorAll(".noun")) shown.textContent = vocabulary.noun;
   for (const shown of document.querySelectorAll(".nouns")) shown.textContent = `${vocabulary.noun}s`;
-  element("beginning").value = text.beginning = data.prefix;
+  element("panel_before").setAttribute("aria-label", `Previous ${vocabulary.noun}`);
+  element("panel_after").setAttribute("aria-label", `Next ${vocabulary.noun}`);
+  element("beginning").value = data.prefix;
+  text.beginning = element("beginning").value; // which has line feeds for all line ends
   element("temperature").dispatchEvent(new Event("input"));
   element("layer").max = model.layers.length;
   listUnits();
   repaint();
   if (data.text) {
-    text.queue = encode(data.text, true).reverse();
+    text.queue = encode(vocabulary.split(data.text)).reverse(); // as it is, unlike what a reader types
     run();
   } else if (!matchMedia("(prefers-reduced-motion: reduce)").matches && begin()) {
     writeOn();

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from tfrnn.config.config import Config
-from tfrnn.data.text_rules import TEXT_RULES
+from tfrnn.data.corpora import catalogue
+from tfrnn.data.text_rules import TEXT_RULES, shortened
 from tfrnn.data.vocabulary import NOUNS, Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.formats import browser
@@ -85,6 +86,8 @@ def show(
     tokens that the model writes and 200 arbitrary ones, and with which the likeliest 200 tokens after the prefix stay
     the same.
 
+    A notebook stores what it shows, so that it grows by the size of the page: four thirds of its weights.
+
     Args:
       model: a LanguageModel with cells of tfrnn or Keras.
       vocabulary: the vocabulary that the model was trained with.
@@ -95,8 +98,13 @@ def show(
       remarks: paragraphs above the text.
     Raises:
       UserError: the page cannot compute the model, the vocabulary is another's, the prefix has a token that it does not
-        know, or there is no such text rule.
+        know, there is no such text rule, or an argument is no text.
     """
+    for name, given in {"text": text, "title": title, "prefix": prefix}.items():
+        if not isinstance(given, str):
+            raise UserError(f"`{name}`: expected a text; got {given!r}")
+    if isinstance(remarks, str):
+        raise UserError(f"`remarks`: expected a list of texts; got the text {shortened(remarks)!r}; give [text]")
     _check_vocabulary(model, vocabulary)
     if text_rule not in TEXT_RULES:
         raise UserError(f"`text_rule` must be one of {', '.join(TEXT_RULES)}; got {text_rule!r}")
@@ -131,10 +139,10 @@ def show(
 
 def write(model: Any, folder: Path, vocabulary: Vocabulary, config: Config) -> dict[str, Any]:
     """Writes page.html. Returns how many bits a weight has in it."""
-    title = f"A model that has read {Path(config.data.corpus).stem.replace('_', ' ')}"
+    title = f"A model that has read {catalogue.title_of(config.data.corpus)}"
     page = show(model, vocabulary, "", title, config.run.prefix[0], config.data.text_rule)
     durable.write(folder / PAGE, page.html.encode())
-    return {"page": {"bits": page.bits}}
+    return {"page": {"bits": page.bits, "bytes": len(page.html.encode())}}
 
 
 def check(model: Any, folder: Path) -> str:
@@ -142,13 +150,19 @@ def check(model: Any, folder: Path) -> str:
 
     Raises UserError if they differ by more than rounding explains.
     """
-    described, bits = read_page((folder / PAGE).read_text(encoding="utf-8"))
+    text = (folder / PAGE).read_text(encoding="utf-8")
+    described, bits = read_page(text)
     in_page, ids = described.to_language_model(), arbitrary_ids(model.vocab_size)[:, :1]
     change = float(np.abs(in_page(ids)[0].numpy() - model(ids)[0].numpy()).max())
     fits = change <= _largest_allowed_change(model, ids, bits)  # not if it is NaN
-    result = f"over {COMPARED_STEPS} steps its logits differ from the model's by at most {change:.1g}"
+    result = (
+        f"{len(text) / 1000:,.0f} kB, weights of {bits} bits; over {COMPARED_STEPS} steps its logits differ from the "
+        f"model's by at most {change:.1g}"
+    )
     computed = browser.logits_in_browser(folder / PAGE, ids[:, 0].tolist())
-    if computed is not None:
+    if computed is None:
+        result += "; no Chromium, Chrome or Edge runs here to compare with"
+    else:
         expected, rounding = logits_and_rounding_bound(in_page, ids)
         differences = np.abs(computed[:, None] - expected)
         result += f"; in a browser they are the same up to {differences.max():.1g}"
@@ -185,15 +199,19 @@ def _contents(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _check_vocabulary(model: Any, vocabulary: Vocabulary) -> None:
+    if not isinstance(vocabulary, Vocabulary):
+        raise UserError(f"`vocabulary`: expected the Vocabulary of the model; got a {type(vocabulary).__name__}")
     if vocabulary.tokens not in NOUNS:
         raise UserError(
             f"a page reads {' or '.join(f'{noun}s' for noun in NOUNS.values())}; got a vocabulary of tokens "
             f"{vocabulary.tokens!r}; export the model in another format"
         )
-    if len(vocabulary) < 2 or len(vocabulary) != getattr(model, "vocab_size", len(vocabulary)):
+    if len(vocabulary) < 2:
+        raise UserError(f"expected a vocabulary with at least one token beside {vocabulary.id_to_token[0]!r}; got none")
+    if len(vocabulary) != (vocab_size := getattr(model, "vocab_size", len(vocabulary))):
         raise UserError(
-            f"expected the vocabulary that the model was trained with, of {getattr(model, 'vocab_size', 2)} tokens; "
-            f"got one of {len(vocabulary)}"
+            f"expected the vocabulary that the model was trained with, of {vocab_size} tokens; got one of "
+            f"{len(vocabulary)}"
         )
 
 
@@ -206,6 +224,12 @@ def _pack_smallest(model: Any, vocabulary: Vocabulary, prefix: str) -> tuple[int
       UserError: even with 32 bits the page would compute something else.
     """
     whole = PageModel.of(model)
+    for name, array in whole.arrays.items():
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"expected a model whose weights are numbers; got one with NaN or infinity in {name}; train it again, "
+                "with a smaller `learning_rate`"
+            )
     greedy, drawn = (_generated_ids(model, vocabulary, prefix, sampler) for sampler in (GREEDY, Sampler()))
     ids = np.stack([greedy, drawn, arbitrary_ids(len(vocabulary), len(greedy))[:, 0]], 1)  # [T, 3]
     expected = model(ids)[0].numpy()
@@ -253,7 +277,8 @@ def _fill(data: dict[str, Any], packed: str) -> str:
     style = (folder / "page.css").read_text(encoding="utf-8")
     script = "".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     contents = {
-        "title": html.escape(data["title"]),
+        # A name of a file that is not UTF-8 has halves of characters in it.
+        "title": html.escape(data["title"].encode("utf-8", "replace").decode()),
         "policy": _POLICY.format(script=_digest(script), style=_digest(style)),
         "style": style,
         "script": script,

@@ -341,7 +341,7 @@ class Vocabulary {
     if (this.rule === "book" || this.rule === "lines") {
       const lines = text.split(/\r\n|\r|\n/).map((line) => line.replace(/[^A-Za-z]+/g, " ").trim().toLowerCase());
       cleaned = lines.filter(Boolean).join(this.rule === "book" && !this.words ? "" : " ");
-      if (cleaned && /\s$/.test(text)) cleaned += " ";
+      if (cleaned && SPACES.test(text.at(-1))) cleaned += " ";
     }
     return cleaned;
   }
@@ -417,6 +417,7 @@ function splitAtMarks(text) {
 }
 
 const SAVE_EVERY = 32; // tokens between two saved states
+const MAX_MEASURED = 2e6; // values of units that correlations are measured on, so that the page does not stand still
 const NUM_LIKELIEST = 5;
 
 /** A text that the model has read, token by token, with its surprise at each. */
@@ -494,14 +495,16 @@ function likeliest(shares) {
 
 /** Returns, for each property of the text, the unit that follows it most closely: {unit, name, r}, the closest first.
  *
- * Measured is the correlation r of the unit's value after each token with the property there.
+ * Measured is the correlation r of the unit's value after a token with the property there; in a long text, at tokens
+ * that are spread evenly over it.
  */
 function tellingUnits(reading) {
-  const { tokens, vocabulary } = reading, numTokens = tokens.length;
-  const found = [];
-  if (numTokens < 50) return found;
-  const values = tokens.map(({ units }) => units);
-  const numUnits = values[0].length;
+  const { tokens, vocabulary } = reading, found = [];
+  if (tokens.length < 50) return found;
+  const numUnits = tokens[0].units.length;
+  const numTokens = Math.min(tokens.length, Math.max(Math.floor(MAX_MEASURED / numUnits), 50));
+  const measured = Array.from({ length: numTokens }, (_, i) => Math.floor((i * tokens.length) / numTokens));
+  const values = measured.map((position) => tokens[position].units);
   const means = new Float64Array(numUnits), squares = new Float64Array(numUnits);
   for (const units of values) {
     for (let u = 0; u < numUnits; u++) {
@@ -509,7 +512,8 @@ function tellingUnits(reading) {
       squares[u] += units[u] * units[u];
     }
   }
-  for (const [name, property] of properties(tokens, vocabulary)) {
+  for (const [name, all] of properties(tokens, vocabulary)) {
+    const property = measured.map((position) => all[position]);
     const mean = property.reduce((a, b) => a + b, 0) / numTokens;
     const variance = property.reduce((sum, p) => sum + (p - mean) ** 2, 0);
     if (!variance) continue;

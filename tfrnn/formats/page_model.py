@@ -145,8 +145,9 @@ def _read_cell(cell: Any) -> Any:
     for activation in weights.activations:
         if activation not in ACTIVATIONS:
             raise UserError(
-                f"a page computes the activations {', '.join(ACTIVATIONS)}; got {activation} in {cell!r}; export the "
-                "model as `format=saved_model`"
+                f"a page computes the activations {', '.join(ACTIVATIONS)}; got "
+                f"{activation if activation.isidentifier() else 'a function'} in {cell!r}; export the model as "
+                "`format=saved_model`"
             )
     return weights
 

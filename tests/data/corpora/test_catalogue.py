@@ -42,6 +42,20 @@ def test_default_prefixes_are_the_beginning_of_the_text(name, beginning, known, 
     assert catalogue.prefixes_of(name, beginning, known, tokens) == prefixes
 
 
+@pytest.mark.parametrize(
+    ("corpus", "title"),
+    {
+        "time_machine": "The Time Machine",
+        "texts/my_diary.txt": "my diary",
+        "a.txt.gz,b.2.txt": "a, b.2",
+        "letters/*.txt": "letters",
+        "*.txt": "a text",
+    }.items(),
+)
+def test_a_corpus_has_a_title(corpus, title):
+    assert catalogue.title_of(corpus) == title
+
+
 @pytest.mark.parametrize("load", [tfrnn.load_corpus, catalogue.open_corpus])
 def test_a_missing_file_is_named_with_the_known_corpora(load):
     with pytest.raises(MissingFileError, match=r"sample, time_machine.*'no_such_file'"):

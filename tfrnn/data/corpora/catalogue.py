@@ -5,6 +5,7 @@ import dataclasses
 import glob
 import os
 from collections.abc import Container
+from pathlib import PurePath
 
 from tfrnn.data import text_rules
 from tfrnn.data.corpora import fetch
@@ -21,19 +22,25 @@ class KnownCorpus:
     Attributes:
       text_rule: the rule that cleans it, a key of text_rules.TEXT_RULES.
       prefixes: the prefixes to continue by default.
+      title: what it is called in a sentence.
       builder: the package of its builder of TensorFlow Datasets; empty: the text is in this package.
     """
 
     text_rule: str
     prefixes: tuple[str, ...]
+    title: str
     builder: str = ""
 
 
 CORPORA = {
-    "sample": KnownCorpus("book", ("well digger", "digger")),
-    "time_machine": KnownCorpus("book", ("time traveller", "traveller"), "tfrnn.data.corpora.time_machine"),
-    "jay_lyrics": KnownCorpus("spaces", ("分开", "不分开"), "tfrnn.data.corpora.jay_lyrics"),
-    "tiny_shakespeare": KnownCorpus("raw", ("ROMEO:\n", "First "), "tensorflow_datasets.datasets.tiny_shakespeare"),
+    "sample": KnownCorpus("book", ("well digger", "digger"), "The Water at Ambry"),
+    "time_machine": KnownCorpus(
+        "book", ("time traveller", "traveller"), "The Time Machine", "tfrnn.data.corpora.time_machine"
+    ),
+    "jay_lyrics": KnownCorpus("spaces", ("分开", "不分开"), "Jay Chou's lyrics", "tfrnn.data.corpora.jay_lyrics"),
+    "tiny_shakespeare": KnownCorpus(
+        "raw", ("ROMEO:\n", "First "), "Shakespeare", "tensorflow_datasets.datasets.tiny_shakespeare"
+    ),
 }
 DEFAULT_PREFIX_LENGTH = {"char": 12, "word": 3, "spaced": 3}  # tokens at the beginning of a file
 
@@ -48,6 +55,15 @@ def text_rule_of(name_or_path: str, text_rule: str = "auto") -> str:
     if text_rule not in text_rules.TEXT_RULES:
         raise UserError(f"`text_rule` must be one of auto, {', '.join(text_rules.TEXT_RULES)}; got {text_rule!r}")
     return text_rule
+
+
+def title_of(corpus: str) -> str:
+    """Returns what a corpus is called in a sentence: files by their names, patterns by their folders."""
+    if corpus in CORPORA:
+        return CORPORA[corpus].title
+    paths = [path.parent if any(c in path.name for c in "*?[") else path for path in map(PurePath, corpus.split(","))]
+    names = [path.stem.removesuffix(".txt").replace("_", " ") for path in paths]
+    return ", ".join(dict.fromkeys(filter(None, names))) or "a text"
 
 
 def prefixes_of(name_or_path: str, beginning: str, known: Container[str], tokens: str = "char") -> tuple[str, ...]:
