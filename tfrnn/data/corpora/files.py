@@ -22,7 +22,7 @@ from tfrnn.data.corpora import encodings
 from tfrnn.data.corpora.sources import OnBytes, check_size, does_not_fit, joined
 from tfrnn.errors import UserError
 
-CHUNK_BYTES = 2**20  # that are read at once
+CHUNK_BYTES = 2**19  # that are read at once
 GUESS_BYTES = 2**15  # before a byte that is not UTF-8, and after it, by which the encoding is guessed
 # What reading raises if a file is damaged, encrypted, truncated, or compressed by an unknown method.
 _READ_ERRORS = (
