@@ -591,6 +591,7 @@ def test_a_net_that_counts_counts_in_each_step_of_train_ch8():
     np.testing.assert_allclose(*perplexities, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_net_reads_may_change_between_epochs_and_predictions():
     global n_of_net
     vocab, results = edition_0.Vocab([list("abcd")]), []

@@ -43,6 +43,7 @@ def by_the_books_loop(net, epochs):
         optimizer.apply_gradients(zip(gradients, net.trainable_variables, strict=True))
 
 
+@pytest.mark.slow
 def test_training_is_that_of_the_books_loop_and_prints_its_line():
     out = io.StringIO()
     with redirect_stdout(out):

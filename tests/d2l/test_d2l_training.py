@@ -106,6 +106,7 @@ def test_section_8_5_learns_at_the_books_sizes(time_machine):
     assert perplexity_of(trained(net, train_iter, vocab, 1, 20)) < 16
 
 
+@pytest.mark.slow
 def test_a_readers_net_that_loops_over_a_tensor_trains_and_predicts_as_ours(pairs, vocab):
     tf.random.set_seed(0)
     readers, ours = (
@@ -123,6 +124,7 @@ def test_a_readers_net_that_loops_over_a_tensor_trains_and_predicts_as_ours(pair
         tf.Variable(1.0)
 
 
+@pytest.mark.slow
 def test_a_mirrored_strategy_of_one_device_trains_batches_of_any_number_of_rows(vocab):
     mirrored = tf.distribute.MirroredStrategy(["/CPU:0"])
     with mirrored.scope():
@@ -223,6 +225,7 @@ def test_sections_8_6_9_1_and_9_2_learn_at_the_books_sizes(time_machine, cell, m
     assert perplexity_of(out) < 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [pytest.param("RNNModel", marks=pytest.mark.slow), "the reader's"])
 def test_section_9_3(pairs, vocab, model):
     stacked = tf.keras.layers.StackedRNNCells([tf.keras.layers.LSTMCell(8) for _ in range(2)])
@@ -268,6 +271,7 @@ def no_state(batch_size, num_hiddens):
     return (tf.zeros([batch_size, 1]),)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
 def test_a_copy_of_a_net_is_a_net_of_its_own(copied):
     net, vocab = d2l.RNNModelScratch(3, 1, no_state, by_tokens, first_tokens), d2l.Vocab(list("ab"))
@@ -306,6 +310,7 @@ def test_a_prefix_of_characters_is_a_text_or_a_list_of_them():
             d2l.predict_ch8(["ab"], 1, net, vocab)
 
 
+@pytest.mark.slow
 def test_train_ch8_takes_a_schedule_as_learning_rate(capsys):
     ids = tf.constant([[1, 2, 1], [2, 1, 1]])
     vocab, rates = d2l.Vocab(list("ab")), []

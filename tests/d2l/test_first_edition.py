@@ -120,6 +120,7 @@ def test_training_is_that_of_the_pages_loop_with_outputs_as_logits(is_random_ite
     assert_float32_sums_equal([p.numpy() for p in params], [p.numpy() for p in expected], 5 * T * B * steps)
 
 
+@pytest.mark.slow
 def test_it_learns_a_text_and_continues_it():
     params, out = train_by_functions(False, num_epochs=60, pred_period=60)
     assert float(re.search(r"perplexity (\S+),", out)[1]) < 1.2
@@ -158,6 +159,7 @@ def layer():
     return tfrnn.RNN(cell, time_major=True, return_sequences=True, return_state=True)
 
 
+@pytest.mark.slow
 def test_a_readers_model_of_layers_trains_as_the_books(capsys):
     models = d2l.RNNModel(layer(), V), ReadersModel(layer())
     for model in models:
@@ -173,6 +175,7 @@ def test_a_readers_model_of_layers_trains_as_the_books(capsys):
     assert all(text.startswith("ab") and len(text) == 7 for text in predicted)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_may_be_a_schedule(capsys):
     weights = []
     for lr in (0.5, keras.optimizers.schedules.PiecewiseConstantDecay([0], [0.5, 0.0]), lambda: 0.5):

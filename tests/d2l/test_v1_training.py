@@ -103,6 +103,7 @@ def close_figures():
     pyplot.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in ALWAYS else pytest.mark.slow) for name in MODELS]
 )
@@ -159,7 +160,13 @@ class Clocked(Simple):
         return super().training_step(batch)
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(Uncompilable, "float"), (Counting, "count"), (Clocked, "Python")])
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (Uncompilable, "float"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((Counting, "count"), (Clocked, "Python"))),
+    ],
+)
 def test_a_step_that_must_not_be_compiled_runs_as_it_is_and_says_so(kind, reason):
     data = Windows()
     keras.utils.set_random_seed(0)
@@ -229,6 +236,7 @@ class ByDescent(Simple):
         return Descent(self.lr)
 
 
+@pytest.mark.slow
 def test_a_loop_and_an_optimizer_of_ones_own_do_the_same():
     data, models = Windows(), [Simple(), Simple(), ByDescent()]
     for model in models:
@@ -244,6 +252,7 @@ def test_a_loop_and_an_optimizer_of_ones_own_do_the_same():
         np.testing.assert_allclose(curve, curves[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_methods_that_are_added_after_a_training_count_in_the_next():
     class Model(Simple):
         pass
@@ -395,6 +404,7 @@ def test_a_frozen_sublayer_keeps_its_weights_until_it_is_trained_again(around):
     assert net.trainable_variables == rnn.trainable_variables == []
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_frozen_in_training_is_left_as_it_is():
     class Freezing(Simple):
         def validation_step(self, batch):
@@ -476,6 +486,7 @@ def test_batches_that_are_no_tensors_are_not_compiled():
         d2l.Trainer(1).fit(Listed(), data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("points", "train", "val"), [(0.5, 2, 2), (1, 4, 4), (1.5, 6, 8), (100, 12, 8)])
 def test_the_points_of_a_curve_in_an_epoch_may_be_a_fraction(points, train, val):
     model = Simple()

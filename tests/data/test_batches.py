@@ -277,6 +277,7 @@ def test_a_dataset_of_rows_is_transposed_and_read_again_in_each_epoch(drop_remai
     assert_identical([b.inputs for b in later], [tf.constant(TABLE[i : i + 2].T, tf.int32) for i in (4, 1)])
 
 
+@pytest.mark.slow
 def test_a_dataset_of_batches_is_read_as_it_is():
     for made in (tfrnn.sequential_batches(IDS, B, T), tfrnn.labelled_batches(ROWS, LABELS, 3)):
         again = as_batches(made.epoch(0))  # of which TensorFlow does not know the number

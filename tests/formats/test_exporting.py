@@ -120,6 +120,7 @@ def test_the_exported_loop_generates_as_tfrnn_does(name, exported):
     assert texts(0.0, 0, 40, rows) == [tfrnn.generate(model, VOCABULARY, text, 40) for text in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "name"), quick_or_slow([*QUICK, *(("saved_model", name) for name in CONFIGS if name != "gru_scratch")])
 )

@@ -189,6 +189,7 @@ class UncompilableCell(tfrnn.RNNCell):
         return super().call(tf.ensure_shape(same, inputs.shape), states)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "sampler"),
     [
@@ -215,6 +216,7 @@ def test_chains_generate_the_same_texts(sampler, monkeypatch):
     assert generate_many(new_model(), VOCABULARY, ["ab"], 10, 4, sampler) == expected
 
 
+@pytest.mark.slow
 def test_blocks_do_not_change_a_text_and_draw_different_numbers(monkeypatch):
     monkeypatch.setattr(generation, "BLOCK_SIZE", 4)
     model = new_model()

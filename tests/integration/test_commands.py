@@ -257,6 +257,7 @@ def test_a_prefix_without_a_token_is_refused_before_training(tmp_path):
     assert (status, out, "at least one known word" in err) == (2, "", True)
 
 
+@pytest.mark.slow
 def test_a_corpus_of_any_name_and_script_is_sampled_to_any_terminal(tmp_path, monkeypatch):
     path = tmp_path / "a$b_{$c.txt"  # which would be mathematics to matplotlib
     path.write_text("日本語のテキスト。" * 40)
@@ -272,6 +273,7 @@ def test_a_corpus_of_any_name_and_script_is_sampled_to_any_terminal(tmp_path, mo
 WORDS = ["--tokens=word", "--sampling=random", "--validation_tokens=0", "--embedding_dim=5", "--num_layers=2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "prefix"),
     [
@@ -355,6 +357,7 @@ def test_a_run_that_is_older_than_a_rule_of_texts_keeps_its_own(tmp_path):
     assert (status, "was begun with --word_rule=spaces, now it is marks" in err) == (2, True)
 
 
+@pytest.mark.slow
 def test_held_out_tokens_that_are_asked_for_are_held_out(tmp_path):
     (tmp_path / "text").write_text("so it goes " * 30)
     flags = [f"--corpus={tmp_path}/text", "--batch_size=2", "--num_steps=8", "--units=4", "--epochs=1"]

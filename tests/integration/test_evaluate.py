@@ -126,6 +126,7 @@ def test_json_lines_and_the_heat_map_are_written(folder, loaded, tmp_path):
     assert data["vocabulary"] == loaded[1].id_to_token
 
 
+@pytest.mark.slow
 def test_memorised_text_is_reported_before_the_last_line(folder, loaded):
     model, vocabulary, config = loaded
     *_, out, _ = evaluate_run(folder, "--memorised", "--length=60", "--temperature=0.5", "--seed=1")

@@ -78,7 +78,9 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "kill" else pytest.mark.slow) for name in FAULTS]
+)
 def test_a_run_resumed_after_any_failed_operation_equals_the_uninterrupted_run(name, numpy_twin, tmp_path):
     failures = []
     assert len(numpy_twin[1]) > 70

@@ -156,6 +156,7 @@ def test_any_fields_are_a_series_without_gaps_or_an_error(rows, separator, fill,
         assert found.calendar is None or len(found.calendar.after(3)) == 3
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 5)  # each traces a pipeline
 @given(
     num_tokens=st.integers(0, 80),
@@ -374,6 +375,7 @@ def test_a_strange_text_makes_a_run_or_is_refused(name, tokens, tmp_path):
         assert run_dir.config().run.prefix == text.prefixes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tokens"),
     [pytest.param(*case, marks=() if case == ("emoji", "char") else pytest.mark.slow) for case in TEXTS_AND_TOKENS],
@@ -396,6 +398,7 @@ def every_character(tmp_path):
     return tmp_path / "all"
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_every_character_and_many_units_is_refused_for_its_memory(every_character, tmp_path):
     with mock.patch.object(host, "memory_bytes", return_value=8 * 10**9):
         status, _, err = run(train.main, f"--corpus={every_character}", "--text_rule=raw", f"--run_dir={tmp_path}/run")

@@ -141,6 +141,7 @@ def test_what_is_masked_changes_nothing(length, short_blocks):
     assert_identical(run(0.0), run(7.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", combinations(CELLS, quick=[("rnn_scratch",)]))
 def test_masked_steps_compiled_by_xla_are_the_same(name, short_blocks):
     cell, num_steps = make_cell(name), NUM_STEPS["loop_and_remainder"]

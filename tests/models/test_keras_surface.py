@@ -10,7 +10,7 @@ from beside_keras import AS_IN_KERAS, DOORS, eagerly_if, train_by_keras, train_b
 from keras_surface import NOT_IN_KERAS, REFUSED, REFUSED_HERE, REFUSED_WITH_BATCHES, SECTIONS, page
 
 ROOT = Path(__file__).parents[2]
-QUICK = [("callbacks", "BackupAndRestore"), ("metrics", "SparseCategoricalAccuracy")]
+QUICK = [("metrics", "SparseCategoricalAccuracy")]
 ALL = [
     pytest.param(section, name, marks=() if (section, name) in QUICK else pytest.mark.slow)
     for section, (names, _) in SECTIONS.items()

@@ -182,6 +182,7 @@ def test_a_model_that_xla_compiles_carries_its_state_in_calls_of_several_steps()
     assert_same_training("dataset", batches=SEQUENTIAL, jit_compile=True, steps_per_execution=N)
 
 
+@pytest.mark.slow
 def test_rows_are_trained_as_keras_trains_its_own_layers():
     """A model of Keras's layers with the same weights, whose optimizer clips as `clip_norm` does."""
     layer = keras.layers.GRU(5, return_sequences=True)
@@ -202,6 +203,7 @@ def test_rows_are_trained_as_keras_trains_its_own_layers():
         np.testing.assert_allclose(history[name], expected[name], rtol=TERMS * EPS, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_gradient_of_an_embedding_is_summed_over_the_places_of_a_token():
     """As of a matrix that one-hot vectors are multiplied by. Keras hands each place to its optimizers alone."""
     rows = np.array([[1, 1, 2, 1, 2, 1]])
@@ -244,7 +246,7 @@ def test_a_strategy_of_one_device_trains_as_none(optimizer_in_scope):
 # Losses, weights and metrics
 
 
-@pytest.mark.parametrize("data", ["batches", "arrays"])
+@pytest.mark.parametrize("data", ["batches", pytest.param("arrays", marks=pytest.mark.slow)])
 def test_the_loss_has_the_penalties_and_the_perplexity_has_not(data):
     def model_of(penalty, **kwargs):
         keras.utils.set_random_seed(1)
@@ -265,6 +267,7 @@ def test_the_loss_has_the_penalties_and_the_perplexity_has_not(data):
     assert without["loss"] == pytest.approx(math.log(measures["perplexity"]), rel=bound)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_steps", [False, True])
 def test_a_row_without_weight_counts_as_keras_counts_it(of_steps):
     """Its loss is not added, but it is one of the rows by whose number Keras divides; measures are weighted means."""
@@ -283,6 +286,7 @@ def test_a_row_without_weight_counts_as_keras_counts_it(of_steps):
     assert_float32_sums_equal(with_weights.get_weights(), without.get_weights(), TERMS)
 
 
+@pytest.mark.slow
 def test_losses_of_kerass_are_taken_by_both_loops():
     x, y = arrays(RANDOM)
     one_hot = np.eye(V, dtype="float32")[y]
@@ -295,6 +299,7 @@ def test_losses_of_kerass_are_taken_by_both_loops():
     assert model.evaluate(x, one_hot, verbose=0, return_dict=True) == pytest.approx(expected, rel=T * B * N * EPS)
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_ids_in_any_dtype():
     x, y = arrays(RANDOM)
     models = [compiled(**EAGERLY) for _ in range(2)]
@@ -303,6 +308,7 @@ def test_whole_numbers_are_ids_in_any_dtype():
     assert_identical(*(model.get_weights() for model in models))
 
 
+@pytest.mark.slow
 def test_metrics_in_lists_are_those_of_the_one_output():
     """As in Keras, which takes a list for each output, and None for none."""
     expected = {"loss", "accuracy", "perplexity", "bits_per_char"}
@@ -345,6 +351,7 @@ HALVES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
 @pytest.mark.parametrize(("policy", "eps"), [("float64", 2**-52), *HALVES])
 def test_the_default_bound_holds_under_each_policy(policy, eps, data, policy_is):
@@ -373,6 +380,7 @@ def test_the_default_bound_holds_under_each_policy(policy, eps, data, policy_is)
     np.testing.assert_allclose(clipped, whole * 0.5 / np.linalg.norm(whole), rtol=0, atol=16 * max(eps, EPS / 16))
 
 
+@pytest.mark.slow
 @needs_16_bits
 @pytest.mark.parametrize("data", [pytest.param("batches", marks=pytest.mark.slow), "arrays"])
 def test_auto_scale_loss_decides_whether_losses_are_scaled_in_half_precision(data, policy_is):
@@ -405,6 +413,7 @@ def test_padding_counts_in_neither_loop():
     assert math.log(measured["perplexity"]) == pytest.approx(np.mean(losses), rel=TERMS * EPS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", ["keras", pytest.param("trainer", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["series", "tokens"])
 def test_padding_may_be_anything(kind, loop):
@@ -497,6 +506,7 @@ def test_validation_is_of_any_kind_of_data_and_disturbs_no_state():
         assert history["val_loss"][-1] == pytest.approx(got["loss"], rel=TERMS * EPS)
 
 
+@pytest.mark.slow
 def test_a_forecaster_fits_evaluates_and_predicts():
     series = np.sin(np.arange(64, dtype="float32"))
     batches = tfrnn.random_batches(series, B, T, random_offset=False)
@@ -549,6 +559,7 @@ def test_a_saved_and_loaded_model_goes_on_as_the_uninterrupted_one(data, options
     assert "Trainable params: 1,271" in "".join(lines)
 
 
+@pytest.mark.slow
 def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
     model, weights = traced(ONE_RNN, "adam")
     rewind(model, weights)
@@ -563,6 +574,7 @@ def test_a_fit_goes_on_from_the_epoch_and_the_weights_that_there_are():
     assert model.fit(RANDOM, verbose=0).history["loss"][0] < first.history["loss"][0]  # epoch 0 with other weights
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras's, of any dataset of unknown length
 @pytest.mark.parametrize(
     "shape", [[B, T, 2], *(pytest.param(shape, marks=pytest.mark.slow) for shape in ([None] * 3, None))], ids=str
@@ -629,6 +641,7 @@ def test_a_trainer_of_batches_in_which_nothing_counts_measures_zeros():
 # Callbacks
 
 
+@pytest.mark.slow
 def test_callbacks_hear_of_validation_and_evaluation_in_either_loop():
     class Heard(keras.callbacks.Callback):
         def __init__(self):

@@ -65,12 +65,14 @@ def test_a_users_own_model_trains_scores_generates_streams_and_searches():
     assert_can_be_used(model)
 
 
+@pytest.mark.slow
 def test_a_model_that_is_no_keras_model_scores_generates_streams_and_searches():
     model = UsersModel()
     model.build()
     assert_can_be_used(PlainModel(model))
 
 
+@pytest.mark.slow
 def test_a_model_without_weights_gets_them_when_it_is_used():
     assert_can_be_used(tfrnn.LanguageModel(tfrnn.GRUCell(H), V))
 
@@ -84,6 +86,7 @@ def test_calls_share_the_weights_that_were_read():
     np.testing.assert_array_equal(read(ids, state)[0], expected)
 
 
+@pytest.mark.slow
 def test_a_subclass_whose_call_takes_no_weights_is_called_without():
     class Subclass(tfrnn.LanguageModel):
         def call(self, inputs, state=None, training=False):

@@ -147,6 +147,7 @@ def test_settings_that_belong_to_the_weights_may_not_change(copied):
     assert "the run was begun with --horizon=4, now it is 5" in err
 
 
+@pytest.mark.slow
 def test_an_interval_may_change(small, copied):
     run(forecast.main, f"--run_dir={copied}/run", f"--csv={copied}/shop.csv", "--interval=0.5")
     narrow, wide = rows_of(copied / "run" / "forecast.csv")[1], rows_of(small[0] / "next.csv")[1]
@@ -222,7 +223,7 @@ def test_several_columns_are_forecast_together_and_inputs_are_read_beside_them(s
     assert model.weights[-1].shape == alone.weights[-1].shape
 
 
-@pytest.mark.parametrize("value", [7.0, 0.0])
+@pytest.mark.parametrize("value", [pytest.param(7.0, marks=pytest.mark.slow), 0.0])
 def test_a_constant_series_is_forecast_as_it_is(value, tmp_path):
     write(tmp_path / "flat.csv", 60, np.full(100, value))
     flags = [f"--csv={tmp_path}/flat.csv", "--column=sales", *SMALL, f"--output={tmp_path}/next.csv"]

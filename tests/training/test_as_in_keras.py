@@ -79,6 +79,7 @@ REGULARIZERS = {"kernel_regularizer": L2, "recurrent_regularizer": L1, "bias_reg
 CONSTRAINTS = {"kernel_constraint": "max_norm", "bias_constraint": "max_norm"}
 
 
+@pytest.mark.slow
 def test_regularizers_constraints_and_metrics_are_those_of_all_rows_however_they_are_divided():
     """All in one training; the slow part has each of them in one of its own."""
     logs, _ = check(gru(**REGULARIZERS, **CONSTRAINTS), sgd(), counts=(2,), metrics=metrics())
@@ -159,6 +160,7 @@ def thousandfold(y_true, y_pred):
     return 1000 * keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_steps_whose_scaled_gradients_overflow_are_left_out_while_the_scale_falls(count):
     def optimizer():
@@ -199,7 +201,7 @@ def test_reductions_are_keras_s_on_any_number_of_replicas(reduction, count):
 @pytest.mark.skipif(
     "ONEDNN_MAX_CPU_ISA" in os.environ, reason="TensorFlow hands oneDNN products that it may not compute"
 )
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_mixed_precision_sums_many_losses_exactly_and_learns(policy):
     """The sum of these losses is beyond the largest float16, and in bfloat16 the loss would not change."""
     ids = np.random.default_rng(0).integers(0, 3, 8500 * T + 1)
@@ -218,6 +220,7 @@ def test_mixed_precision_sums_many_losses_exactly_and_learns(policy):
     assert isinstance(trainer.optimizer, keras.optimizers.LossScaleOptimizer) == (policy == "mixed_float16")
 
 
+@pytest.mark.slow
 def test_a_run_with_metrics_and_regularizers_resumes_within_an_epoch():
     """The snapshot has their sums then, and not between epochs."""
     cell = gru(kernel_regularizer=L2)

@@ -67,6 +67,7 @@ def test_an_optimizer_made_outside_of_the_scope_of_one_device_trains_the_same(ji
     assert_float32_sums_equal(*weights, num_terms=10 * NUM_TERMS)
 
 
+@pytest.mark.slow
 def test_an_optimizer_made_outside_of_the_scope_of_several_replicas_is_refused():
     """Each replica would add 1 to the number of steps, by which Adam corrects its means and schedules go."""
     strategy = strategy_of(2)

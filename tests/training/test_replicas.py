@@ -116,6 +116,7 @@ class StopAfter(keras.callbacks.Callback):
         self.model.stop_training = self.calls == 0
 
 
+@pytest.mark.slow
 def test_resumed_training_equals_uninterrupted_training_and_replicas_stay_alike(with_dropout, monkeypatch):
     """In the middle of an epoch, with dropout; the snapshot goes through the bytes of a checkpoint."""
     monkeypatch.setattr(loops, "CALL_SECONDS", 0.0)  # a step per call
@@ -198,6 +199,7 @@ def test_a_cell_may_keep_values_of_its_own():
     assert_float32_sums_equal(two, one, num_terms=num_calls * B * H)
 
 
+@pytest.mark.slow
 def test_validation_is_traced_once_for_all_epochs(caplog):
     trainer = trainer_of(strategy_of(2), "rnn_scratch")
     trainer.fit(batches(), 6, VALIDATION)

@@ -37,7 +37,9 @@ def test_passes_are_limited():
     assert epochs_in(1000, Speed(0.01, 0.0, 0.0), 10, max_passes=30) == (30, 1)
 
 
-@pytest.mark.parametrize("length", [300, 30_000])  # of short epochs, and of one that does not end while it is timed
+@pytest.mark.parametrize(
+    "length", [300, pytest.param(30_000, marks=pytest.mark.slow)]
+)  # of short epochs, and of one that does not end while it is timed
 def test_the_speed_of_a_trainer_is_measured(length, monkeypatch):
     monkeypatch.setattr(time_plan, "MEASURED_SECONDS", 0.3)
     ids = np.tile([1, 2, 3], length // 3).astype("int32")

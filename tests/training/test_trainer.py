@@ -75,7 +75,9 @@ def check_memorises(cell, embedding_dim, text, num_steps, units, epochs):
     assert tfrnn.generate(model, vocabulary, text[:8], len(text) - 8) == text
 
 
-@pytest.mark.parametrize(("cell", "embedding_dim"), [("gru_scratch", 8), ("lstm_keras", 0)])
+@pytest.mark.parametrize(
+    ("cell", "embedding_dim"), [("gru_scratch", 8), pytest.param("lstm_keras", 0, marks=pytest.mark.slow)]
+)
 def test_a_tiny_text_is_memorised(cell, embedding_dim):
     check_memorises(cell, embedding_dim, "the quick brown fox jumps", num_steps=4, units=32, epochs=50)
 
