@@ -258,12 +258,43 @@ def test_inputs_are_read_after_the_columns_which_may_be_left_out_if_one_remains(
 
 def test_a_series_ends_with_its_last_value_and_what_is_missing_after_it_is_not_filled(tmp_path):
     text = "date,v,known\n2024-01-01,1,5\n2024-01-02,,6\n2024-01-03,3,7\n2024-01-04,,8\n2024-01-05,,9\n"
-    found = read(tmp_path, text, "v", inputs=["known"], fill="previous")
-    assert found.values.tolist() == [[1, 5], [1, 6], [3, 7]]
+    found = read(tmp_path, text, "v", fill="previous")
+    assert found.values.tolist() == [[1], [1], [3]]
     assert found.calendar.after(1) == ["2024-01-04"]
     assert "line 5: from here on there are no values" in found.notes[0]
     with pytest.raises(UserError, match="line 3, column 'v'"):
         read(tmp_path, text, "v", inputs=["known"])
+    with pytest.raises(UserError, match="line 5, column 'v'"):
+        read(tmp_path, text.replace(",,6", ",2,6"), "v")
+
+
+AHEAD = "date,v,known\n2024-01-01,1,5\n2024-01-02,2,6\n2024-01-03,3,7\n2024-01-04,,8\n2024-01-05,,9\n"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("dates", [True, False])
+@pytest.mark.parametrize("fill", ["none", "previous", "skip"])
+def test_inputs_after_the_last_value_are_those_of_the_future(fill, dates, turned, tmp_path):
+    lines = AHEAD.splitlines() if dates else [line.partition(",")[2] for line in AHEAD.splitlines()]
+    if turned and dates:
+        lines[1:] = lines[:0:-1]
+    found = read(tmp_path, "\n".join(lines), "v", inputs=["known"], fill=fill)
+    assert (found.values.tolist(), found.future.tolist()) == ([[1, 5], [2, 6], [3, 7]], [[8], [9]])
+    assert not dates or found.calendar.after(1) == ["2024-01-04"]
+    assert read(tmp_path, AHEAD.replace(",,", ",4,"), "v", inputs=["known"]).future is None
+
+
+def test_the_known_inputs_end_at_the_first_that_is_missing(tmp_path):
+    missing = AHEAD.replace(",,8", ",,NA")
+    with pytest.raises(UserError, match="line 5, column 'known': expected a finite number; got 'NA'"):
+        read(tmp_path, missing, "v", inputs=["known"])
+    found = read(tmp_path, missing, "v", inputs=["known"], fill="zero")
+    assert (found.values.tolist(), found.future) == ([[1, 5], [2, 6], [3, 7]], None)
+    found = read(tmp_path, AHEAD + "2024-01-07,,1\n", "v", inputs=["known"], fill="zero")
+    assert found.future.tolist() == [[8], [9]]
+    assert "line 7: the date before it is missing" in found.notes[0]
+    with pytest.raises(UserError, match="line 7: expected dates 1 day apart; 2024-01-06 is missing"):
+        read(tmp_path, AHEAD + "2024-01-07,,1\n", "v", inputs=["known"])
 
 
 def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):

@@ -60,7 +60,12 @@ def test_the_logarithm_is_read_of_a_series_whose_swings_grow_with_its_level():
     assert np.isfinite(series.Relative.fit(GROWING, HORIZON, SEASON).inputs(-GROWING)).all()
 
 
-@pytest.mark.parametrize("fitted", [series.Relative.fit(GROWING, 3, 4), series.Scaling.fit(WANDERING[:, 0])])
+PROMOTED = np.random.default_rng(2).random([N + HORIZON, 2]) < 0.2  # what is promoted on each day, and chance
+LIFTED = np.concatenate([WANDERING[:, :1] + 50 * PROMOTED[:N, :1], PROMOTED[:N]], 1)  # [N, 3]
+OF_LIFTED = series.Relative.fit(LIFTED[:40], HORIZON, num_values=1, known_ahead=True)
+
+
+@pytest.mark.parametrize("fitted", [series.Relative.fit(GROWING, 3, 4), OF_LIFTED, series.Scaling.fit(WANDERING[:, 0])])
 def test_a_scaling_survives_scaling_json_and_any_other_is_refused(fitted):
     assert scaling.from_json(fitted.to_json()) == fitted
     data = json.loads(fitted.to_json())
@@ -69,6 +74,42 @@ def test_a_scaling_survives_scaling_json_and_any_other_is_refused(fitted):
     accepted = [each for each in spoilt if not _is_refused(json.dumps(each))]
     assert [{name for name in each if each[name] != data[name]} for each in accepted] in ([{"means"}], [])
     assert all(_is_refused(text) for text in ("", "[]", "{}", "[" * 10_000))
+
+
+def test_what_known_inputs_add_is_found_and_is_in_forecasts_of_steps_whose_inputs_are_given():
+    ((effect, of_chance),) = OF_LIFTED.effects
+    assert effect * OF_LIFTED.deviations[0] / OF_LIFTED.deviations[1] == pytest.approx(50, rel=0.02)
+    assert of_chance == 0
+    zeros = np.zeros([2, OF_LIFTED.num_outputs], "f")
+    known, unknown = (
+        OF_LIFTED.forecasts(LIFTED, np.array([30, N]), zeros, future) for future in (PROMOTED[N:].astype(float), None)
+    )
+    places = np.array([30, N])[:, None] + np.arange(HORIZON)
+    lifts = known[..., 0] - np.array([known[0].min(), known[1].min()])[:, None]
+    np.testing.assert_allclose(lifts, 50 * PROMOTED[places, 0], rtol=0.02)
+    np.testing.assert_array_equal(unknown[0], known[0])
+    assert np.isnan(unknown[1]).all()
+
+
+def test_the_logarithm_is_not_read_of_a_series_that_inputs_lift_by_sums():
+    days = np.arange(300)
+    promoted = np.random.default_rng(0).random(300) < 0.15
+    sums = 100 + 15 * np.sin(2 * np.pi * days / 7) + 60 * promoted
+    products = (100 + 15 * np.sin(2 * np.pi * days / 7)) * np.where(promoted, 1.6, 1)
+    for values, logs in ((sums, False), (products, True)):
+        columns = np.stack([values, promoted], 1)
+        assert series.Relative.fit(columns, 7, 7, num_values=1).logs[0]
+        assert series.Relative.fit(columns, 7, 7, num_values=1, known_ahead=True).logs == (logs, False)
+
+
+def test_effects_of_inputs_that_tell_nothing_or_the_same_twice_are_finite():
+    same = np.concatenate([LIFTED[:, :2], LIFTED[:, 1:2], np.ones([N, 1])], 1)
+    ((first, second, none),) = series.Relative.fit(same, HORIZON, num_values=1, known_ahead=True).effects
+    assert first + second == pytest.approx(series.Relative.fit(LIFTED[:, :2], 5, 1, 1, True).effects[0][0])
+    assert none == 0
+    assert series.Relative.fit(LIFTED[:12], HORIZON, num_values=1, known_ahead=True).effects
+    with pytest.raises(UserError, match="`known_ahead`: expected columns beside the 3 that are predicted; got none"):
+        series.Relative.fit(LIFTED, HORIZON, known_ahead=True)
 
 
 def _is_refused(text):
@@ -128,6 +169,25 @@ def test_a_forecast_reads_only_the_values_before_its_origin(model_and_scaling):
         series.forecasts_from(model, of_part, WANDERING, np.array([50]), HORIZON + 1)
     with pytest.raises(UserError, match="expected a series of 2 columns; got 1"):
         series.forecasts_from(model, of_part, WANDERING[:, 0], np.array([50]), 1)
+
+
+def test_a_forecast_needs_the_known_inputs_of_its_steps_and_no_others(model_and_scaling):
+    model = tfrnn.Forecaster(tfrnn.GRUCell(4), OF_LIFTED.num_inputs, num_outputs=OF_LIFTED.num_outputs)
+    future = PROMOTED[N:].astype(float)
+    predicted = series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=future).predicted
+    shorter = series.forecast_ahead(model, OF_LIFTED, LIFTED, 2, future=future[:2]).predicted
+    np.testing.assert_array_equal(predicted[:2], shorter)
+    tested = series.backtest(model, OF_LIFTED, LIFTED, HORIZON)
+    np.testing.assert_array_equal(
+        np.isnan(tested.predicted), np.isnan(series.following(LIFTED[:, :1], tested.origins, 5))
+    )
+    for given, got in ((None, 0), (future[:4], 4)):
+        with pytest.raises(UserError, match=f"expected the inputs of the next 5 steps.* got those of {got}"):
+            series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=given)
+    with pytest.raises(UserError, match=r"expected 2 columns of inputs known ahead; got `future` of shape \(5, 1\)"):
+        series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=future[:, :1])
+    with pytest.raises(UserError, match="expected no columns of inputs known ahead"):
+        series.forecast_ahead(*model_and_scaling, WANDERING, HORIZON, future=future)
 
 
 def test_a_compiled_forecaster_is_saved_and_loaded_with_its_loss(model_and_scaling, tmp_path):

@@ -129,7 +129,11 @@ class Series(Section):
         "", "file with a column for each series, also .gz; default: the book's noisy sine (8.1)", may_change=True
     )
     column: TEXTS = setting((), "name of the column to forecast, if the file has several (repeatable)")
-    inputs: TEXTS = setting((), "name of a column that is read beside those, up to the present (repeatable)")
+    inputs: TEXTS = setting(
+        (),
+        "name of a column that is read beside those, such as a price; also ahead, if lines after their last value have "
+        "it (repeatable)",
+    )
     date_column: str = setting(
         "", "name of the column of dates; default: the first that has some", may_change=True, rare=True
     )

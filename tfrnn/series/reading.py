@@ -1,6 +1,6 @@
 """Time series to forecast: a noisy sine, or columns of a file of numbers.
 
-Letters: N steps of the series, D columns.
+Letters: N steps of the series, D columns, the last I of which may be inputs, M steps after its end.
 """
 
 import array
@@ -70,6 +70,7 @@ class SeriesFile:
       calendar: the dates of the steps; None if the file has none.
       date_name: the name of the column of dates; "" if there is none.
       notes: sentences for the user about how the file was read.
+      future: the inputs at the steps after the last value, float64 [M, I]; None if the file has no such steps.
     """
 
     names: tuple[str, ...]
@@ -77,6 +78,7 @@ class SeriesFile:
     calendar: Calendar | None = None
     date_name: str = ""
     notes: tuple[str, ...] = ()
+    future: np.ndarray | None = None
 
 
 def read_series(
@@ -99,7 +101,7 @@ def read_series(
       columns: the names of the columns; may be left out if only one other than the inputs has numbers. Without a header
         the columns are called column1, column2, ...
       inputs: the names of columns that are read beside those, and returned after them. The series ends with the last
-        value of `columns`: what is filled lies before it.
+        value of `columns`: what is filled lies before it, and inputs after it are those of the future.
       date_column: the name of the column of dates; by default the first that has some.
       fill: what is done with gaps, which are missing values and missing dates. `none`: the first is an error;
         `linear`, `previous`, `zero`: see `fill_gaps`; `skip`: such rows are left out.
@@ -292,11 +294,11 @@ class _Form:
     def read(self, fill: str) -> SeriesFile:
         """Reads all lines."""
         decimal = "." if self.decimal == "auto" else self.decimal
-        numbers, odd, first_gap = self._read_numbers(decimal)
+        numbers, odd = self._read_numbers(decimal)
         if odd and self.decimal == "auto" and self._is_comma_decimal(odd):
             self.notes.append(f"{self.path}: the comma is read as the decimal mark, e.g. in {odd[0][2]!r}")
             decimal = ","
-            numbers, odd, first_gap = self._read_numbers(decimal)
+            numbers, odd = self._read_numbers(decimal)
         if odd:
             raise self._field_error(*odd[0])
         if decimal == "." and self.decimal == "auto" and self.separator == ";" and self._may_be_thousands:
@@ -305,33 +307,32 @@ class _Form:
                 "`decimal=,` if it parts the thousands"
             )
         values, dates, lines, last_date = self._in_order(*numbers)
-        if fill != "none":
-            known = np.flatnonzero(~np.isnan(values[:, : self.num_columns]).all(1))
-            end = int(known[-1]) + 1 if len(known) else len(values)
-            if end < len(values):
-                self.notes.append(
-                    f"{self.path}, line {lines[end]}: from here on there are no values, so the series ends before it"
-                )
-                values, lines = values[:end], lines[:end]
-                if len(dates):
-                    dates, last_date = dates[:end], self._date_of(int(lines[-1]))
+        known = np.flatnonzero(~np.isnan(values[:, : self.num_columns]).all(1))
+        end = stop = int(known[-1]) + 1 if len(known) else len(values)  # the lines with values, and with inputs
+        has_inputs = len(self.indices) > self.num_columns
+        if has_inputs:
+            stop += int(np.cumprod(~np.isnan(values[end:, self.num_columns :]).any(1)).sum())
+        if fill != "none" and stop < len(values):
+            self.notes.append(
+                f"{self.path}, line {lines[stop]}: from here on there are no values, so the series ends before it"
+            )
+            values, lines, dates = values[:stop], lines[:stop], dates[:stop]
+            last_date = self._field_of(int(lines[-1]), self.date_index) if len(dates) else ""
         calendar, steps = None, np.arange(len(values))
-        if self.date_index is not None and len(dates) > 1:
-            if fill == "skip" and np.isnan(values).any():
-                keep = ~np.isnan(values).any(1)
-                values, first_gap = values[keep], None
-            if fill == "skip":
-                calendar, steps = self._calendar_of_most(dates, last_date), np.arange(len(values))
-            else:
-                try:
-                    calendar, steps = calendars.find_calendar(dates, self.style, last_date)
-                except UserError as error:
-                    raise UserError(f"{self.path}: {error}; `fill=skip` takes the lines as they are") from None
-        elif fill == "skip":
-            values, first_gap = values[~np.isnan(values).any(1)], None
-            steps = np.arange(len(values))
-        if first_gap and fill == "none":
-            raise self._field_error(*first_gap, " Fill or drop such rows first: `fill` does")
+        has_dates = self.date_index is not None and len(dates) > 1
+        if has_dates and fill != "skip":
+            try:
+                calendar, steps = calendars.find_calendar(dates, self.style, last_date)
+            except UserError as error:
+                raise UserError(f"{self.path}: {error}; `fill=skip` takes the lines as they are") from None
+        if fill == "none":
+            gaps = np.isnan(values)
+            gaps[end:, : self.num_columns] &= not has_inputs
+            if gaps.any():
+                row, column = np.argwhere(gaps)[0].tolist()
+                line, index = int(lines[row]), self.indices[column]
+                advice = " Fill or drop such rows first: `fill` does"
+                raise self._field_error(line, index, self._field_of(line, index), advice)
         num_steps = int(steps[-1]) + 1 if len(steps) else 0
         if num_steps > len(values):
             missing = int(np.flatnonzero(np.diff(steps) > 1)[0])
@@ -347,7 +348,26 @@ class _Form:
                     f"{self.path}: expected dates {calendar.description} apart; got {len(values)} values in "
                     f"{num_steps} such steps; `fill=skip` takes the lines as they are"
                 )
-            all_values = np.full([num_steps, values.shape[1]], np.nan)
+        future = None
+        if end < len(values):
+            after = steps[end:] - steps[end - 1] - 1
+            in_turn = int((after == np.arange(len(after))).sum())  # none, or the first ones
+            if in_turn < len(after):
+                self.notes.append(
+                    f"{self.path}, line {lines[end + in_turn]}: the date before it is missing, so the known inputs end "
+                    "there"
+                )
+            future = values[end : end + in_turn, self.num_columns :]
+            if calendar:
+                last = calendar.last - calendar.step * int(steps[-1] - steps[end - 1])
+                calendar = calendar._replace(last=last, sample=self._field_of(int(lines[end - 1]), self.date_index))
+            values, steps, lines, dates = values[:end], steps[:end], lines[:end], dates[:end]
+        if fill == "skip":
+            if has_dates:
+                calendar = self._calendar_of_most(dates, self._field_of(int(lines[-1]), self.date_index))
+            values = values[~np.isnan(values).any(1)]
+        elif len(steps) and len(values) <= steps[-1]:
+            all_values = np.full([int(steps[-1]) + 1, values.shape[1]], np.nan)
             all_values[steps] = values
             values = all_values
         if fill != "none" and (gaps := int(np.isnan(values).any(1).sum())):
@@ -355,7 +375,7 @@ class _Form:
             values = fill_gaps(values, fill)
         names = tuple(self.names[i] for i in self.indices)
         date_name = self.names[self.date_index] if calendar and self.date_index is not None else ""
-        return SeriesFile(names, values, calendar, date_name, tuple(self.notes))
+        return SeriesFile(names, values, calendar, date_name, tuple(self.notes), future)
 
     def _in_order(
         self, values: np.ndarray, dates: np.ndarray, offsets: np.ndarray, lines: np.ndarray, last_date: str
@@ -387,7 +407,7 @@ class _Form:
             else:
                 self.notes.append(f"{where}: the dates do not rise, so the lines are put into the order of their dates")
             values, dates, offsets, lines = values[order], dates[order], offsets[order], lines[order]
-            last_date = self._date_of(int(lines[-1]))
+            last_date = self._field_of(int(lines[-1]), self.date_index)
         if len(dates) > 1 and np.ptp(offsets) and (np.ptp(dates % calendars.DAY) or np.diff(dates).min() <= 0):
             dates = dates - offsets + offsets[-1]
         return values, dates, lines, last_date
@@ -399,12 +419,12 @@ class _Form:
         except UserError:
             return None
 
-    def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]], tuple[int, int, str] | None]:
-        """Returns values [N, D], dates, offsets and lines [N] and the last date; fields that are no numbers; a gap."""
+    def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]]]:
+        """Returns values [N, D], dates, offsets and lines [N] and the last date; and fields that are no numbers."""
         values, dates, offsets, lines = array.array("d"), array.array("q"), array.array("q"), array.array("q")
         has_time = ":" in self.style
         odd: list[tuple[int, int, str]] = []
-        first_gap, last_date, all_thousands = None, "", True
+        last_date, all_thousands = "", True
         pending: list[int] = []  # numbers of empty lines, which are gaps unless they are at the end
         self._may_be_thousands = ""  # the first number, if all have a point and three figures after it
         for line, row in self._rows():
@@ -414,7 +434,6 @@ class _Form:
             for empty in pending:
                 if self.date_index is not None:
                     continue  # a gap in the dates will be found by the dates
-                first_gap = first_gap or (empty, self.indices[0], "")
                 values.extend([math.nan] * len(self.indices))
                 lines.append(empty)
             pending = []
@@ -435,8 +454,6 @@ class _Form:
                         odd.append((line, index, text))
                         if len(odd) > 10_000 or not _may_be_a_number(text):
                             raise self._field_error(line, index, text)
-                    else:
-                        first_gap = first_gap or (line, index, text)
                 values.append(number)
             lines.append(line)
             if self.date_index is not None:
@@ -452,12 +469,13 @@ class _Form:
                 last_date = text
         shape = [-1, len(self.indices)]
         integers = (np.array(each, np.int64) for each in (dates, offsets, lines))
-        return (np.array(values, np.float64).reshape(shape), *integers, last_date), odd, first_gap
+        return (np.array(values, np.float64).reshape(shape), *integers, last_date), odd
 
-    def _date_of(self, line: int) -> str:
-        """Returns the date in a line as it is written."""
-        assert self.date_index is not None
-        return next(row[self.date_index].strip() for number, row in self._rows() if number == line)
+    def _field_of(self, line: int, index: int | None) -> str:
+        """Returns a field as it is written; "" if the line ends before it."""
+        assert index is not None
+        row = next(row for number, row in self._rows() if number == line)
+        return row[index].strip() if index < len(row) else ""
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yields the fields of each line below the header, with the line's number."""
