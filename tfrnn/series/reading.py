@@ -465,7 +465,7 @@ class _Form:
                         f"{self.path}, line {line}, column {self.names[self.date_index]!r}: expected a date as in the "
                         f"lines before, e.g. {last_date!r}; got {text!r}"
                     ) from None
-                offsets.append(calendars.offset_of(text) if has_time else 0)
+                offsets.append(calendars.offset_of(text, self.style) if has_time else 0)
                 last_date = text
         shape = [-1, len(self.indices)]
         integers = (np.array(each, np.int64) for each in (dates, offsets, lines))
