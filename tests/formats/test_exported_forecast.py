@@ -22,6 +22,7 @@ FITTED = {
     "with_an_input_known_ahead": (LIFTED, series.Relative.fit(LIFTED[:60], HORIZON, 4, 1, known_ahead=True)),
     "several_columns": (WITH_ANOTHER, series.Relative.fit(WITH_ANOTHER[:60], HORIZON)),
     "as_in_the_book": (GROWING, series.Scaling.fit(GROWING[:60, 0])),
+    "never_below_0": (np.abs(WITH_ANOTHER[:, 1:]), series.Relative.fit(np.abs(WITH_ANOTHER[:60, 1:]), HORIZON)),
 }
 
 

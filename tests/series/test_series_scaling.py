@@ -225,6 +225,20 @@ def test_the_forecast_ahead_lies_within_its_intervals_whose_widths_are_quantiles
     assert np.isnan(series.forecast_ahead(model, of_part, WANDERING, HORIZON).lower).all()
 
 
+def test_a_series_that_was_never_below_0_is_not_forecast_there(model_and_scaling):
+    counts = np.maximum(np.round(WANDERING - WANDERING.mean(0)), 0)
+    for below, lowest in ((0.0, 0.0), (0.5, None)):
+        values = counts - [[below, 0.0]]
+        of_part = series.Relative.fit(values[:40], HORIZON, SEASON)
+        tested = series.backtest(model_and_scaling[0], of_part, values, HORIZON, SEASON)
+        ahead = series.forecast_ahead(model_and_scaling[0], of_part, values, HORIZON, tested)
+        for each in (tested.predicted, *ahead):
+            assert each[..., 1].min() >= 0
+            assert each[..., 0].min() >= 0 or lowest is None
+        assert (ahead.lower[..., 0].min() < 0) == (lowest is None)
+        assert (ahead.lower <= ahead.predicted).all()
+
+
 def test_intervals_hold_their_share_of_values_that_are_as_those_before():
     errors = np.random.default_rng(0).normal(size=[400, 50, 3, 1])  # many times 50 forecasts
     for share in (0.5, 0.8, 0.95):

@@ -25,8 +25,11 @@ def write(model: Any, folder: Path, of_series: Relative | Scaling, config: Forec
 
     def forecast(values: tf.Tensor, future: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         if isinstance(of_series, Relative):
-            return {"predicted": _direct(model, of_series, values, num_steps, future)[:horizon]}
-        return {"predicted": _recursive(model, of_series, values, horizon)}
+            predicted = _direct(model, of_series, values, num_steps, future)[:horizon]
+        else:
+            predicted = _recursive(model, of_series, values, horizon)
+        never_below = tf.reduce_min(values[:, : of_series.num_values], 0) >= 0
+        return {"predicted": tf.where(never_below, tf.maximum(predicted, 0), predicted)}
 
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]

@@ -170,7 +170,7 @@ def forecasts_from(
     num_steps: int = 0,
     future: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Predicts the steps after each of several origins.
+    """Predicts the steps after each of several origins. Of a series without values below 0 it predicts none.
 
     Args:
       model: a Forecaster, trained on a series that was scaled in this way.
@@ -205,7 +205,7 @@ def forecasts_from(
         for k in range(horizon):
             predictions.append(np.asarray(advanced.following))
             advanced = _advance(model, advanced) if k < horizon - 1 else advanced
-        return scaling.unscale(np.stack(predictions, 1))
+        return np.maximum(scaling.unscale(np.stack(predictions, 1)), _floors(values, origins))
     if horizon > scaling.horizon:
         raise UserError(
             f"expected at most `horizon={scaling.horizon}`, for which the model was trained; got {horizon}; train "
@@ -221,7 +221,14 @@ def forecasts_from(
         np.asarray(stepping.read_windows(model, inputs[np.maximum(part - 1 + back[:, None], 0)]))
         for part in np.split(origins, range(_ORIGINS_AT_ONCE, len(origins), _ORIGINS_AT_ONCE))
     ]
-    return scaling.forecasts(values, origins, np.concatenate(outputs), future)[:, :horizon]
+    predicted = scaling.forecasts(values, origins, np.concatenate(outputs), future)[:, :horizon]
+    return np.maximum(predicted, _floors(values[:, : scaling.num_values], origins))
+
+
+def _floors(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Returns what no forecast lies below, [O, 1, D]: 0 if no known value of a column does."""
+    never_below = np.minimum.accumulate(values)[origins - 1] >= 0
+    return np.where(never_below, 0, -np.inf)[:, None]
 
 
 def _at(observed: Observed, steps: np.ndarray) -> Observed:
@@ -315,7 +322,7 @@ def forecast_ahead(
     num_steps: int = 0,
     future: np.ndarray | None = None,
 ) -> Ahead:
-    """Predicts the steps after the end of a series, with intervals.
+    """Predicts the steps after the end of a series, with intervals, which are cut at 0 as forecasts are.
 
     Args:
       model, scaling, values, horizon, num_steps, future: as for `forecasts_from`.
@@ -336,7 +343,9 @@ def forecast_ahead(
         return Ahead(predicted, *np.full([2, *predicted.shape], np.nan))
     widths = widths_of(scaling, tested, share)[:horizon]
     center = scaling.scale(predicted).astype(np.float64)
-    return Ahead(predicted, scaling.unscale(center - widths), scaling.unscale(center + widths))
+    floors = _floors(as_columns(values)[:, : scaling.num_values], np.array([len(values)]))[0]
+    bounds = (np.maximum(scaling.unscale(center + width), floors) for width in (-widths, widths))
+    return Ahead(predicted, *bounds)
 
 
 def widths_of(scaling: Scaling | Relative, tested: Backtest, share: float) -> np.ndarray:
