@@ -308,6 +308,49 @@ def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):
         read(tmp_path, b"PK\x03\x04and more")
 
 
+DAYS = [f"2024-01-{day:02}" for day in range(1, 21)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_table_is_refused_with_the_columns_that_tell_its_lines_apart(turned, tmp_path):
+    keys = ["store", "item"] if turned else ["store"]
+    of_stores = [(day, *key) for key in (("A", "x"), ("B", "x"), ("A", "y")) for day in DAYS]
+    rows = of_stores if turned else sorted(row[:2] for row in of_stores[:40])
+    text = f"date,{','.join(keys)},v\n" + "".join(f"{','.join(row)},{i}.5\n" for i, row in enumerate(rows))
+    shown = " and ".join(map(repr, keys))
+    with pytest.raises(
+        UserError, match=f"one line for each date; got that of line 2 again, with another {shown}; write"
+    ):
+        read(tmp_path, text, "v")
+    assert "repeats that of line 2" in read(tmp_path, text.replace("A", "1").replace("B", "1"), "v").notes[0]
+
+
+def test_a_date_in_several_columns_is_told(tmp_path):
+    hours = [(day, f"{hour}:00") for day in DAYS for hour in range(24)]
+    months = [(year, month) for year in range(2010, 2020) for month in range(1, 13)]
+    for names, rows in ((("date", "clock"), hours), (("year", "month"), months)):
+        text = f"{','.join(names)},v\n" + "".join(f"{a},{b},{i}\n" for i, (a, b) in enumerate(rows))
+        found = read(tmp_path, text, "v")
+        assert found.values[:, 0].tolist() == [*range(len(rows))]
+        assert f"the date is in several columns, {names[0]!r}, {names[1]!r}; join them" in found.notes[0]
+
+
+@pytest.mark.parametrize("title", ["Sales of our shop\nin thousands\n\n", "Sales,,\n,,\n", '"Sales, by month"\n'])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_titles_above_the_names_are_told(title, separator, tmp_path):
+    rows = "".join(f"{day},{i},{i}\n" for i, day in enumerate(DAYS)).replace(",", separator)
+    line = title.count("\n") + 1
+    with pytest.raises(UserError, match=rf"got '.*Sales.*', and in line {line} date, a, b; delete the lines above"):
+        read(tmp_path, title + f"date{separator}a{separator}b\n" + rows, "a")
+
+
+@pytest.mark.parametrize(("field", "sign"), [("10.5%", "%"), ("$1,000.50", "$"), ("10,5 €", "€"), ("USD 7", "USD")])
+def test_signs_beside_numbers_are_told(field, sign, tmp_path):
+    with pytest.raises(UserError) as refused:
+        read(tmp_path, f"a;b\n1;{field}\n", "b")
+    assert f"got {field!r}. Take {sign!r} away in all lines" in str(refused.value)
+
+
 def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
     found = read(tmp_path, "Monday,5\nTuesday,6\n")
     assert "line 1 is read as the names Monday, 5; give `header=no` if it has values" in found.notes[0]
@@ -317,3 +360,9 @@ def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
 def test_what_excel_writes_is_read(tmp_path):
     found = read(tmp_path, "sep=;\ndate;v\n2024-01-01;1,5\n2024-01-02;#N/A\n2024-01-03;2,5\n", fill="linear")
     assert found.values[:, 0].tolist() == [1.5, 2, 2.5]
+
+
+def test_a_first_line_with_a_date_that_may_be_read_in_two_ways_is_no_header(tmp_path):
+    found = read(tmp_path, "".join(f"{day:02}/02/2022,{day}.5\n" for day in range(1, 15)))
+    assert found.values[:, 0].tolist() == [day + 0.5 for day in range(1, 15)]
+    assert found.calendar.description == "1 day"

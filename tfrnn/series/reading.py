@@ -52,6 +52,11 @@ _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
 _POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
+_SIGNS = re.compile(r"[%\u2030$\u20ac\u00a3\u00a5\u20b9]|\b[A-Z]{3}\b")  # per cent, and currencies
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?")
+_PARTS_OF_DATES = {"time", "hour", "minute", "second", "month", "day", "week", "quarter"}
+_TITLES = 20  # lines among which the names of columns are looked for
+_REPEATED = 2_000  # lines with repeated dates in which it is looked for what tells them apart
 
 
 def noisy_sine(num_steps: int = 1000, noise: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -197,7 +202,8 @@ class _Form:
         by_mark = next((name for mark, name in _BOMS.items() if start.startswith(mark)), "utf-8")
         self.encoding = by_mark if encoding == "auto" else encoding
         with self._text() as file:
-            lines = [line for _, line in itertools.islice(self._lines(file), _SAMPLE) if line.strip()]
+            numbered = [each for each in itertools.islice(self._lines(file), _SAMPLE) if each[1].strip()]
+        lines = [line for _, line in numbered]
         self.separator = _SEPARATORS.get(separator, separator) if separator != "auto" else _find_separator(lines)
         sample = list(csv.reader(lines[:_SAMPLE], strict=True, delimiter=self.separator))
         first = [field.strip() for field in sample[0]] if sample else []
@@ -206,6 +212,11 @@ class _Form:
         if not first:
             raise UserError(
                 f"{path}: expected the names of the columns, separated by {self._between}, in line 1; got {first}"
+            )
+        if self.has_header and (names := _names_below(numbered, sum(map(bool, first)))):
+            raise UserError(
+                f"{path}: expected the names of the columns in line 1; got {', '.join(filter(None, first))!r}, and in "
+                f"line {names[0]} {', '.join(names[1])}; delete the lines above these names"
             )
         if not self.has_header and header == "auto":
             self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
@@ -391,6 +402,21 @@ class _Form:
             where = f"{self.path}, line {lines[wrong[0] + 1]}"
             if len(twice := np.flatnonzero(np.diff(moments[order]) == 0)):
                 first, again = lines[order[twice[0]]], lines[order[twice[0] + 1]]
+                assert self.date_index is not None
+                repeated = np.isin(moments, moments[order[twice]])
+                keys = self._keys(moments[repeated], lines[repeated]) if 2 * repeated.sum() >= len(lines) else ()
+                if keys and not self._are_parts_of_dates(keys, lines[repeated]):
+                    shown = " and ".join(repr(self.names[key]) for key in keys)
+                    raise UserError(
+                        f"{self.path}, line {again}: expected one line for each date; got that of line {first} again, "
+                        f"with another {shown}; write a column for each {shown}, or a file of one"
+                    )
+                if keys:
+                    parts = ", ".join(repr(self.names[index]) for index in (self.date_index, *keys))
+                    self.notes.append(
+                        f"{self.path}: the date is in several columns, {parts}; join them into one, such as 2024-01-31 "
+                        "or 2024-01-31 15:00, to have the dates read"
+                    )
                 if self.date_is_named:
                     raise UserError(
                         f"{self.path}, line {again}: expected a date after that of line {first}; got the same; drop "
@@ -411,6 +437,30 @@ class _Form:
         if len(dates) > 1 and np.ptp(offsets) and (np.ptp(dates % calendars.DAY) or np.diff(dates).min() <= 0):
             dates = dates - offsets + offsets[-1]
         return values, dates, lines, last_date
+
+    def _keys(self, moments: np.ndarray, lines: np.ndarray) -> tuple[int, ...]:
+        """Returns the indices of one or two columns whose fields, which recur, tell lines of the same date apart."""
+        chosen = np.argsort(moments, kind="stable")[:_REPEATED]
+        rows = self._rows_of(lines[chosen])
+        moment_of = dict(zip(lines[chosen].tolist(), moments[chosen].tolist(), strict=True))
+        used = {self.date_index, *self.indices}
+        others = [i for i, name in enumerate(self.names) if i not in used and not _NO_NAME.fullmatch(name)]
+        for count in (1, 2):
+            for keys in itertools.combinations(others[:20], count):
+                fields = {line: tuple(row[key] if key < len(row) else "" for key in keys) for line, row in rows.items()}
+                apart = len({(moment_of[line], each) for line, each in fields.items()}) == len(fields)
+                if apart and 2 * len({*fields.values()}) <= len(fields):
+                    return keys
+        return ()
+
+    def _are_parts_of_dates(self, keys: tuple[int, ...], lines: np.ndarray) -> bool:
+        """Returns whether columns have times of day, months or the like, which belong to dates in another column."""
+        rows = self._rows_of(lines[:100]).values()
+        return all(
+            self.names[key].lower() in _PARTS_OF_DATES
+            or all(_TIME_OF_DAY.fullmatch(field) for field in self._fields([*rows], key))
+            for key in keys
+        )
 
     def _calendar_of_most(self, dates: np.ndarray, last_date: str) -> Calendar | None:
         """Returns the calendar of dates of which some are missing, or None if the others lie no whole steps apart."""
@@ -474,8 +524,14 @@ class _Form:
     def _field_of(self, line: int, index: int | None) -> str:
         """Returns a field as it is written; "" if the line ends before it."""
         assert index is not None
-        row = next(row for number, row in self._rows() if number == line)
+        (row,) = self._rows_of(np.array([line])).values()
         return row[index].strip() if index < len(row) else ""
+
+    def _rows_of(self, lines: np.ndarray) -> dict[int, list[str]]:
+        """Returns the fields of some lines by their numbers."""
+        wanted = {*lines.tolist()}
+        rows = ((number, row) for number, row in self._rows() if number in wanted)
+        return dict(itertools.islice(rows, len(wanted)))
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yields the fields of each line below the header, with the line's number."""
@@ -509,9 +565,33 @@ class _Form:
 
     def _field_error(self, line: int, index: int, text: str, advice: str = "") -> UserError:
         field = repr(text) if text else "nothing (a gap)"
+        sign = _SIGNS.search(text)
+        if sign and _is_numeric(_SIGNS.sub("", text).strip()):
+            advice = f" Take {sign[0]!r} away in all lines"
         return UserError(
             f"{self.path}, line {line}, column {self.names[index]!r}: expected a finite number; got {field}.{advice}"
         )
+
+
+def _names_below(lines: list[tuple[int, str]], num_names: int) -> tuple[int, list[str]] | None:
+    """Returns the number and fields of the first of the lines below a title that has more names than it; or None.
+
+    Names are texts that are neither numbers nor dates, above as many fields of which some are.
+    """
+    for i in range(1, min(_TITLES, len(lines) - 1)):
+        separator = _find_separator([line for _, line in lines[i:]])
+        rows = list(csv.reader([line for _, line in lines[i : i + 2]], delimiter=separator))
+        if len(rows) < 2:
+            continue  # in quotation marks
+        names, fields = ([field.strip() for field in row] for row in rows)
+        has_data = any(map(_is_value, fields))
+        if len(names) == len(fields) > num_names and all(names) and has_data and not any(map(_is_value, names)):
+            return lines[i][0], names
+    return None
+
+
+def _is_value(field: str) -> bool:
+    return _is_data([field])
 
 
 def _find_separator(lines: list[str]) -> str:
@@ -533,7 +613,7 @@ def _is_data(fields: list[str]) -> bool:
     """Returns whether the fields of a line are numbers and dates, so that it is no header."""
     if not any(fields):
         return False
-    return all(_is_numeric(field) or field.lower() in GAPS or calendars.style_of([field, field]) for field in fields)
+    return all(_is_numeric(field) or field.lower() in GAPS or calendars.style_of([field]) for field in fields)
 
 
 def _is_numeric(text: str) -> bool:
