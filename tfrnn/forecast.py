@@ -125,6 +125,11 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
                 f"expected values after the {scaling.train_steps} that were trained on, to compare forecasts with; got "
                 f"none in `csv={config.series.csv}`; give a longer file"
             )
+        if series.calendar and scaling.step and series.calendar.description != scaling.step:
+            raise UserError(
+                f"`csv={config.series.csv}`: expected dates {scaling.step} apart, as the run was trained on; got some "
+                f"{series.calendar.description} apart; give another file, or another `run_dir` for a new run"
+            )
         if scaling.num_known_ahead:
             _check_known_ahead(series, config.series.horizon, config.series.csv)
     else:
@@ -296,7 +301,8 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
     if settings.csv:
         found["csv"] = settings.csv
         found["column"] = settings.column or series.names[:num_columns]
-    return config.replace(**found), scaling
+    step = series.calendar.description if series.calendar else ""
+    return config.replace(**found), dataclasses.replace(scaling, step=step)
 
 
 def _num_known_ahead(series: SeriesFile) -> int:

@@ -142,6 +142,19 @@ def test_another_series_is_refused_by_a_run(num_steps, shift, copied):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("method", ["direct", "recursive"])
+def test_the_same_values_at_another_step_are_refused_by_a_run(method, tmp_path):
+    write(tmp_path / "s.csv")
+    flags = [f"--csv={tmp_path}/s.csv", "--column=sales", f"--horizon={HORIZON}", *SMALL, f"--method={method}"]
+    assert run(forecast.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
+    lines = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    quarters = (f"{2000 + i // 4}Q{i % 4 + 1},{line.partition(',')[2]}\n" for i, line in enumerate(lines))
+    (tmp_path / "s.csv").write_text("month,sales,other\n" + "".join(quarters))
+    status, out, err = run(forecast.main, f"--run_dir={tmp_path}/run")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "expected dates 1 month apart, as the run was trained on; got some 3 months apart" in err
+
+
 def test_settings_that_belong_to_the_weights_may_not_change(copied):
     status, _, err = run(forecast.main, f"--run_dir={copied}/run", "--horizon=5")
     assert status == 2

@@ -11,6 +11,7 @@ F inputs of the model, O origins, K the horizon.
 
 import dataclasses
 import json
+import re
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,11 +50,13 @@ class Scaling:
     Attributes:
       mean, deviation: what is subtracted, and then divided by.
       train_steps: the number of values that they were computed from.
+      step: the step between the dates as `Calendar.description` has it; "": unknown.
     """
 
     mean: float
     deviation: float
     train_steps: int = 0
+    step: str = ""
 
     num_inputs: ClassVar[int] = 1
     num_outputs: ClassVar[int] = 1
@@ -98,6 +101,7 @@ class Relative:
         deviations, [D, I]; [D, 0] if the inputs are not known ahead.
       input_scales: the deviation of each difference that the model reads, for each column.
       target_scales: the deviation of what is to be predicted at each number of steps ahead, [K * D].
+      step: the step between the dates as `Calendar.description` has it; "": unknown.
     """
 
     train_steps: int
@@ -110,6 +114,7 @@ class Relative:
     effects: tuple[tuple[float, ...], ...]
     input_scales: tuple[tuple[float, ...], ...]
     target_scales: tuple[float, ...]
+    step: str = ""
     is_direct: ClassVar[bool] = True
 
     @classmethod
@@ -303,6 +308,8 @@ def from_json(text: str) -> Scaling | Relative:
         if not isinstance(data, dict):
             raise ValueError("it is no object")
         method = data.pop("method", None)
+        if not re.fullmatch(r"([1-9]\d{0,15} [a-z]+( [a-z]+)?)?", data["step"]):
+            raise ValueError("it has no known step")
         if method not in ("direct", "recursive"):
             raise ValueError("it has no known method")
         scaling = _relative(data) if method == "direct" else Scaling(**data)
