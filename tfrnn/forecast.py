@@ -46,6 +46,7 @@ FILE_SETTINGS = ("column", "inputs", "date_column", "fill", "header", "separator
 LONGEST_DEFAULT_HORIZON = 60
 _MOST_DIGITS = 12  # of a number that is printed or written
 BOOKS_KS = "1,4,16,64"  # section 8.1
+MULTI_STEP = -1  # in place of the number of steps ahead: all those after the training part, as in the book
 
 
 @dataclasses.dataclass(frozen=True)
@@ -333,7 +334,8 @@ class _RunSeries:
         self._config, self._series, self._scaling, self._settings = config, series, scaling, config.series
         self.name = Path(self._settings.csv).stem.removesuffix(".csv") if self._settings.csv else "sine"
         self._names = series.names[: scaling.num_values]
-        self._is_book = self._settings.method == "recursive"
+        self._is_recursive = self._settings.method == "recursive"
+        self._is_book = self._is_recursive and not self._settings.csv
 
     def report(self, model: Any, run: SeriesRunDir, output: Output) -> None:
         """Prints the forecast and the table of errors, and writes the files."""
@@ -428,8 +430,9 @@ class _RunSeries:
             )
             head = f"{'predictions':<12}{'model':>12}{'persistence':>13}"
             print(head + (f"{'seasonal':>12}" if seasonal else "") + f"{'MASE':>8}")
-            for k in [*self._ks(), 0]:
-                if k == 0 and self._is_book:
+            multi_step = [MULTI_STEP] if self._is_recursive else []
+            for k in [*self._ks(), *multi_step, *([] if self._is_book else [0])]:
+                if k == MULTI_STEP:
                     label, errors, mase = "multi-step", *self._all_at_once(model, forecasting, tested)
                 else:
                     label = f"{k}-step" if k else "all"
@@ -510,7 +513,7 @@ class _RunSeries:
         errors = _to_csv([["column", "predictions", *names], *([*row[:2], *map(_exact, row[2:])] for row in rows)])
         values = self._series.values
         title = f"{self.name}, {self._config.model.cell} {self._config.model.units}"
-        if self._is_book:
+        if self._is_recursive:
             picture = self._book_picture(model, ahead, title)
         else:
             # The last one of which all came.

@@ -155,6 +155,18 @@ def test_the_same_values_at_another_step_are_refused_by_a_run(method, tmp_path):
     assert "expected dates 1 month apart, as the run was trained on; got some 3 months apart" in err
 
 
+def test_the_books_method_prints_the_next_values_of_a_file_and_what_they_are_worth(small, tmp_path):
+    flags = [f"--csv={small[0]}/shop.csv", "--column=sales", f"--horizon={HORIZON}", *SMALL, "--method=recursive"]
+    status, out, err = run(forecast.main, *flags, "--season=12", f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    lines = out.splitlines()
+    for date, value, *_ in rows_of(tmp_path / "run" / "forecast.csv")[1:]:
+        line = next(line for line in lines if line.startswith(f"{date} "))
+        assert float(line.split()[1]) == pytest.approx(float(value), rel=1e-3)
+    assert [line.split()[0] for line in lines[-4:-1]] == ["4-step", "multi-step", "all"]
+    assert float(lines[-2].split()[4]) == pytest.approx(float(lines[-1].split("MASE ")[1].split()[0]), rel=1e-2)
+
+
 def test_settings_that_belong_to_the_weights_may_not_change(copied):
     status, _, err = run(forecast.main, f"--run_dir={copied}/run", "--horizon=5")
     assert status == 2
