@@ -91,15 +91,18 @@ def test_what_known_inputs_add_is_found_and_is_in_forecasts_of_steps_whose_input
     assert np.isnan(unknown[1]).all()
 
 
-def test_the_logarithm_is_not_read_of_a_series_that_inputs_lift_by_sums():
-    days = np.arange(300)
-    promoted = np.random.default_rng(0).random(300) < 0.15
-    sums = 100 + 15 * np.sin(2 * np.pi * days / 7) + 60 * promoted
-    products = (100 + 15 * np.sin(2 * np.pi * days / 7)) * np.where(promoted, 1.6, 1)
-    for values, logs in ((sums, False), (products, True)):
-        columns = np.stack([values, promoted], 1)
-        assert series.Relative.fit(columns, 7, 7, num_values=1).logs[0]
-        assert series.Relative.fit(columns, 7, 7, num_values=1, known_ahead=True).logs == (logs, False)
+def test_the_logarithm_is_read_if_inputs_multiply_and_not_if_they_add():
+    days, random = np.arange(300), np.random.default_rng(0)
+    inputs = random.random(300) < 0.15
+    courses = (100 + 15 * np.sin(2 * np.pi * days / 7), 100 * 1.005**days)
+    for sums, values in ((True, courses[0] + 60 * inputs), (False, courses[1] * np.where(inputs, 1.8, 1))):
+        columns = np.stack([values + random.normal(size=300), inputs], 1)
+        of_columns = series.Relative.fit(columns, 7, 7, num_values=1, known_ahead=True)
+        assert of_columns.logs == (not sums, False)
+        factor = of_columns.effects[0][0] * of_columns.deviations[0] / of_columns.deviations[1]
+        assert factor == pytest.approx(60 if sums else np.log(1.8), rel=0.05)
+    no_effect = np.stack([GROWING[:, 0], np.ones(N)], 1)
+    assert series.Relative.fit(no_effect, HORIZON, SEASON, 1, known_ahead=True).logs == (True, False)
 
 
 def test_effects_of_inputs_that_tell_nothing_or_the_same_twice_are_finite():

@@ -266,15 +266,18 @@ class Relative:
         return np.where(logs, np.exp(np.where(logs, means - 10 * deviations, 0)), 1.0)
 
     def _with_logs_that_inputs_explain(self, values: np.ndarray) -> "Relative":
-        """Returns this with logarithms of what is predicted only if the inputs explain these at least as well.
+        """Returns this with the logarithm of those columns that are predicted of which the inputs so explain more.
 
-        What an input adds now and then makes swings grow with the level, too.
+        What an input adds now and then makes swings grow with the level, too, or hides that they do.
         """
-        plain = dataclasses.replace(self, logs=(False,) * self.num_values + self.logs[self.num_values :])
-        surprises = (_surprises(each._scale(values), self.season)[self.season :] for each in (self, plain))
-        with_logs, without = (_effects(each, self.num_values)[1] for each in surprises)
-        chosen = (log and bool(a <= b) for log, a, b in zip(self.logs, with_logs, without, strict=False))
-        return dataclasses.replace(self, logs=(*chosen, *self.logs[self.num_values :]))
+        grow, of_inputs = self.logs[: self.num_values], self.logs[self.num_values :]
+        may = tuple(_may_have_logarithm(column) for column in values[:, : self.num_values].T)
+        unexplained = []
+        for logs in (may, (False,) * self.num_values):
+            scaled = dataclasses.replace(self, logs=(*logs, *of_inputs))._scale(values)
+            unexplained.append(_effects(_surprises(scaled, self.season)[self.season :], self.num_values)[1])
+        chosen = (m and bool(g if a == b else a < b) for m, g, a, b in zip(may, grow, *unexplained, strict=True))
+        return dataclasses.replace(self, logs=(*chosen, *of_inputs))
 
     def _read(self, values: np.ndarray) -> np.ndarray:
         """Returns scaled columns [N, C], those that are predicted without what known inputs add."""
@@ -416,7 +419,7 @@ def _before(values: np.ndarray, steps: int) -> np.ndarray:
 
 def _grows_with_level(column: np.ndarray, season: int) -> bool:
     """Returns whether a positive series is better read as its logarithm: its swings grow with its level."""
-    if column.min() <= 0 or column.max() < 2 * column.min():
+    if not _may_have_logarithm(column):
         return False
     width = season if season > 1 else NO_SEASON
     blocks = column[len(column) % width :].reshape(-1, width)
@@ -424,6 +427,10 @@ def _grows_with_level(column: np.ndarray, season: int) -> bool:
     if len(blocks) < 4 or not levels.std() or not swings.std():
         return False
     return bool(np.corrcoef(levels, swings)[0, 1] > 0.5)
+
+
+def _may_have_logarithm(column: np.ndarray) -> bool:
+    return bool(column.min() > 0 and column.max() >= 2 * column.min())
 
 
 def _deviations(values: np.ndarray) -> np.ndarray:
