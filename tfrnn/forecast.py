@@ -278,10 +278,9 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
             season = seasons.find_season(training, candidates)
     if settings.horizon and asked > settings.horizon:
         raise UserError(f"`k`: expected at most `horizon={settings.horizon}`; got {asked}")
-    horizon = settings.horizon or max(asked, _default_horizon(season, train_steps, held_out))
-    known_ahead = _num_known_ahead(series) > 0
-    if known_ahead:
-        horizon = settings.horizon or max(asked, min(horizon, _num_known_ahead(series)))
+    num_known_ahead = _num_known_ahead(series)
+    horizon = settings.horizon or max(asked, _default_horizon(season, train_steps, held_out, num_known_ahead))
+    if num_known_ahead:
         _check_known_ahead(series, horizon, settings.csv)
     if settings.method == "recursive":
         horizon, longest = settings.horizon or asked, max(1, (train_steps - 1) // (settings.batch_size + 1))
@@ -297,7 +296,9 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
             raise UserError(
                 f"series too short: {train_steps} values to train on, but `num_steps={num_steps}` needs {num_steps + 1}"
             )
-        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_columns, known_ahead)
+        scaling = scaling_lib.Relative.fit(
+            series.values[:train_steps], horizon, season, num_columns, known_ahead=num_known_ahead > 0
+        )
     found: dict[str, Any] = {"horizon": horizon, "season": season, "num_steps": num_steps}
     if settings.csv:
         found["csv"] = settings.csv
@@ -319,9 +320,9 @@ def _check_known_ahead(series: SeriesFile, horizon: int, csv: str) -> None:
         )
 
 
-def _default_horizon(season: int, train_steps: int, held_out: int) -> int:
-    """Returns about a season, as far as the series allows it, and not more than a picture shows well."""
-    wanted = season * max(1, round(12 / season)) if season > 1 else 12
+def _default_horizon(season: int, train_steps: int, held_out: int, num_known_ahead: int) -> int:
+    """Returns about a season, or as far as inputs are known, within what the series allows and a picture shows well."""
+    wanted = num_known_ahead or (season * max(1, round(12 / season)) if season > 1 else 12)
     return max(
         1, min(wanted, LONGEST_DEFAULT_HORIZON, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season))
     )

@@ -327,8 +327,9 @@ def test_a_long_table_is_refused_with_the_columns_that_tell_its_lines_apart(turn
 
 def test_a_date_in_several_columns_is_told(tmp_path):
     hours = [(day, f"{hour}:00") for day in DAYS for hour in range(24)]
+    numbers = [(day, hour) for day in DAYS for hour in range(24)]
     months = [(year, month) for year in range(2010, 2020) for month in range(1, 13)]
-    for names, rows in ((("date", "clock"), hours), (("year", "month"), months)):
+    for names, rows in ((("date", "clock"), hours), (("Tag", "Stunde"), numbers), (("year", "month"), months)):
         text = f"{','.join(names)},v\n" + "".join(f"{a},{b},{i}\n" for i, (a, b) in enumerate(rows))
         found = read(tmp_path, text, "v")
         assert found.values[:, 0].tolist() == [*range(len(rows))]

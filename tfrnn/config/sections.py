@@ -167,7 +167,10 @@ class Series(Section):
         "recursive: as in the book, each from predictions of those before; auto: direct for a file, else recursive",
         choices=("auto", "direct", "recursive"),
     )
-    horizon: int = setting(0, "number of steps to forecast after the end; 0: about a season", minimum=0, maximum=10_000)
+    horizon: int = setting(
+        0, "number of steps to forecast after the end; 0: about a season, or as far as inputs are known", minimum=0,
+        maximum=10_000,
+    )  # fmt: skip
     season: int = setting(
         0, "number of steps in a season, such as 12 of months; 1: none; 0: it is found", minimum=0, maximum=100_000
     )

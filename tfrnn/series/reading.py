@@ -55,6 +55,7 @@ _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
 _SIGNS = re.compile(r"[%\u2030$\u20ac\u00a3\u00a5\u20b9]|\b[A-Z]{3}\b")  # per cent, and currencies
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?")
 _PARTS_OF_DATES = {"time", "hour", "minute", "second", "month", "day", "week", "quarter"}
+_HOURS_AND_MONTHS = ({*range(24)}, {*range(1, 25)}, {*range(1, 13)})
 _TITLES = 20  # lines among which the names of columns are looked for
 _REPEATED = 2_000  # lines with repeated dates in which it is looked for what tells them apart
 
@@ -455,12 +456,15 @@ class _Form:
 
     def _are_parts_of_dates(self, keys: tuple[int, ...], lines: np.ndarray) -> bool:
         """Returns whether columns have times of day, months or the like, which belong to dates in another column."""
-        rows = self._rows_of(lines[:100]).values()
-        return all(
-            self.names[key].lower() in _PARTS_OF_DATES
-            or all(_TIME_OF_DAY.fullmatch(field) for field in self._fields([*rows], key))
-            for key in keys
-        )
+        rows = [*self._rows_of(lines[:_REPEATED]).values()]
+
+        def is_part(key: int) -> bool:
+            fields = self._fields(rows, key)
+            are_times = all(_TIME_OF_DAY.fullmatch(field) for field in fields)
+            numbers = {int(field) for field in fields} if all(map(str.isdecimal, fields)) else {}
+            return self.names[key].lower() in _PARTS_OF_DATES or are_times or numbers in _HOURS_AND_MONTHS
+
+        return all(map(is_part, keys))
 
     def _calendar_of_most(self, dates: np.ndarray, last_date: str) -> Calendar | None:
         """Returns the calendar of dates of which some are missing, or None if the others lie no whole steps apart."""
