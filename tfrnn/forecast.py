@@ -315,8 +315,8 @@ def _check_known_ahead(series: SeriesFile, horizon: int, csv: str) -> None:
     """Raises UserError if there are inputs after the last value for fewer steps than are forecast."""
     if (got := _num_known_ahead(series)) < horizon:
         raise UserError(
-            f"`csv={csv}`: expected `inputs` for the next {horizon} steps, in lines after the last value; got {got}; "
-            "add such lines, or take a smaller `horizon` in a new run"
+            f"`csv={csv}`: expected `inputs` for the next {horizon} steps, in lines after the last value without gaps; "
+            f"got {got}; add such lines, or take a smaller `horizon` in a new run"
         )
 
 

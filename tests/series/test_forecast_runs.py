@@ -295,7 +295,10 @@ def test_a_run_with_known_inputs_needs_them_again_in_a_longer_file(lifted, tmp_p
         write_lifted(tmp_path / "s.csv", 70, known)
         status, out, err = run(forecast.main, *flags)
         assert (status, out, len(err.splitlines())) == (2, "", 1)
-        assert f"expected --inputs for the next {HORIZON} steps, in lines after the last value; got {known}" in err
+        assert (
+            f"expected --inputs for the next {HORIZON} steps, in lines after the last value without gaps; got {known}"
+            in err
+        )
     values = write_lifted(tmp_path / "s.csv", 70, HORIZON + 1)
     status, out, err = run(forecast.main, *flags)
     assert status == 0, err
@@ -314,7 +317,10 @@ def test_fewer_known_inputs_than_the_horizon_are_refused_and_choose_it_if_none_i
     flags = [f"--csv={tmp_path}/s.csv", "--column=sales", "--inputs=promoted", *SMALL, f"--run_dir={tmp_path}/run"]
     status, out, err = run(forecast.main, *flags, f"--horizon={HORIZON}")
     assert (status, out, len(err.splitlines())) == (2, "", 1)
-    assert "expected --inputs for the next 4 steps, in lines after the last value; got 3; add such lines" in err
+    assert (
+        "expected --inputs for the next 4 steps, in lines after the last value without gaps; got 3; add such lines"
+        in err
+    )
     config = ForecastConfig().replace(method="direct", csv="s.csv", inputs=("promoted",), num_steps=6)
     found = series.read_series(tmp_path / "s.csv", ["sales"], inputs=["promoted"])
     assert forecast.fit(config, found)[0].series.horizon == 3
