@@ -46,6 +46,7 @@ FILE_SETTINGS = ("column", "inputs", "date_column", "fill", "header", "separator
 LONGEST_DEFAULT_HORIZON = 60
 _MOST_DIGITS = 12  # of a number that is printed or written
 BOOKS_KS = "1,4,16,64"  # section 8.1
+MULTI_STEP = -1  # in place of the number of steps ahead: all those after the training part, as in the book
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,12 +126,19 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
                 f"expected values after the {scaling.train_steps} that were trained on, to compare forecasts with; got "
                 f"none in `csv={config.series.csv}`; give a longer file"
             )
+        if series.calendar and scaling.step and series.calendar.description != scaling.step:
+            raise UserError(
+                f"`csv={config.series.csv}`: expected dates {scaling.step} apart, as the run was trained on; got some "
+                f"{series.calendar.description} apart; give another file, or another `run_dir` for a new run"
+            )
+        if scaling.num_known_ahead:
+            _check_known_ahead(series, config.series.horizon, config.series.csv)
     else:
         series = _read(config, output)
         config, scaling = fit(config, series)
     run_series = _RunSeries(config, series, scaling)
     run_series.dates()  # errors in them are told now
-    for note in series.notes:
+    for note in (*series.notes, *run_series.about_inputs()):
         messages.note(note)
     shapes = sizes.forecaster_shapes(config.model, scaling.num_inputs, scaling.num_outputs, scaling.is_direct)
     host.check_memory(
@@ -270,7 +278,10 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
             season = seasons.find_season(training, candidates)
     if settings.horizon and asked > settings.horizon:
         raise UserError(f"`k`: expected at most `horizon={settings.horizon}`; got {asked}")
-    horizon = settings.horizon or max(asked, _default_horizon(season, train_steps, held_out))
+    num_known_ahead = _num_known_ahead(series)
+    horizon = settings.horizon or max(asked, _default_horizon(season, train_steps, held_out, num_known_ahead))
+    if num_known_ahead:
+        _check_known_ahead(series, horizon, settings.csv)
     if settings.method == "recursive":
         horizon, longest = settings.horizon or asked, max(1, (train_steps - 1) // (settings.batch_size + 1))
         num_steps = settings.num_steps or min(70, longest)  # the rows and a random offset of up to num_steps must fit
@@ -285,17 +296,33 @@ def fit(config: ForecastConfig, series: SeriesFile) -> tuple[ForecastConfig, Any
             raise UserError(
                 f"series too short: {train_steps} values to train on, but `num_steps={num_steps}` needs {num_steps + 1}"
             )
-        scaling = scaling_lib.Relative.fit(series.values[:train_steps], horizon, season, num_columns)
+        scaling = scaling_lib.Relative.fit(
+            series.values[:train_steps], horizon, season, num_columns, known_ahead=num_known_ahead > 0
+        )
     found: dict[str, Any] = {"horizon": horizon, "season": season, "num_steps": num_steps}
     if settings.csv:
         found["csv"] = settings.csv
         found["column"] = settings.column or series.names[:num_columns]
-    return config.replace(**found), scaling
+    step = series.calendar.description if series.calendar else ""
+    return config.replace(**found), dataclasses.replace(scaling, step=step)
 
 
-def _default_horizon(season: int, train_steps: int, held_out: int) -> int:
-    """Returns about a season, as far as the series allows it, and not more than a picture shows well."""
-    wanted = season * max(1, round(12 / season)) if season > 1 else 12
+def _num_known_ahead(series: SeriesFile) -> int:
+    return 0 if series.future is None else len(series.future)
+
+
+def _check_known_ahead(series: SeriesFile, horizon: int, csv: str) -> None:
+    """Raises UserError if there are inputs after the last value for fewer steps than are forecast."""
+    if (got := _num_known_ahead(series)) < horizon:
+        raise UserError(
+            f"`csv={csv}`: expected `inputs` for the next {horizon} steps, in lines after the last value without gaps; "
+            f"got {got}; add such lines, or take a smaller `horizon` in a new run"
+        )
+
+
+def _default_horizon(season: int, train_steps: int, held_out: int, num_known_ahead: int) -> int:
+    """Returns about a season, or as far as inputs are known, within what the series allows and a picture shows well."""
+    wanted = num_known_ahead or (season * max(1, round(12 / season)) if season > 1 else 12)
     return max(
         1, min(wanted, LONGEST_DEFAULT_HORIZON, held_out // 2, train_steps - scaling_lib.fewest_steps(0, season))
     )
@@ -308,7 +335,8 @@ class _RunSeries:
         self._config, self._series, self._scaling, self._settings = config, series, scaling, config.series
         self.name = Path(self._settings.csv).stem.removesuffix(".csv") if self._settings.csv else "sine"
         self._names = series.names[: scaling.num_values]
-        self._is_book = self._settings.method == "recursive"
+        self._is_recursive = self._settings.method == "recursive"
+        self._is_book = self._is_recursive and not self._settings.csv
 
     def report(self, model: Any, run: SeriesRunDir, output: Output) -> None:
         """Prints the forecast and the table of errors, and writes the files."""
@@ -316,9 +344,10 @@ class _RunSeries:
 
         settings, values, scaling = self._settings, self._series.values, self._scaling
         tested = backtest(model, scaling, values, settings.horizon, settings.season, settings.num_steps)
+        future = self._series.future if scaling.num_known_ahead else None
         ahead = forecast_ahead(
-            model, scaling, values, settings.horizon, tested, settings.interval, settings.num_steps
-        )  # fmt: skip
+            model, scaling, values, settings.horizon, tested, settings.interval, settings.num_steps, future
+        )
         held_out = len(values) - scaling.train_steps
         if np.isnan(ahead.lower).any():
             messages.note(
@@ -330,6 +359,33 @@ class _RunSeries:
             self._print_ahead(dates, ahead)
         rows = self._print_errors(model, tested, held_out)
         self._write(run, output, dates, ahead, tested, rows, model)
+
+    def about_inputs(self) -> list[str]:
+        """Returns sentences about what is known of the inputs ahead, and what they add to the values."""
+        inputs, scaling = self._settings.inputs, self._scaling
+        if not inputs:
+            return []
+        if not scaling.num_known_ahead and (steps := _num_known_ahead(self._series)):
+            return [
+                f"the run began without `inputs` after the last value, so those of the next {steps} steps are not "
+                "read; begin another run to use them"
+            ]
+        if not scaling.num_known_ahead:
+            return ["`inputs` are known up to the present only: there are no lines with them after the last value"]
+        return [self._effect(d, i) for d in range(len(self._names)) for i in range(len(inputs))]
+
+    def _effect(self, d: int, i: int) -> str:
+        """Returns in words what an input adds to a column that is predicted."""
+        name, of, scaling = self._settings.inputs[i], self._names[d], self._scaling
+        column = scaling.num_values + i
+        effect = scaling.effects[d][i] * scaling.deviations[d] / scaling.deviations[column]
+        if effect == 0:
+            return f"{name}: no clear effect on {of}"
+        more = "twice as much" if scaling.logs[column] else "each 1 more"
+        effect *= math.log(2) if scaling.logs[column] else 1
+        if scaling.logs[d]:
+            return f"{name}: {more} multiplies {of} by {math.exp(min(effect, scaling_lib.LARGEST_LOG)):.4g}"
+        return f"{name}: {more} adds {effect:.4g} to {of}"
 
     def dates(self) -> list[str]:
         """Returns the dates of the forecast, or the numbers of its steps. Raises UserError if there are no such."""
@@ -375,8 +431,9 @@ class _RunSeries:
             )
             head = f"{'predictions':<12}{'model':>12}{'persistence':>13}"
             print(head + (f"{'seasonal':>12}" if seasonal else "") + f"{'MASE':>8}")
-            for k in [*self._ks(), 0]:
-                if k == 0 and self._is_book:
+            multi_step = [MULTI_STEP] if self._is_recursive else []
+            for k in [*self._ks(), *multi_step, *([] if self._is_book else [0])]:
+                if k == MULTI_STEP:
                     label, errors, mase = "multi-step", *self._all_at_once(model, forecasting, tested)
                 else:
                     label = f"{k}-step" if k else "all"
@@ -457,7 +514,7 @@ class _RunSeries:
         errors = _to_csv([["column", "predictions", *names], *([*row[:2], *map(_exact, row[2:])] for row in rows)])
         values = self._series.values
         title = f"{self.name}, {self._config.model.cell} {self._config.model.units}"
-        if self._is_book:
+        if self._is_recursive:
             picture = self._book_picture(model, ahead, title)
         else:
             # The last one of which all came.

@@ -41,8 +41,7 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        "a group of settings, which flags override; "
-        f"by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
+        f"named settings; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")

@@ -211,7 +211,7 @@ def test_a_flag_of_several_values_may_be_repeated():
         ("train --n_layer=4", "--n_layer is nanoGPT's; here: --num_layers=4"),
         ("train --n_head=4", "--n_head is nanoGPT's; leave it out, since a recurrent network has no attention heads"),
         ("train --num_hiddens=256", "--num_hiddens is the book's; here: --units=256"),
-        ("train --temperature=0.5", "--temperature is a flag of sample; here, for sample: --temperature=0.5"),
+        ("train --top_p=0.5", "--top_p is a flag of sample; here, for sample: --top_p=0.5"),
         ("sample --max_gen_length=300", "--max_gen_length is textgenrnn's; here: --length=300"),
         ("sample --start_text=" + "long " * 99, "--start_text is torch-rnn's; here: --prefix=..."),
         ("sample --units=3", "--units is a flag of train; here, for train: --units=3"),

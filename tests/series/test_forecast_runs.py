@@ -14,6 +14,7 @@ from entry_points import command, run
 
 import tfrnn
 from tfrnn import evaluate, export, forecast, sample, series, train
+from tfrnn.config.config import ForecastConfig
 from tfrnn.errors import UserError
 from tfrnn.models.loading import load_forecast
 from tfrnn.runtime import host
@@ -141,6 +142,31 @@ def test_another_series_is_refused_by_a_run(num_steps, shift, copied):
     assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("method", ["direct", "recursive"])
+def test_the_same_values_at_another_step_are_refused_by_a_run(method, tmp_path):
+    write(tmp_path / "s.csv")
+    flags = [f"--csv={tmp_path}/s.csv", "--column=sales", f"--horizon={HORIZON}", *SMALL, f"--method={method}"]
+    assert run(forecast.main, *flags, f"--run_dir={tmp_path}/run")[0] == 0
+    lines = (tmp_path / "s.csv").read_text().splitlines()[1:]
+    quarters = (f"{2000 + i // 4}Q{i % 4 + 1},{line.partition(',')[2]}\n" for i, line in enumerate(lines))
+    (tmp_path / "s.csv").write_text("month,sales,other\n" + "".join(quarters))
+    status, out, err = run(forecast.main, f"--run_dir={tmp_path}/run")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "expected dates 1 month apart, as the run was trained on; got some 3 months apart" in err
+
+
+def test_the_books_method_prints_the_next_values_of_a_file_and_what_they_are_worth(small, tmp_path):
+    flags = [f"--csv={small[0]}/shop.csv", "--column=sales", f"--horizon={HORIZON}", *SMALL, "--method=recursive"]
+    status, out, err = run(forecast.main, *flags, "--season=12", f"--run_dir={tmp_path}/run")
+    assert status == 0, err
+    lines = out.splitlines()
+    for date, value, *_ in rows_of(tmp_path / "run" / "forecast.csv")[1:]:
+        line = next(line for line in lines if line.startswith(f"{date} "))
+        assert float(line.split()[1]) == pytest.approx(float(value), rel=1e-3)
+    assert [line.split()[0] for line in lines[-4:-1]] == ["4-step", "multi-step", "all"]
+    assert float(lines[-2].split()[4]) == pytest.approx(float(lines[-1].split("MASE ")[1].split()[0]), rel=1e-2)
+
+
 def test_settings_that_belong_to_the_weights_may_not_change(copied):
     status, _, err = run(forecast.main, f"--run_dir={copied}/run", "--horizon=5")
     assert status == 2
@@ -221,6 +247,93 @@ def test_several_columns_are_forecast_together_and_inputs_are_read_beside_them(s
     (model, scaling, _), (alone, of_one, _) = load_forecast(tmp_path / "beside"), load_forecast(small[0] / "run")
     assert scaling.num_inputs > of_one.num_inputs
     assert model.weights[-1].shape == alone.weights[-1].shape
+
+
+def write_lifted(file, num_steps=NUM_STEPS, known=HORIZON):
+    """Writes a series that promotions at random months lift by 30, and the promotions of the months after it."""
+    promoted = np.random.default_rng(1).random(100) < 0.3
+    values = VALUES + 30 * promoted
+    rows = (f"{m},{v:.6f},{p:d}\n" for m, v, p in zip(MONTHS[:num_steps], values, promoted, strict=False))
+    after = (f"{MONTHS[i]},,{promoted[i]:d}\n" for i in range(num_steps, num_steps + known))
+    file.write_text("month,sales,promoted\n" + "".join(rows) + "".join(after))
+    return values
+
+
+@pytest.fixture(scope="module")
+def lifted(tmp_path_factory):
+    """A folder with a series with promotions that are known ahead, a run on it, and what the command printed."""
+    folder = tmp_path_factory.mktemp("lifted")
+    write_lifted(folder / "s.csv")
+    flags = [f"--csv={folder}/s.csv", "--column=sales", "--inputs=promoted", f"--horizon={HORIZON}", *SMALL]
+    status, out, err = run(forecast.main, *flags, "--season=12", f"--run_dir={folder}/run")
+    assert status == 0, err
+    return folder, out, err
+
+
+def test_inputs_that_are_known_ahead_make_the_error_far_smaller(lifted, tmp_path):
+    folder, out, err = lifted
+    assert "promoted: each 1 more adds 30" in err
+    values = write_lifted(tmp_path / "none.csv", known=0)
+    rows = rows_of(folder / "run" / "forecast.csv")
+    assert [row[0] for row in rows[1:]] == MONTHS[NUM_STEPS : NUM_STEPS + HORIZON]
+    np.testing.assert_allclose([float(row[1]) for row in rows[1:]], values[NUM_STEPS : NUM_STEPS + HORIZON], atol=6)
+    flags = [f"--csv={tmp_path}/none.csv", "--column=sales", f"--horizon={HORIZON}", *SMALL, "--season=12"]
+    for more in ([], ["--inputs=promoted"]):
+        status, without, err = run(forecast.main, *flags, *more, f"--run_dir={tmp_path}/run{len(more)}")
+        assert status == 0, err
+        assert ("--inputs are known up to the present only" in err) == bool(more)
+        error, of_none = (
+            float(next(line for line in text.splitlines() if line.startswith("all ")).split()[1])
+            for text in (out, without)
+        )
+        assert error < of_none / 3
+
+
+def test_a_run_with_known_inputs_needs_them_again_in_a_longer_file(lifted, tmp_path):
+    shutil.copytree(lifted[0] / "run", tmp_path / "run")
+    flags = [f"--run_dir={tmp_path}/run", f"--csv={tmp_path}/s.csv"]
+    for known in (0, HORIZON - 1):
+        write_lifted(tmp_path / "s.csv", 70, known)
+        status, out, err = run(forecast.main, *flags)
+        assert (status, out, len(err.splitlines())) == (2, "", 1)
+        assert (
+            f"expected --inputs for the next {HORIZON} steps, in lines after the last value without gaps; got {known}"
+            in err
+        )
+    values = write_lifted(tmp_path / "s.csv", 70, HORIZON + 1)
+    status, out, err = run(forecast.main, *flags)
+    assert status == 0, err
+    predicted = [float(row[1]) for row in rows_of(tmp_path / "run" / "forecast.csv")[1:]]
+    np.testing.assert_allclose(predicted, values[70 : 70 + HORIZON], atol=6)
+    model, scaling, config = load_forecast(tmp_path / "run")
+    found = series.read_series(tmp_path / "s.csv", config.series.column, inputs=config.series.inputs)
+    ahead = series.forecast_ahead(
+        model, scaling, found.values, HORIZON, num_steps=config.series.num_steps, future=found.future
+    )
+    np.testing.assert_allclose(ahead.predicted[:, 0], predicted, rtol=1e-6)
+
+
+def test_fewer_known_inputs_than_the_horizon_are_refused_and_choose_it_if_none_is_given(tmp_path):
+    write_lifted(tmp_path / "s.csv", known=3)
+    flags = [f"--csv={tmp_path}/s.csv", "--column=sales", "--inputs=promoted", *SMALL, f"--run_dir={tmp_path}/run"]
+    status, out, err = run(forecast.main, *flags, f"--horizon={HORIZON}")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert (
+        "expected --inputs for the next 4 steps, in lines after the last value without gaps; got 3; add such lines"
+        in err
+    )
+    config = ForecastConfig().replace(method="direct", csv="s.csv", inputs=("promoted",), num_steps=6)
+    found = series.read_series(tmp_path / "s.csv", ["sales"], inputs=["promoted"])
+    assert forecast.fit(config, found)[0].series.horizon == 3
+
+
+def test_a_run_without_inputs_known_ahead_says_that_it_does_not_read_them(lifted, tmp_path):
+    write_lifted(tmp_path / "s.csv", known=0)
+    flags = [f"--csv={tmp_path}/s.csv", "--column=sales", "--inputs=promoted", *SMALL, f"--run_dir={tmp_path}/run"]
+    assert run(forecast.main, *flags)[0] == 0
+    write_lifted(tmp_path / "s.csv", known=2)
+    status, _, err = run(forecast.main, f"--run_dir={tmp_path}/run")
+    assert (status, "those of the next 2 steps are not read; begin another run" in err) == (0, True), err
 
 
 @pytest.mark.parametrize("value", [pytest.param(7.0, marks=pytest.mark.slow), 0.0])

@@ -89,6 +89,10 @@ def test_several_columns_are_read_in_the_order_that_is_asked_for(tmp_path):
         (["2024-02-19", "2024-02-26", "2024-03-04"], "1 week", "2024-03-11", [52]),
         (["2024-02-28 23:00", "2024-02-29 00:00", "2024-02-29 01:00"], "1 hour", "2024-02-29 02:00", [24, 168]),
         (["2024-01-01T00:00:00.0Z", "2024-01-01T00:15:00.0Z"], "15 minutes", "2024-01-01T00:30:00.0Z", [4, 96, 672]),
+        (["2024-01-01 23:59:59.50", "2024-01-01 23:59:59.75"], "250 milliseconds", "2024-01-02 00:00:00.00", [4, 240]),
+        (["2024-01-01T00:00:00.9Z", "2024-01-01T00:00:00.95Z"], "50 milliseconds", "2024-01-01T00:00:01.00Z", [20]),
+        (["2024-01-01 00:00:00", "2024-01-01 00:00:00.000020"], "20 microseconds", "2024-01-01 00:00:00.000040", []),
+        (["2024-01-01 00:00:01.01", "2024-01-01 00:00:02.02"], "1 second", "2024-01-01 00:00:03.02", []),  # chance
         (["d8", "d9", "d10"], "1 step", "d11", []),
         (["2023-01-28", "2023-02-28"], "1 month", "2023-03-28", [12]),  # and not at its end
         (["2023-01-31", "2023-02-28", "2023-03-31", "2023-04-28"], "1 month", "2023-05-31", [12]),  # working days
@@ -258,12 +262,43 @@ def test_inputs_are_read_after_the_columns_which_may_be_left_out_if_one_remains(
 
 def test_a_series_ends_with_its_last_value_and_what_is_missing_after_it_is_not_filled(tmp_path):
     text = "date,v,known\n2024-01-01,1,5\n2024-01-02,,6\n2024-01-03,3,7\n2024-01-04,,8\n2024-01-05,,9\n"
-    found = read(tmp_path, text, "v", inputs=["known"], fill="previous")
-    assert found.values.tolist() == [[1, 5], [1, 6], [3, 7]]
+    found = read(tmp_path, text, "v", fill="previous")
+    assert found.values.tolist() == [[1], [1], [3]]
     assert found.calendar.after(1) == ["2024-01-04"]
     assert "line 5: from here on there are no values" in found.notes[0]
     with pytest.raises(UserError, match="line 3, column 'v'"):
         read(tmp_path, text, "v", inputs=["known"])
+    with pytest.raises(UserError, match="line 5, column 'v'"):
+        read(tmp_path, text.replace(",,6", ",2,6"), "v")
+
+
+AHEAD = "date,v,known\n2024-01-01,1,5\n2024-01-02,2,6\n2024-01-03,3,7\n2024-01-04,,8\n2024-01-05,,9\n"
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("dates", [True, False])
+@pytest.mark.parametrize("fill", ["none", "previous", "skip"])
+def test_inputs_after_the_last_value_are_those_of_the_future(fill, dates, turned, tmp_path):
+    lines = AHEAD.splitlines() if dates else [line.partition(",")[2] for line in AHEAD.splitlines()]
+    if turned and dates:
+        lines[1:] = lines[:0:-1]
+    found = read(tmp_path, "\n".join(lines), "v", inputs=["known"], fill=fill)
+    assert (found.values.tolist(), found.future.tolist()) == ([[1, 5], [2, 6], [3, 7]], [[8], [9]])
+    assert not dates or found.calendar.after(1) == ["2024-01-04"]
+    assert read(tmp_path, AHEAD.replace(",,", ",4,"), "v", inputs=["known"]).future is None
+
+
+def test_the_known_inputs_end_at_the_first_that_is_missing(tmp_path):
+    missing = AHEAD.replace(",,8", ",,NA")
+    with pytest.raises(UserError, match="line 5, column 'known': expected a finite number; got 'NA'"):
+        read(tmp_path, missing, "v", inputs=["known"])
+    found = read(tmp_path, missing, "v", inputs=["known"], fill="zero")
+    assert (found.values.tolist(), found.future) == ([[1, 5], [2, 6], [3, 7]], None)
+    found = read(tmp_path, AHEAD + "2024-01-07,,1\n", "v", inputs=["known"], fill="zero")
+    assert found.future.tolist() == [[8], [9]]
+    assert "line 7: the date before it is missing" in found.notes[0]
+    with pytest.raises(UserError, match="line 7: expected dates 1 day apart; 2024-01-06 is missing"):
+        read(tmp_path, AHEAD + "2024-01-07,,1\n", "v", inputs=["known"])
 
 
 def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):
@@ -271,6 +306,50 @@ def test_a_point_that_may_part_thousands_and_an_archive_are_told(tmp_path):
     assert not read(tmp_path, "a;b\n1.234;x\n5.67;y\n", "a").notes
     with pytest.raises(UserError, match="a zip archive or a spreadsheet"):
         read(tmp_path, b"PK\x03\x04and more")
+
+
+DAYS = [f"2024-01-{day:02}" for day in range(1, 21)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_long_table_is_refused_with_the_columns_that_tell_its_lines_apart(turned, tmp_path):
+    keys = ["store", "item"] if turned else ["store"]
+    of_stores = [(day, *key) for key in (("A", "x"), ("B", "x"), ("A", "y")) for day in DAYS]
+    rows = of_stores if turned else sorted(row[:2] for row in of_stores[:40])
+    text = f"date,{','.join(keys)},v\n" + "".join(f"{','.join(row)},{i}.5\n" for i, row in enumerate(rows))
+    shown = " and ".join(map(repr, keys))
+    with pytest.raises(
+        UserError, match=f"one line for each date; got that of line 2 again, with another {shown}; write"
+    ):
+        read(tmp_path, text, "v")
+    assert "repeats that of line 2" in read(tmp_path, text.replace("A", "1").replace("B", "1"), "v").notes[0]
+
+
+def test_a_date_in_several_columns_is_told(tmp_path):
+    hours = [(day, f"{hour}:00") for day in DAYS for hour in range(24)]
+    numbers = [(day, hour) for day in DAYS for hour in range(24)]
+    months = [(year, month) for year in range(2010, 2020) for month in range(1, 13)]
+    for names, rows in ((("date", "clock"), hours), (("Tag", "Stunde"), numbers), (("year", "month"), months)):
+        text = f"{','.join(names)},v\n" + "".join(f"{a},{b},{i}\n" for i, (a, b) in enumerate(rows))
+        found = read(tmp_path, text, "v")
+        assert found.values[:, 0].tolist() == [*range(len(rows))]
+        assert f"the date is in several columns, {names[0]!r}, {names[1]!r}; join them" in found.notes[0]
+
+
+@pytest.mark.parametrize("title", ["Sales of our shop\nin thousands\n\n", "Sales,,\n,,\n", '"Sales, by month"\n'])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_titles_above_the_names_are_told(title, separator, tmp_path):
+    rows = "".join(f"{day},{i},{i}\n" for i, day in enumerate(DAYS)).replace(",", separator)
+    line = title.count("\n") + 1
+    with pytest.raises(UserError, match=rf"got '.*Sales.*', and in line {line} date, a, b; delete the lines above"):
+        read(tmp_path, title + f"date{separator}a{separator}b\n" + rows, "a")
+
+
+@pytest.mark.parametrize(("field", "sign"), [("10.5%", "%"), ("$1,000.50", "$"), ("10,5 €", "€"), ("USD 7", "USD")])
+def test_signs_beside_numbers_are_told(field, sign, tmp_path):
+    with pytest.raises(UserError) as refused:
+        read(tmp_path, f"a;b\n1;{field}\n", "b")
+    assert f"got {field!r}. Take {sign!r} away in all lines" in str(refused.value)
 
 
 def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
@@ -282,3 +361,9 @@ def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):
 def test_what_excel_writes_is_read(tmp_path):
     found = read(tmp_path, "sep=;\ndate;v\n2024-01-01;1,5\n2024-01-02;#N/A\n2024-01-03;2,5\n", fill="linear")
     assert found.values[:, 0].tolist() == [1.5, 2, 2.5]
+
+
+def test_a_first_line_with_a_date_that_may_be_read_in_two_ways_is_no_header(tmp_path):
+    found = read(tmp_path, "".join(f"{day:02}/02/2022,{day}.5\n" for day in range(1, 15)))
+    assert found.values[:, 0].tolist() == [day + 0.5 for day in range(1, 15)]
+    assert found.calendar.description == "1 day"

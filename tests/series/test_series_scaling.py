@@ -60,7 +60,12 @@ def test_the_logarithm_is_read_of_a_series_whose_swings_grow_with_its_level():
     assert np.isfinite(series.Relative.fit(GROWING, HORIZON, SEASON).inputs(-GROWING)).all()
 
 
-@pytest.mark.parametrize("fitted", [series.Relative.fit(GROWING, 3, 4), series.Scaling.fit(WANDERING[:, 0])])
+PROMOTED = np.random.default_rng(2).random([N + HORIZON, 2]) < 0.2  # what is promoted on each day, and chance
+LIFTED = np.concatenate([WANDERING[:, :1] + 50 * PROMOTED[:N, :1], PROMOTED[:N]], 1)  # [N, 3]
+OF_LIFTED = series.Relative.fit(LIFTED[:40], HORIZON, num_values=1, known_ahead=True)
+
+
+@pytest.mark.parametrize("fitted", [series.Relative.fit(GROWING, 3, 4), OF_LIFTED, series.Scaling.fit(WANDERING[:, 0])])
 def test_a_scaling_survives_scaling_json_and_any_other_is_refused(fitted):
     assert scaling.from_json(fitted.to_json()) == fitted
     data = json.loads(fitted.to_json())
@@ -69,6 +74,45 @@ def test_a_scaling_survives_scaling_json_and_any_other_is_refused(fitted):
     accepted = [each for each in spoilt if not _is_refused(json.dumps(each))]
     assert [{name for name in each if each[name] != data[name]} for each in accepted] in ([{"means"}], [])
     assert all(_is_refused(text) for text in ("", "[]", "{}", "[" * 10_000))
+
+
+def test_what_known_inputs_add_is_found_and_is_in_forecasts_of_steps_whose_inputs_are_given():
+    ((effect, of_chance),) = OF_LIFTED.effects
+    assert effect * OF_LIFTED.deviations[0] / OF_LIFTED.deviations[1] == pytest.approx(50, rel=0.02)
+    assert of_chance == 0
+    zeros = np.zeros([2, OF_LIFTED.num_outputs], "f")
+    known, unknown = (
+        OF_LIFTED.forecasts(LIFTED, np.array([30, N]), zeros, future) for future in (PROMOTED[N:].astype(float), None)
+    )
+    places = np.array([30, N])[:, None] + np.arange(HORIZON)
+    lifts = known[..., 0] - np.array([known[0].min(), known[1].min()])[:, None]
+    np.testing.assert_allclose(lifts, 50 * PROMOTED[places, 0], rtol=0.02)
+    np.testing.assert_array_equal(unknown[0], known[0])
+    assert np.isnan(unknown[1]).all()
+
+
+def test_the_logarithm_is_read_if_inputs_multiply_and_not_if_they_add():
+    days, random = np.arange(300), np.random.default_rng(0)
+    inputs = random.random(300) < 0.15
+    courses = (100 + 15 * np.sin(2 * np.pi * days / 7), 100 * 1.005**days)
+    for sums, values in ((True, courses[0] + 60 * inputs), (False, courses[1] * np.where(inputs, 1.8, 1))):
+        columns = np.stack([values + random.normal(size=300), inputs], 1)
+        of_columns = series.Relative.fit(columns, 7, 7, num_values=1, known_ahead=True)
+        assert of_columns.logs == (not sums, False)
+        factor = of_columns.effects[0][0] * of_columns.deviations[0] / of_columns.deviations[1]
+        assert factor == pytest.approx(60 if sums else np.log(1.8), rel=0.05)
+    no_effect = np.stack([GROWING[:, 0], np.ones(N)], 1)
+    assert series.Relative.fit(no_effect, HORIZON, SEASON, 1, known_ahead=True).logs == (True, False)
+
+
+def test_effects_of_inputs_that_tell_nothing_or_the_same_twice_are_finite():
+    same = np.concatenate([LIFTED[:, :2], LIFTED[:, 1:2], np.ones([N, 1])], 1)
+    ((first, second, none),) = series.Relative.fit(same, HORIZON, num_values=1, known_ahead=True).effects
+    assert first + second == pytest.approx(series.Relative.fit(LIFTED[:, :2], 5, 1, 1, True).effects[0][0])
+    assert none == 0
+    assert series.Relative.fit(LIFTED[:12], HORIZON, num_values=1, known_ahead=True).effects
+    with pytest.raises(UserError, match="`known_ahead`: expected columns beside the 3 that are predicted; got none"):
+        series.Relative.fit(LIFTED, HORIZON, known_ahead=True)
 
 
 def _is_refused(text):
@@ -130,6 +174,25 @@ def test_a_forecast_reads_only_the_values_before_its_origin(model_and_scaling):
         series.forecasts_from(model, of_part, WANDERING[:, 0], np.array([50]), 1)
 
 
+def test_a_forecast_needs_the_known_inputs_of_its_steps_and_no_others(model_and_scaling):
+    model = tfrnn.Forecaster(tfrnn.GRUCell(4), OF_LIFTED.num_inputs, num_outputs=OF_LIFTED.num_outputs)
+    future = PROMOTED[N:].astype(float)
+    predicted = series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=future).predicted
+    shorter = series.forecast_ahead(model, OF_LIFTED, LIFTED, 2, future=future[:2]).predicted
+    np.testing.assert_array_equal(predicted[:2], shorter)
+    tested = series.backtest(model, OF_LIFTED, LIFTED, HORIZON)
+    np.testing.assert_array_equal(
+        np.isnan(tested.predicted), np.isnan(series.following(LIFTED[:, :1], tested.origins, 5))
+    )
+    for given, got in ((None, 0), (future[:4], 4)):
+        with pytest.raises(UserError, match=f"expected the inputs of the next 5 steps.* got those of {got}"):
+            series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=given)
+    with pytest.raises(UserError, match=r"expected 2 columns of inputs known ahead; got `future` of shape \(5, 1\)"):
+        series.forecast_ahead(model, OF_LIFTED, LIFTED, HORIZON, future=future[:, :1])
+    with pytest.raises(UserError, match="expected no columns of inputs known ahead"):
+        series.forecast_ahead(*model_and_scaling, WANDERING, HORIZON, future=future)
+
+
 def test_a_compiled_forecaster_is_saved_and_loaded_with_its_loss(model_and_scaling, tmp_path):
     model, of_part = model_and_scaling
     model.save(tmp_path / "forecaster.keras")
@@ -163,6 +226,20 @@ def test_the_forecast_ahead_lies_within_its_intervals_whose_widths_are_quantiles
     np.testing.assert_allclose(ahead.upper[0, 0] - ahead.predicted[0, 0], width, rtol=1e-4)
     np.testing.assert_allclose(ahead.predicted - ahead.lower, ahead.upper - ahead.predicted, rtol=1e-4)
     assert np.isnan(series.forecast_ahead(model, of_part, WANDERING, HORIZON).lower).all()
+
+
+def test_a_series_that_was_never_below_0_is_not_forecast_there(model_and_scaling):
+    counts = np.maximum(np.round(WANDERING - WANDERING.mean(0)), 0)
+    for below, lowest in ((0.0, 0.0), (0.5, None)):
+        values = counts - [[below, 0.0]]
+        of_part = series.Relative.fit(values[:40], HORIZON, SEASON)
+        tested = series.backtest(model_and_scaling[0], of_part, values, HORIZON, SEASON)
+        ahead = series.forecast_ahead(model_and_scaling[0], of_part, values, HORIZON, tested)
+        for each in (tested.predicted, *ahead):
+            assert each[..., 1].min() >= 0
+            assert each[..., 0].min() >= 0 or lowest is None
+        assert (ahead.lower[..., 0].min() < 0) == (lowest is None)
+        assert (ahead.lower <= ahead.predicted).all()
 
 
 def test_intervals_hold_their_share_of_values_that_are_as_those_before():

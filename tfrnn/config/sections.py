@@ -129,7 +129,11 @@ class Series(Section):
         "", "file with a column for each series, also .gz; default: the book's noisy sine (8.1)", may_change=True
     )
     column: TEXTS = setting((), "name of the column to forecast, if the file has several (repeatable)")
-    inputs: TEXTS = setting((), "name of a column that is read beside those, up to the present (repeatable)")
+    inputs: TEXTS = setting(
+        (),
+        "name of a column that is read beside those, such as a price; also ahead, if lines after their last value have "
+        "it (repeatable)",
+    )
     date_column: str = setting(
         "", "name of the column of dates; default: the first that has some", may_change=True, rare=True
     )
@@ -163,7 +167,10 @@ class Series(Section):
         "recursive: as in the book, each from predictions of those before; auto: direct for a file, else recursive",
         choices=("auto", "direct", "recursive"),
     )
-    horizon: int = setting(0, "number of steps to forecast after the end; 0: about a season", minimum=0, maximum=10_000)
+    horizon: int = setting(
+        0, "number of steps to forecast after the end; 0: about a season, or as far as inputs are known", minimum=0,
+        maximum=10_000,
+    )  # fmt: skip
     season: int = setting(
         0, "number of steps in a season, such as 12 of months; 1: none; 0: it is found", minimum=0, maximum=100_000
     )

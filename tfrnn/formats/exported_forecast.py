@@ -23,18 +23,25 @@ def write(model: Any, folder: Path, of_series: Relative | Scaling, config: Forec
     """Writes the signature `forecast`. Returns the types of its inputs and outputs, and the columns."""
     horizon, num_steps = config.series.horizon, config.series.num_steps
 
-    def forecast(values: tf.Tensor) -> dict[str, tf.Tensor]:
+    def forecast(values: tf.Tensor, future: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
         if isinstance(of_series, Relative):
-            return {"predicted": _direct(model, of_series, values, num_steps)[:horizon]}
-        return {"predicted": _recursive(model, of_series, values, horizon)}
+            predicted = _direct(model, of_series, values, num_steps, future)[:horizon]
+        else:
+            predicted = _recursive(model, of_series, values, horizon)
+        never_below = tf.reduce_min(values[:, : of_series.num_values], 0) >= 0
+        return {"predicted": tf.where(never_below, tf.maximum(predicted, 0), predicted)}
 
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
-    values = tf.TensorSpec([None, of_series.num_columns], tf.float64, "values")
-    module.forecast = tf.function(forecast, [values], autograph=False)
+    signature = [tf.TensorSpec([None, of_series.num_columns], tf.float64, "values")]
+    inputs = {"values": f"float64 [N, {of_series.num_columns}], in their own unit, the newest last"}
+    if isinstance(of_series, Relative) and of_series.num_known_ahead:
+        signature.append(tf.TensorSpec([of_series.horizon, of_series.num_known_ahead], tf.float64, "future"))
+        inputs["future"] = f"float64 [{of_series.horizon}, {of_series.num_known_ahead}], the inputs after those"
+    module.forecast = tf.function(forecast, signature, autograph=False)
     tf.saved_model.save(module, str(folder), {"forecast": module.forecast})
     interface = {
-        "inputs": {"values": f"float64 [N, {of_series.num_columns}], in their own unit, the newest last"},
+        "inputs": inputs,
         "outputs": {"predicted": f"float64 [{horizon}, {of_series.num_values}], the values that come next"},
     }
     return {"forecast": interface, "columns": [*config.series.column, *config.series.inputs]}
@@ -47,12 +54,16 @@ def check(model: Any, folder: Path, of_series: Relative | Scaling, config: Forec
     """
     loaded = tf.saved_model.load(str(folder)).signatures["forecast"]
     steps = np.random.default_rng(0).normal(0, 0.1, [of_series.train_steps, of_series.num_columns])
-    series = of_series.unscale(np.cumsum(steps, 0))
+    series: Any = of_series.unscale(np.cumsum(steps, 0))
     horizon, num_steps, differences = config.series.horizon, config.series.num_steps, []
+    future = None
+    if isinstance(of_series, Relative) and of_series.num_known_ahead:
+        future = series[np.arange(of_series.horizon) % len(series), of_series.num_values :]
+    given = {} if future is None else {"future": tf.constant(future)}
     for num_values in {of_series.train_steps, max(1, of_series.train_steps // 3), 2}:
         values = series[:num_values]
-        (expected,) = forecasts_from(model, of_series, values, np.array([len(values)]), horizon, num_steps)
-        predicted = loaded(values=tf.constant(values))["predicted"].numpy()
+        (expected,) = forecasts_from(model, of_series, values, np.array([num_values]), horizon, num_steps, future)
+        predicted = loaded(values=tf.constant(values), **given)["predicted"].numpy()
         differences.append(np.abs(of_series.scale(predicted) - of_series.scale(expected)).max())
     if not max(differences) <= _TOLERANCE:  # also if one is NaN
         raise UserError(
@@ -76,24 +87,31 @@ def _recursive(model: Any, of_series: Scaling, values: tf.Tensor, horizon: int) 
     return tf.cast(made.stack()[:, 0], tf.float64) * of_series.deviation + of_series.mean
 
 
-def _direct(model: Any, of_series: Relative, values: tf.Tensor, num_steps: int) -> tf.Tensor:
+def _direct(model: Any, of_series: Relative, values: tf.Tensor, num_steps: int, future: tf.Tensor | None) -> tf.Tensor:
     """Returns a forecast [K, D]: all steps at once, added to the naive forecast."""
     num_predicted, num_values = of_series.num_values, tf.shape(values)[0]
     scaled = _scaled(of_series, values)
+    effects = np.reshape(of_series.effects, [num_predicted, -1]).T  # [I, D]
+    if future is not None:
+        without = scaled[:, :num_predicted] - tf.matmul(scaled[:, num_predicted:], effects)
+        scaled = tf.concat([without, scaled[:, num_predicted:]], 1)
     window = tf.gather(_inputs(of_series, scaled), tf.maximum(num_values - num_steps + tf.range(num_steps), 0))
     outputs = model(window[:, None], model.initial_state(1), training=False)[0][-1]
     added = tf.cast(outputs, tf.float64) * np.array(of_series.target_scales)
     naive = _naive_forecasts(scaled[:, :num_predicted], num_values[None], of_series.horizon, of_series.season)
     forecast = naive[0] + tf.reshape(added, [of_series.horizon, num_predicted])
+    if future is not None:
+        forecast += tf.matmul(_scaled(of_series, future, num_predicted), effects)
     unscaled = forecast * np.array(of_series.deviations[:num_predicted]) + np.array(of_series.means[:num_predicted])
     logs = np.array(of_series.logs[:num_predicted])
     return tf.where(logs, tf.exp(tf.where(logs, tf.minimum(unscaled, scaling.LARGEST_LOG), 0)), unscaled)
 
 
-def _scaled(of_series: Relative, values: tf.Tensor) -> tf.Tensor:
-    """Returns scaled columns [N, C]."""
-    means, deviations, logs = (np.array(each) for each in (of_series.means, of_series.deviations, of_series.logs))
-    logged = tf.math.log(tf.maximum(tf.where(logs, values, 1), of_series.smallest))
+def _scaled(of_series: Relative, values: tf.Tensor, first: int = 0) -> tf.Tensor:
+    """Returns columns scaled, [N, C] or those from this one on."""
+    of_columns = of_series.means, of_series.deviations, of_series.logs
+    means, deviations, logs = (np.array(each[first:]) for each in of_columns)
+    logged = tf.math.log(tf.maximum(tf.where(logs, values, 1), of_series.smallest[first:]))
     return (tf.where(logs, logged, values) - means) / deviations
 
 

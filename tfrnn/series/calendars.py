@@ -1,6 +1,7 @@
 """The dates of a series: parsing them, finding the step between them, and continuing them after the end.
 
-A step is a number of months, of working days, of seconds, or, for labels such as `d17`, of whole numbers.
+A step is a number of months, of working days, of seconds or microseconds, or, for labels such as `d17`, of whole
+numbers.
 """
 
 import calendar
@@ -26,12 +27,15 @@ QUARTER, WEEK, YEAR, YEAR_MONTH, LABEL = "quarter", "week", "%Y", "%Y%m", "label
 _QUARTER = re.compile(r"(?:(?P<year>\d{4})(?:-?| ))?Q(?P<quarter>[1-4])(?:(?:-?| )(?P<year_after>\d{4}))?")
 _WEEK = re.compile(r"(\d{4})(-?)W(\d\d)")  # of ISO 8601
 _LABEL = re.compile(r"(\D*)(\d{1,15})")
+FRACTION = ".%f"  # at the end of a style whose dates differ by fractions of seconds
 # Fractions of seconds, and the offset of a time zone from UTC.
 _SUFFIX = re.compile(r"(:\d\d)(\.\d+)?( ?(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?$")
 DAY = 86_400  # seconds
+SECOND = 10**6  # microseconds
 _EPOCH = dt.datetime(1970, 1, 1)
 _CENTURY = 36_525 * DAY  # between 1901 and 2099
 MONTHS, WORKING_DAYS, SECONDS, NUMBERS = "months", "working days", "seconds", "numbers"
+MICROSECONDS = "microseconds"
 LAST_DAY, LAST_WORKING_DAY = "last day", "last working day"
 
 
@@ -39,10 +43,10 @@ class Calendar(NamedTuple):
     """The step between the dates of a series, and its last date.
 
     Attributes:
-      unit: what is counted: months, working days, seconds or numbers.
+      unit: what is counted: months, working days, seconds, microseconds or numbers.
       step: how many of them lie between two dates.
       last: the last date in these units; months are counted from the year 0, seconds and days from 1970.
-      style: how dates are written, as for strftime, or one of QUARTER, WEEK, LABEL.
+      style: how dates are written, as for strftime, or one of QUARTER, WEEK, LABEL; FRACTION at its end: see there.
       sample: the last date as it was written.
       in_month: if months are counted: LAST_DAY or LAST_WORKING_DAY of each; "": the day of the last date.
     """
@@ -73,10 +77,14 @@ class Calendar(NamedTuple):
         """The step in words, e.g. `1 month`."""
         count, unit = (
             self.step,
-            {MONTHS: "month", WORKING_DAYS: "working day", NUMBERS: "step"}.get(self.unit, "second"),
+            {MONTHS: "month", WORKING_DAYS: "working day", NUMBERS: "step"}.get(self.unit, self.unit[:-1]),
         )
-        if self.unit == SECONDS:
-            for size, name in ((7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute")):
+        sizes = {
+            SECONDS: [(7 * DAY, "week"), (DAY, "day"), (3600, "hour"), (60, "minute")],
+            MICROSECONDS: [(SECOND, "second"), (1000, "millisecond")],
+        }
+        if self.unit in sizes:
+            for size, name in sizes[self.unit]:
                 if self.step % size == 0:
                     count, unit = self.step // size, name
                     break
@@ -91,6 +99,8 @@ class Calendar(NamedTuple):
             return [5]
         if self.unit == NUMBERS:
             return []
+        if self.unit == MICROSECONDS:
+            return [length // self.step for length in (SECOND, 60 * SECOND) if length % self.step == 0]
         lengths = [3600, DAY, 7 * DAY]  # an hour, a day, a week
         within = [length // self.step for length in lengths if length % self.step == 0 and length >= 2 * self.step]
         return [*within, round(365.25 * DAY / self.step)] if DAY <= self.step <= 100 * DAY else within
@@ -117,14 +127,17 @@ class Calendar(NamedTuple):
             date = _parse(self.sample, self.style)
             date = dt.datetime.combine((_EPOCH - dt.timedelta(3) + dt.timedelta(7 * weeks + day)).date(), date.time())
         else:
-            date = _EPOCH + dt.timedelta(seconds=position)
+            date = _EPOCH + dt.timedelta(**{self.unit: position})
         if self.style == WEEK:
             year, week, _ = date.isocalendar()
             return _WEEK.sub(lambda match: f"{year:04}{match[2]}W{week:02}", self.sample)
         suffix = _SUFFIX.search(self.sample) if ":" in self.style else None
-        return self._unpadded(date.strftime(self.style)) + (
-            "".join(part or "" for part in suffix.groups()[1:]) if suffix else ""
-        )
+        fraction, offset = (part or "" for part in suffix.groups()[1:]) if suffix else ("", "")
+        if self.style.endswith(FRACTION):
+            # As many digits as the last date has, or as are needed.
+            digits = f"{date.microsecond:06}"
+            fraction = "." + digits[: max(len(fraction) - 1, len(digits.rstrip("0")), 1)].ljust(len(fraction) - 1, "0")
+        return self._unpadded(date.strftime(self.style.removesuffix(FRACTION))) + fraction + offset
 
     def _unpadded(self, written: str) -> str:
         """Returns a date without the zeros before its day, month and hour if the last date had none."""
@@ -166,7 +179,13 @@ def style_of(texts: Sequence[str], numbers_too: bool = False) -> str:
             "2023-01-31"
         )
     if fitting:
-        return fitting[0]
+        # If no two dates lie within a second, their fractions may be as chance has them.
+        if ":" not in fitting[0] or len({parse_date(text, fitting[0]) for text in texts}) == len(texts):
+            return fitting[0]
+        try:
+            return fitting[0] + (FRACTION if any(map(_microseconds, texts)) else "")
+        except ValueError:  # finer ones
+            return ""
     labels = [_LABEL.fullmatch(text) for text in texts]
     if all(labels) and len({match[1] for match in labels if match}) == 1 and (numbers_too or not texts[0].isdigit()):
         steps = {int(b[2]) - int(a[2]) for a, b in itertools.pairwise(labels) if a and b}
@@ -175,7 +194,8 @@ def style_of(texts: Sequence[str], numbers_too: bool = False) -> str:
 
 
 def parse_date(text: str, style: str) -> int:
-    """Returns a date as a number that `find_calendar` takes: months of a quarter, the number of a label, or seconds.
+    """Returns a date as a number that `find_calendar` takes: months of a quarter, the number of a label, seconds or,
+    if they have fractions, microseconds.
 
     Raises:
       ValueError: it is written in another way.
@@ -190,22 +210,30 @@ def parse_date(text: str, style: str) -> int:
         if not match:
             raise ValueError
         return int(match[2])
-    seconds = _parse(text, style) - _EPOCH
-    return seconds.days * DAY + seconds.seconds
+    since = _parse(text, style) - _EPOCH
+    seconds = since.days * DAY + since.seconds
+    return seconds * SECOND + _microseconds(text) if style.endswith(FRACTION) else seconds
 
 
-def offset_of(text: str) -> int:
-    """Returns how many seconds a date with a time of day is ahead of UTC by what is written after it, else 0."""
+def offset_of(text: str, style: str) -> int:
+    """Returns how far a date with a time of day is ahead of UTC by what is written after it, in the units of
+    `parse_date`; else 0."""
     match = _SUFFIX.search(text)
     if not match or not match[3] or match[3].strip() in ("Z", "UTC", "GMT"):
         return 0
     sign, digits = match[3].strip()[0], match[3].strip()[1:].replace(":", "").ljust(4, "0")
-    return (-1 if sign == "-" else 1) * 60 * (60 * int(digits[:2]) + int(digits[2:]))
+    seconds = (-1 if sign == "-" else 1) * 60 * (60 * int(digits[:2]) + int(digits[2:]))
+    return seconds * SECOND if style.endswith(FRACTION) else seconds
 
 
 def in_one_century(dates: np.ndarray, style: str) -> np.ndarray:
     """Returns dates with years of two digits so that 1968 comes before 1969, which alone would be 2068 and 1969."""
-    if "%y" not in style or not len(dates) or not dates.min() < _seconds(2000) <= _seconds(2050) <= dates.max():
+    if (
+        "%y" not in style
+        or style.endswith(FRACTION)
+        or not len(dates)
+        or not dates.min() < _seconds(2000) <= _seconds(2050) <= dates.max()
+    ):
         return dates
     return np.where(dates >= _seconds(2050), dates - _CENTURY, dates)
 
@@ -229,6 +257,8 @@ def find_calendar(dates: np.ndarray, style: str, sample: str) -> tuple[Calendar,
     unit, positions, place_in_month = NUMBERS, dates, ""
     if style == QUARTER:
         unit = MONTHS
+    elif style.endswith(FRACTION):
+        unit = MICROSECONDS
     elif style != LABEL:
         unit, positions = SECONDS, dates
         days = dates // DAY
@@ -270,7 +300,16 @@ def _parse(text: str, style: str) -> dt.datetime:
         return dt.datetime.fromisocalendar(int(match[1]), int(match[3]), 1)
     if ":" in style:
         text = _SUFFIX.sub(r"\1", text)
-    return dt.datetime.strptime(text, style)
+    return dt.datetime.strptime(text, style.removesuffix(FRACTION))
+
+
+def _microseconds(text: str) -> int:
+    """Returns the fraction of a second of a date with a time of day. Raises ValueError if it is finer."""
+    match = _SUFFIX.search(text)
+    digits = match[2][1:].rstrip("0") if match and match[2] else ""
+    if len(digits) > 6:
+        raise ValueError
+    return int(digits.ljust(6, "0"))
 
 
 def _fits(text: str, style: str) -> bool:

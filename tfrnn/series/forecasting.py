@@ -1,8 +1,8 @@
 """Predicting a time series one and more steps ahead, from many origins, and after its end with intervals.
 
 Dive into Deep Learning, section 8.1. A forecast from an origin o knows the first o values, and predicts those after
-them. Letters: N steps of the series, C columns that are read, of which the first D are predicted, H units, O origins, K
-the horizon, T steps of a window.
+them. Letters: N steps of the series, C columns that are read, of which the first D are predicted and the other I are
+inputs, H units, O origins, K the horizon, T steps of a window.
 """
 
 from collections.abc import Iterable
@@ -162,9 +162,15 @@ def default_num_steps(train_steps: int, season: int = 1) -> int:
 
 
 def forecasts_from(
-    model: Any, scaling: Scaling | Relative, values: np.ndarray, origins: np.ndarray, horizon: int, num_steps: int = 0
+    model: Any,
+    scaling: Scaling | Relative,
+    values: np.ndarray,
+    origins: np.ndarray,
+    horizon: int,
+    num_steps: int = 0,
+    future: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Predicts the steps after each of several origins.
+    """Predicts the steps after each of several origins. Of a series without values below 0 it predicts none.
 
     Args:
       model: a Forecaster, trained on a series that was scaled in this way.
@@ -174,11 +180,12 @@ def forecasts_from(
       horizon: K; for a `Relative` at most its own.
       num_steps: for a `Relative`: the number of steps before an origin that the model reads; by default that of
         `default_num_steps`.
+      future: for a `Relative` whose inputs are known ahead: those after the end of the series, [M, I] or [M].
     Returns:
-      Predictions in the unit of the series, [O, K, D].
+      Predictions in the unit of the series, [O, K, D]; NaN where inputs that are known ahead are not given.
     Raises:
       UserError: the series has other columns than the model reads or a value that is not finite, an origin is not in
-        it, or the horizon is longer than the model's.
+        it, the horizon is longer than the model's, or `future` is not of this shape.
     """
     values = as_columns(values)
     origins = np.asarray(origins)
@@ -186,12 +193,19 @@ def forecasts_from(
         raise UserError(f"expected origins from 1 to {len(values)}, the number of values; got {wrong[0]}")
     if values.shape[1] != scaling.num_columns:
         raise UserError(f"expected a series of {scaling.num_columns} columns; got {values.shape[1]}")
+    if future is not None:
+        future = as_columns(future)
+        if future.shape[1] != scaling.num_known_ahead or not scaling.num_known_ahead:
+            raise UserError(
+                f"expected {scaling.num_known_ahead or 'no'} columns of inputs known ahead; got `future` of shape "
+                f"{future.shape}"
+            )
     if not isinstance(scaling, Relative):
         advanced, predictions = _at(observe(model, scaling.scale(values)), origins - 1), []
         for k in range(horizon):
             predictions.append(np.asarray(advanced.following))
             advanced = _advance(model, advanced) if k < horizon - 1 else advanced
-        return scaling.unscale(np.stack(predictions, 1))
+        return np.maximum(scaling.unscale(np.stack(predictions, 1)), _floors(values, origins))
     if horizon > scaling.horizon:
         raise UserError(
             f"expected at most `horizon={scaling.horizon}`, for which the model was trained; got {horizon}; train "
@@ -207,7 +221,14 @@ def forecasts_from(
         np.asarray(stepping.read_windows(model, inputs[np.maximum(part - 1 + back[:, None], 0)]))
         for part in np.split(origins, range(_ORIGINS_AT_ONCE, len(origins), _ORIGINS_AT_ONCE))
     ]
-    return scaling.forecasts(values, origins, np.concatenate(outputs))[:, :horizon]
+    predicted = scaling.forecasts(values, origins, np.concatenate(outputs), future)[:, :horizon]
+    return np.maximum(predicted, _floors(values[:, : scaling.num_values], origins))
+
+
+def _floors(values: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Returns what no forecast lies below, [O, 1, D]: 0 if no known value of a column does."""
+    never_below = np.minimum.accumulate(values)[origins - 1] >= 0
+    return np.where(never_below, 0, -np.inf)[:, None]
 
 
 def _at(observed: Observed, steps: np.ndarray) -> Observed:
@@ -299,21 +320,32 @@ def forecast_ahead(
     tested: Backtest | None = None,
     share: float = 0.8,
     num_steps: int = 0,
+    future: np.ndarray | None = None,
 ) -> Ahead:
-    """Predicts the steps after the end of a series, with intervals.
+    """Predicts the steps after the end of a series, with intervals, which are cut at 0 as forecasts are.
 
     Args:
-      model, scaling, values, horizon, num_steps: as for `forecasts_from`.
+      model, scaling, values, horizon, num_steps, future: as for `forecasts_from`.
       tested: earlier forecasts of the model, whose errors give the intervals: see `interval_widths`. By default there
         are none.
       share: the share of the values that the intervals should hold.
+    Raises:
+      UserError: as for `forecasts_from`, or the inputs that are known ahead are not given for all steps.
     """
-    (predicted,) = forecasts_from(model, scaling, values, np.array([len(values)]), horizon, num_steps)
+    given = 0 if future is None else len(future)
+    if scaling.num_known_ahead and given < horizon:
+        raise UserError(
+            f"expected the inputs of the next {horizon} steps, which the model knows ahead; got those of {given}; give "
+            "more of them as `future`, or a smaller `horizon`"
+        )
+    (predicted,) = forecasts_from(model, scaling, values, np.array([len(values)]), horizon, num_steps, future)
     if tested is None:
         return Ahead(predicted, *np.full([2, *predicted.shape], np.nan))
     widths = widths_of(scaling, tested, share)[:horizon]
     center = scaling.scale(predicted).astype(np.float64)
-    return Ahead(predicted, scaling.unscale(center - widths), scaling.unscale(center + widths))
+    floors = _floors(as_columns(values)[:, : scaling.num_values], np.array([len(values)]))[0]
+    bounds = (np.maximum(scaling.unscale(center + width), floors) for width in (-widths, widths))
+    return Ahead(predicted, *bounds)
 
 
 def widths_of(scaling: Scaling | Relative, tested: Backtest, share: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Time series to forecast: a noisy sine, or columns of a file of numbers.
 
-Letters: N steps of the series, D columns.
+Letters: N steps of the series, D columns, the last I of which may be inputs, M steps after its end.
 """
 
 import array
@@ -52,6 +52,12 @@ _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
 _YEAR = re.compile(r"(1[5-9]|20|21)\d\d")
 _POINT_AND_THREE = re.compile(r"[+-]?[1-9]\d{0,2}\.\d{3}")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+")
+_SIGNS = re.compile(r"[%\u2030$\u20ac\u00a3\u00a5\u20b9]|\b[A-Z]{3}\b")  # per cent, and currencies
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d\d(:\d\d(\.\d+)?)?( ?[AaPp][Mm])?")
+_PARTS_OF_DATES = {"time", "hour", "minute", "second", "month", "day", "week", "quarter"}
+_HOURS_AND_MONTHS = ({*range(24)}, {*range(1, 25)}, {*range(1, 13)})
+_TITLES = 20  # lines among which the names of columns are looked for
+_REPEATED = 2_000  # lines with repeated dates in which it is looked for what tells them apart
 
 
 def noisy_sine(num_steps: int = 1000, noise: float = 0.2, seed: int = 0) -> np.ndarray:
@@ -70,6 +76,7 @@ class SeriesFile:
       calendar: the dates of the steps; None if the file has none.
       date_name: the name of the column of dates; "" if there is none.
       notes: sentences for the user about how the file was read.
+      future: the inputs at the steps after the last value, float64 [M, I]; None if the file has no such steps.
     """
 
     names: tuple[str, ...]
@@ -77,6 +84,7 @@ class SeriesFile:
     calendar: Calendar | None = None
     date_name: str = ""
     notes: tuple[str, ...] = ()
+    future: np.ndarray | None = None
 
 
 def read_series(
@@ -99,7 +107,7 @@ def read_series(
       columns: the names of the columns; may be left out if only one other than the inputs has numbers. Without a header
         the columns are called column1, column2, ...
       inputs: the names of columns that are read beside those, and returned after them. The series ends with the last
-        value of `columns`: what is filled lies before it.
+        value of `columns`: what is filled lies before it, and inputs after it are those of the future.
       date_column: the name of the column of dates; by default the first that has some.
       fill: what is done with gaps, which are missing values and missing dates. `none`: the first is an error;
         `linear`, `previous`, `zero`: see `fill_gaps`; `skip`: such rows are left out.
@@ -195,7 +203,8 @@ class _Form:
         by_mark = next((name for mark, name in _BOMS.items() if start.startswith(mark)), "utf-8")
         self.encoding = by_mark if encoding == "auto" else encoding
         with self._text() as file:
-            lines = [line for _, line in itertools.islice(self._lines(file), _SAMPLE) if line.strip()]
+            numbered = [each for each in itertools.islice(self._lines(file), _SAMPLE) if each[1].strip()]
+        lines = [line for _, line in numbered]
         self.separator = _SEPARATORS.get(separator, separator) if separator != "auto" else _find_separator(lines)
         sample = list(csv.reader(lines[:_SAMPLE], strict=True, delimiter=self.separator))
         first = [field.strip() for field in sample[0]] if sample else []
@@ -204,6 +213,11 @@ class _Form:
         if not first:
             raise UserError(
                 f"{path}: expected the names of the columns, separated by {self._between}, in line 1; got {first}"
+            )
+        if self.has_header and (names := _names_below(numbered, sum(map(bool, first)))):
+            raise UserError(
+                f"{path}: expected the names of the columns in line 1; got {', '.join(filter(None, first))!r}, and in "
+                f"line {names[0]} {', '.join(names[1])}; delete the lines above these names"
             )
         if not self.has_header and header == "auto":
             self.notes.append(f"{path}: line 1 has numbers, so the columns are called {', '.join(self.names[:5])}")
@@ -292,11 +306,11 @@ class _Form:
     def read(self, fill: str) -> SeriesFile:
         """Reads all lines."""
         decimal = "." if self.decimal == "auto" else self.decimal
-        numbers, odd, first_gap = self._read_numbers(decimal)
+        numbers, odd = self._read_numbers(decimal)
         if odd and self.decimal == "auto" and self._is_comma_decimal(odd):
             self.notes.append(f"{self.path}: the comma is read as the decimal mark, e.g. in {odd[0][2]!r}")
             decimal = ","
-            numbers, odd, first_gap = self._read_numbers(decimal)
+            numbers, odd = self._read_numbers(decimal)
         if odd:
             raise self._field_error(*odd[0])
         if decimal == "." and self.decimal == "auto" and self.separator == ";" and self._may_be_thousands:
@@ -305,33 +319,32 @@ class _Form:
                 "`decimal=,` if it parts the thousands"
             )
         values, dates, lines, last_date = self._in_order(*numbers)
-        if fill != "none":
-            known = np.flatnonzero(~np.isnan(values[:, : self.num_columns]).all(1))
-            end = int(known[-1]) + 1 if len(known) else len(values)
-            if end < len(values):
-                self.notes.append(
-                    f"{self.path}, line {lines[end]}: from here on there are no values, so the series ends before it"
-                )
-                values, lines = values[:end], lines[:end]
-                if len(dates):
-                    dates, last_date = dates[:end], self._date_of(int(lines[-1]))
+        known = np.flatnonzero(~np.isnan(values[:, : self.num_columns]).all(1))
+        end = stop = int(known[-1]) + 1 if len(known) else len(values)  # the lines with values, and with inputs
+        has_inputs = len(self.indices) > self.num_columns
+        if has_inputs:
+            stop += int(np.cumprod(~np.isnan(values[end:, self.num_columns :]).any(1)).sum())
+        if fill != "none" and stop < len(values):
+            self.notes.append(
+                f"{self.path}, line {lines[stop]}: from here on there are no values, so the series ends before it"
+            )
+            values, lines, dates = values[:stop], lines[:stop], dates[:stop]
+            last_date = self._field_of(int(lines[-1]), self.date_index) if len(dates) else ""
         calendar, steps = None, np.arange(len(values))
-        if self.date_index is not None and len(dates) > 1:
-            if fill == "skip" and np.isnan(values).any():
-                keep = ~np.isnan(values).any(1)
-                values, first_gap = values[keep], None
-            if fill == "skip":
-                calendar, steps = self._calendar_of_most(dates, last_date), np.arange(len(values))
-            else:
-                try:
-                    calendar, steps = calendars.find_calendar(dates, self.style, last_date)
-                except UserError as error:
-                    raise UserError(f"{self.path}: {error}; `fill=skip` takes the lines as they are") from None
-        elif fill == "skip":
-            values, first_gap = values[~np.isnan(values).any(1)], None
-            steps = np.arange(len(values))
-        if first_gap and fill == "none":
-            raise self._field_error(*first_gap, " Fill or drop such rows first: `fill` does")
+        has_dates = self.date_index is not None and len(dates) > 1
+        if has_dates and fill != "skip":
+            try:
+                calendar, steps = calendars.find_calendar(dates, self.style, last_date)
+            except UserError as error:
+                raise UserError(f"{self.path}: {error}; `fill=skip` takes the lines as they are") from None
+        if fill == "none":
+            gaps = np.isnan(values)
+            gaps[end:, : self.num_columns] &= not has_inputs
+            if gaps.any():
+                row, column = np.argwhere(gaps)[0].tolist()
+                line, index = int(lines[row]), self.indices[column]
+                advice = " Fill or drop such rows first: `fill` does"
+                raise self._field_error(line, index, self._field_of(line, index), advice)
         num_steps = int(steps[-1]) + 1 if len(steps) else 0
         if num_steps > len(values):
             missing = int(np.flatnonzero(np.diff(steps) > 1)[0])
@@ -347,7 +360,26 @@ class _Form:
                     f"{self.path}: expected dates {calendar.description} apart; got {len(values)} values in "
                     f"{num_steps} such steps; `fill=skip` takes the lines as they are"
                 )
-            all_values = np.full([num_steps, values.shape[1]], np.nan)
+        future = None
+        if end < len(values):
+            after = steps[end:] - steps[end - 1] - 1
+            in_turn = int((after == np.arange(len(after))).sum())  # none, or the first ones
+            if in_turn < len(after):
+                self.notes.append(
+                    f"{self.path}, line {lines[end + in_turn]}: the date before it is missing, so the known inputs end "
+                    "there"
+                )
+            future = values[end : end + in_turn, self.num_columns :]
+            if calendar:
+                last = calendar.last - calendar.step * int(steps[-1] - steps[end - 1])
+                calendar = calendar._replace(last=last, sample=self._field_of(int(lines[end - 1]), self.date_index))
+            values, steps, lines, dates = values[:end], steps[:end], lines[:end], dates[:end]
+        if fill == "skip":
+            if has_dates:
+                calendar = self._calendar_of_most(dates, self._field_of(int(lines[-1]), self.date_index))
+            values = values[~np.isnan(values).any(1)]
+        elif len(steps) and len(values) <= steps[-1]:
+            all_values = np.full([int(steps[-1]) + 1, values.shape[1]], np.nan)
             all_values[steps] = values
             values = all_values
         if fill != "none" and (gaps := int(np.isnan(values).any(1).sum())):
@@ -355,7 +387,7 @@ class _Form:
             values = fill_gaps(values, fill)
         names = tuple(self.names[i] for i in self.indices)
         date_name = self.names[self.date_index] if calendar and self.date_index is not None else ""
-        return SeriesFile(names, values, calendar, date_name, tuple(self.notes))
+        return SeriesFile(names, values, calendar, date_name, tuple(self.notes), future)
 
     def _in_order(
         self, values: np.ndarray, dates: np.ndarray, offsets: np.ndarray, lines: np.ndarray, last_date: str
@@ -371,6 +403,21 @@ class _Form:
             where = f"{self.path}, line {lines[wrong[0] + 1]}"
             if len(twice := np.flatnonzero(np.diff(moments[order]) == 0)):
                 first, again = lines[order[twice[0]]], lines[order[twice[0] + 1]]
+                assert self.date_index is not None
+                repeated = np.isin(moments, moments[order[twice]])
+                keys = self._keys(moments[repeated], lines[repeated]) if 2 * repeated.sum() >= len(lines) else ()
+                if keys and not self._are_parts_of_dates(keys, lines[repeated]):
+                    shown = " and ".join(repr(self.names[key]) for key in keys)
+                    raise UserError(
+                        f"{self.path}, line {again}: expected one line for each date; got that of line {first} again, "
+                        f"with another {shown}; write a column for each {shown}, or a file of one"
+                    )
+                if keys:
+                    parts = ", ".join(repr(self.names[index]) for index in (self.date_index, *keys))
+                    self.notes.append(
+                        f"{self.path}: the date is in several columns, {parts}; join them into one, such as 2024-01-31 "
+                        "or 2024-01-31 15:00, to have the dates read"
+                    )
                 if self.date_is_named:
                     raise UserError(
                         f"{self.path}, line {again}: expected a date after that of line {first}; got the same; drop "
@@ -387,10 +434,37 @@ class _Form:
             else:
                 self.notes.append(f"{where}: the dates do not rise, so the lines are put into the order of their dates")
             values, dates, offsets, lines = values[order], dates[order], offsets[order], lines[order]
-            last_date = self._date_of(int(lines[-1]))
+            last_date = self._field_of(int(lines[-1]), self.date_index)
         if len(dates) > 1 and np.ptp(offsets) and (np.ptp(dates % calendars.DAY) or np.diff(dates).min() <= 0):
             dates = dates - offsets + offsets[-1]
         return values, dates, lines, last_date
+
+    def _keys(self, moments: np.ndarray, lines: np.ndarray) -> tuple[int, ...]:
+        """Returns the indices of one or two columns whose fields, which recur, tell lines of the same date apart."""
+        chosen = np.argsort(moments, kind="stable")[:_REPEATED]
+        rows = self._rows_of(lines[chosen])
+        moment_of = dict(zip(lines[chosen].tolist(), moments[chosen].tolist(), strict=True))
+        used = {self.date_index, *self.indices}
+        others = [i for i, name in enumerate(self.names) if i not in used and not _NO_NAME.fullmatch(name)]
+        for count in (1, 2):
+            for keys in itertools.combinations(others[:20], count):
+                fields = {line: tuple(row[key] if key < len(row) else "" for key in keys) for line, row in rows.items()}
+                apart = len({(moment_of[line], each) for line, each in fields.items()}) == len(fields)
+                if apart and 2 * len({*fields.values()}) <= len(fields):
+                    return keys
+        return ()
+
+    def _are_parts_of_dates(self, keys: tuple[int, ...], lines: np.ndarray) -> bool:
+        """Returns whether columns have times of day, months or the like, which belong to dates in another column."""
+        rows = [*self._rows_of(lines[:_REPEATED]).values()]
+
+        def is_part(key: int) -> bool:
+            fields = self._fields(rows, key)
+            are_times = all(_TIME_OF_DAY.fullmatch(field) for field in fields)
+            numbers = {int(field) for field in fields} if all(map(str.isdecimal, fields)) else {}
+            return self.names[key].lower() in _PARTS_OF_DATES or are_times or numbers in _HOURS_AND_MONTHS
+
+        return all(map(is_part, keys))
 
     def _calendar_of_most(self, dates: np.ndarray, last_date: str) -> Calendar | None:
         """Returns the calendar of dates of which some are missing, or None if the others lie no whole steps apart."""
@@ -399,12 +473,12 @@ class _Form:
         except UserError:
             return None
 
-    def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]], tuple[int, int, str] | None]:
-        """Returns values [N, D], dates, offsets and lines [N] and the last date; fields that are no numbers; a gap."""
+    def _read_numbers(self, decimal: str) -> tuple[tuple, list[tuple[int, int, str]]]:
+        """Returns values [N, D], dates, offsets and lines [N] and the last date; and fields that are no numbers."""
         values, dates, offsets, lines = array.array("d"), array.array("q"), array.array("q"), array.array("q")
         has_time = ":" in self.style
         odd: list[tuple[int, int, str]] = []
-        first_gap, last_date, all_thousands = None, "", True
+        last_date, all_thousands = "", True
         pending: list[int] = []  # numbers of empty lines, which are gaps unless they are at the end
         self._may_be_thousands = ""  # the first number, if all have a point and three figures after it
         for line, row in self._rows():
@@ -414,7 +488,6 @@ class _Form:
             for empty in pending:
                 if self.date_index is not None:
                     continue  # a gap in the dates will be found by the dates
-                first_gap = first_gap or (empty, self.indices[0], "")
                 values.extend([math.nan] * len(self.indices))
                 lines.append(empty)
             pending = []
@@ -435,8 +508,6 @@ class _Form:
                         odd.append((line, index, text))
                         if len(odd) > 10_000 or not _may_be_a_number(text):
                             raise self._field_error(line, index, text)
-                    else:
-                        first_gap = first_gap or (line, index, text)
                 values.append(number)
             lines.append(line)
             if self.date_index is not None:
@@ -448,16 +519,23 @@ class _Form:
                         f"{self.path}, line {line}, column {self.names[self.date_index]!r}: expected a date as in the "
                         f"lines before, e.g. {last_date!r}; got {text!r}"
                     ) from None
-                offsets.append(calendars.offset_of(text) if has_time else 0)
+                offsets.append(calendars.offset_of(text, self.style) if has_time else 0)
                 last_date = text
         shape = [-1, len(self.indices)]
         integers = (np.array(each, np.int64) for each in (dates, offsets, lines))
-        return (np.array(values, np.float64).reshape(shape), *integers, last_date), odd, first_gap
+        return (np.array(values, np.float64).reshape(shape), *integers, last_date), odd
 
-    def _date_of(self, line: int) -> str:
-        """Returns the date in a line as it is written."""
-        assert self.date_index is not None
-        return next(row[self.date_index].strip() for number, row in self._rows() if number == line)
+    def _field_of(self, line: int, index: int | None) -> str:
+        """Returns a field as it is written; "" if the line ends before it."""
+        assert index is not None
+        (row,) = self._rows_of(np.array([line])).values()
+        return row[index].strip() if index < len(row) else ""
+
+    def _rows_of(self, lines: np.ndarray) -> dict[int, list[str]]:
+        """Returns the fields of some lines by their numbers."""
+        wanted = {*lines.tolist()}
+        rows = ((number, row) for number, row in self._rows() if number in wanted)
+        return dict(itertools.islice(rows, len(wanted)))
 
     def _rows(self) -> Iterator[tuple[int, list[str]]]:
         """Yields the fields of each line below the header, with the line's number."""
@@ -491,9 +569,33 @@ class _Form:
 
     def _field_error(self, line: int, index: int, text: str, advice: str = "") -> UserError:
         field = repr(text) if text else "nothing (a gap)"
+        sign = _SIGNS.search(text)
+        if sign and _is_numeric(_SIGNS.sub("", text).strip()):
+            advice = f" Take {sign[0]!r} away in all lines"
         return UserError(
             f"{self.path}, line {line}, column {self.names[index]!r}: expected a finite number; got {field}.{advice}"
         )
+
+
+def _names_below(lines: list[tuple[int, str]], num_names: int) -> tuple[int, list[str]] | None:
+    """Returns the number and fields of the first of the lines below a title that has more names than it; or None.
+
+    Names are texts that are neither numbers nor dates, above as many fields of which some are.
+    """
+    for i in range(1, min(_TITLES, len(lines) - 1)):
+        separator = _find_separator([line for _, line in lines[i:]])
+        rows = list(csv.reader([line for _, line in lines[i : i + 2]], delimiter=separator))
+        if len(rows) < 2:
+            continue  # in quotation marks
+        names, fields = ([field.strip() for field in row] for row in rows)
+        has_data = any(map(_is_value, fields))
+        if len(names) == len(fields) > num_names and all(names) and has_data and not any(map(_is_value, names)):
+            return lines[i][0], names
+    return None
+
+
+def _is_value(field: str) -> bool:
+    return _is_data([field])
 
 
 def _find_separator(lines: list[str]) -> str:
@@ -515,7 +617,7 @@ def _is_data(fields: list[str]) -> bool:
     """Returns whether the fields of a line are numbers and dates, so that it is no header."""
     if not any(fields):
         return False
-    return all(_is_numeric(field) or field.lower() in GAPS or calendars.style_of([field, field]) for field in fields)
+    return all(_is_numeric(field) or field.lower() in GAPS or calendars.style_of([field]) for field in fields)
 
 
 def _is_numeric(text: str) -> bool:
