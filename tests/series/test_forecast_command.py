@@ -8,6 +8,7 @@ from entry_points import run
 
 from tfrnn import forecast, series
 from tfrnn.config.config import ForecastConfig
+from tfrnn.training import forecast_report
 
 SMALL = [
     "--cell=rnn", "--epochs=2", "--units=4", "--batch_size=2", "--num_steps=5", "--chains=1", "--train_fraction=0.9",
@@ -247,11 +248,11 @@ def test_the_books_steps_ahead_go_up_to_the_horizon(tmp_path):
     ],
 )
 def test_numbers_are_printed_for_people(number, digits, expected):
-    assert forecast._number(number, digits) == expected
+    assert forecast_report._number(number, digits) == expected
 
 
 def test_the_digits_of_a_forecast_show_the_width_of_its_intervals():
     def digits(center, width):
-        return forecast._digits_to_tell_apart(np.array([center - width]), np.array([center + width]))
+        return forecast_report._digits_to_tell_apart(np.array([center - width]), np.array([center + width]))
 
     assert [digits(387.0, 0.3), digits(1e9, 1.5), digits(5.0, 0.0), digits(20.0, 7.0)] == [5, 11, 4, 4]

@@ -86,6 +86,11 @@ class SeriesFile:
     notes: tuple[str, ...] = ()
     future: np.ndarray | None = None
 
+    @property
+    def num_known_ahead(self) -> int:
+        """The number of steps after the last value whose inputs are known."""
+        return 0 if self.future is None else len(self.future)
+
 
 def read_series(
     path: str | os.PathLike,
