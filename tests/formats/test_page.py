@@ -207,8 +207,35 @@ def test_a_beginning_is_cleaned_and_split_as_in_python(rule, tokens, browser):
         texts, rule, tokens,
     )  # fmt: skip
     expected = [tfrnn.text_rules.clean_prefix(text, rule, tokens) for text in texts]
-    assert split == [tfrnn.text_rules.split(text, tokens) for text in expected]
-    assert cleaned == expected or tokens != "char"  # white space at the ends of words does not matter
+    if tokens == "bpe":  # without a vocabulary each character is a token
+        assert split == [list(text) for text in expected]
+    else:
+        assert split == [tfrnn.text_rules.split(text, tokens) for text in expected]
+    assert cleaned == expected or tokens not in ("char", "bpe")  # white space at the ends of words does not matter
+
+
+BYTE_PAIR_TEXTS = [
+    HOSTILE,
+    'It was "so", so it was -- so!!! (it was)\n\n\tif x_1 == 10:\n        return x_1  \n',
+    "a" * 63 + "b " + "ab" * 70 + " " * 70 + "!" * 65 + " x" + "\u3000 \x1c\x85 y\ufeff z",
+    "\u0938\u094b \u092f\u0939 \u0938\u094b \u092f\u0939 e\u0301 \u00e9 \u5206\u5f00\uff0c\u4e0d\u5206\u5f00\u3002",
+]
+
+
+@needs_browser
+def test_byte_pairs_of_a_page_are_those_of_python(browser):
+    vocabulary = tfrnn.Vocabulary.from_text("\n".join(BYTE_PAIR_TEXTS), "bpe", merges=60)
+    assert len(max(vocabulary.id_to_token[1:], key=len)) > 3
+    typed = [*BYTE_PAIR_TEXTS, *(text[3:-2] for text in BYTE_PAIR_TEXTS), "e\u0301\u0301 \u0107 so it was unknown: \u4e2d", ""]
+    split, ids = browser.execute_script(
+        "const [texts, vocabulary] = arguments;"
+        "const other = new Vocabulary({vocabulary, tokens: 'bpe', text_rule: 'raw'});"
+        "return [texts.map((text) => other.split(text)),"
+        " texts.map((text) => other.asWritten(text).map((token) => other.idOf(token)))]",
+        typed, vocabulary.id_to_token,
+    )  # fmt: skip
+    assert split == [vocabulary.split(text) for text in typed]
+    assert ids == [vocabulary.ids(vocabulary.as_written(text)).tolist() for text in typed]
 
 
 @functools.cache

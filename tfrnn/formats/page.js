@@ -41,7 +41,8 @@ function nameOf(token) {
   if (names[token]) return names[token];
   const invisible = Array.from(token).length === 1 && /[\p{Cf}\p{Zs}\p{Zl}\p{Zp}\p{M}]/u.test(token);
   if (invisible) return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-  return Array.from(vocabulary.shown(token), printable).join("");
+  const name = Array.from(vocabulary.shown(token), printable).join("");
+  return vocabulary.kind === "bpe" ? name.replaceAll(" ", "\u2423") : name; // else "the" and "the " would look the same
 }
 
 function make(tag, className = "", content = "") {
@@ -199,10 +200,12 @@ function describe(paused, seconds) {
   const bits = text.reading.tokens.map((token) => token.bits).filter((b) => b !== null);
   if (!bits.length) return;
   const mean = bits.reduce((a, b) => a + b, 0) / bits.length;
+  const characters = Array.from(vocabulary.join(text.reading.tokens.slice(-bits.length).map((token) => token.text))).length;
+  const perCharacter = vocabulary.kind === "bpe" ? `, ${format((mean * bits.length) / characters, 2)} bits a character` : "";
   const speed = text.count > 20 && element("pace").value === "0" ? ` Written at ${format(text.count / seconds)} a second.` : "";
   say(
     `${paused ? "Paused. " : ""}${format(text.reading.tokens.length)} ${vocabulary.noun}s, on average ${format(mean, 2)} bits ` +
-    `of surprise each (perplexity ${format(2 ** mean, 1)}).${speed}`,
+    `of surprise each (perplexity ${format(2 ** mean, 1)})${perCharacter}.${speed}`,
   );
 }
 
