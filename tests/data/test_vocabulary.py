@@ -103,5 +103,5 @@ def test_a_text_continued_token_by_token_is_the_text(text, tokens, cut):
 
 
 def test_another_kind_of_tokens_is_refused():
-    with pytest.raises(UserError, match="`tokens` must be char, word or spaced; got 'byte'"):
+    with pytest.raises(UserError, match="`tokens` must be char, word, spaced or bpe; got 'byte'"):
         Vocabulary.from_text("abc", "byte")

@@ -52,15 +52,11 @@ class Data(Section):
         choices=("auto", "book", "lines", "spaces", "plain", "raw"),
         rare=True,
     )
-    tokens: str = setting(
-        "char",
-        "what a token is. char: a character; word: a word, punctuation mark or line end; bpe: a character, or several "
-        "that often stand side by side (byte pairs), for which --max_tokens and --validation_tokens count characters",
-        choices=("char", "word", "bpe"),
-    )
+    tokens: str = setting("char", "what a token is", choices=("char", "word", "bpe"))
     merges: int = setting(
         500,
-        "for --tokens=bpe: number of tokens to join of others, beside the characters",
+        "for --tokens=bpe (byte pairs): number of tokens to make of characters that often stand side by side; "
+        "--max_tokens and --validation_tokens then count characters",
         minimum=1,
         maximum=2**20,
         before=500,

@@ -17,7 +17,7 @@ word    a word, a punctuation mark (up to three equal ones), or a line end. A ma
 spaced  what stands between white space, so that lines are not kept, and marks stay with their words
 bpe     one or more characters that often stand side by side in the training text (byte pairs, see data/byte_pairs.py).
         The vocabulary tells which; the text alone tells the pieces that no token goes beyond: a word or a run of marks
-        with the space after it, a line end, a run of other white space. Until its vocabulary is made, such a text is
+        with the space before it, a line end, a run of other white space. Until its vocabulary is made, such a text is
         counted in characters
 """
 
@@ -37,10 +37,10 @@ NOUNS = {"char": "character", "word": "word", "spaced": "word", "bpe": "token"} 
 COUNTED = ("char", "word", "spaced")  # kinds of tokens that the text alone tells, so that they can be counted
 JOINT = "\u2060"  # Unicode's word joiner, which is invisible; one that a text has itself is not read
 LINE_END = "\n"
-MAX_PIECE_LENGTH = 64  # characters that may become one token, not counting the space after them; longer runs are cut
+MAX_PIECE_LENGTH = 64  # characters that may become one token, not counting the space before them; longer runs are cut
 _APOSTROPHES = "'\u2019"
 _LINE_END = re.compile("\r\n|\r|\n")
-_CHUNK = re.compile(r"\n|[^\S\n]+|\S+ ?")
+_CHUNK = re.compile(r"\n| ?\S+|(?:(?! \S)[^\S\n])+")
 _LOWERED = bytes(ord(chr(i).lower()) if chr(i) in string.ascii_letters else ord(" ") for i in range(256))
 # Tables that map a byte to a lower-case letter, to a space, or to \n, which makes the run that contains it vanish.
 _SPACE_BETWEEN_LINES = _LOWERED
@@ -120,11 +120,10 @@ def _cut_between_chunks(pieces: Iterable[str]) -> Iterator[str]:
 def _last_chunk(text: str) -> int:
     """Returns the position at which the last of `chunks(text)` begins."""
     body = text.rstrip()
-    if text in (body, f"{body} "):
-        return len(body) - len(body.rsplit(maxsplit=1)[-1]) if body else 0
-    if text.endswith(LINE_END):
-        return len(text) - 1
-    return max(len(body) + (bool(body) and text[len(body)] == " "), text.rfind(LINE_END) + 1)
+    if body == text:
+        begin = len(body) - len(body.rsplit(maxsplit=1)[-1])
+        return begin - (text[max(0, begin - 1) : begin] == " ")
+    return len(text) - 1 if text.endswith(LINE_END) else max(len(body), text.rfind(LINE_END) + 1)
 
 
 def clean_pieces(pieces: Iterable[str], rule: str, tokens: str = "char") -> Iterator[str]:
@@ -198,7 +197,7 @@ def split(text: str, tokens: str = "char") -> list[str]:
 
 
 def chunks(text: str) -> list[str]:
-    """Returns the parts of a text whose byte-pair tokens each part tells alone: words with the space after them, ..."""
+    """Returns the parts of a text whose byte-pair tokens each part tells alone: words with the space before them, ..."""
     return _CHUNK.findall(text)
 
 
@@ -213,9 +212,9 @@ def split_chunk(chunk: str) -> Sequence[str]:
 def _split_at_marks_and_evenly(chunk: str) -> tuple[str, ...]:
     if chunk.isspace():
         return _cut_evenly(chunk)
-    body = chunk.removesuffix(" ")
+    body = chunk.removeprefix(" ")
     pieces = [piece for _, run in itertools.groupby(body, _is_mark) for piece in _cut_evenly("".join(run))]
-    return (*pieces[:-1], pieces[-1] + chunk[len(body) :])
+    return (chunk[: len(chunk) - len(body)] + pieces[0], *pieces[1:])
 
 
 def _cut_evenly(run: str) -> tuple[str, ...]:

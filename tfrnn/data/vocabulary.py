@@ -16,6 +16,7 @@ from tfrnn.errors import UserError, join_with_or
 
 UNKNOWN = "<unk>"
 UNKNOWN_POLICIES = ("error", "skip", "unk")
+SPACE_TO_COME = "\b"  # what a text ends with if the next token brings the space at its end: see `gap_of`
 MAX_KEPT = 2**16  # words whose byte-pair tokens are kept
 
 
@@ -217,10 +218,13 @@ class Vocabulary:
     def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
         """Encodes a prefix as `encode` does, as the vocabulary writes it: see `as_written`.
 
+        A space at its end is left out if the token that continues it brings it: see `gap_of`.
+
         Raises:
           UserError: there is no token in it to continue, or as `encode`.
         """
-        ids = self._encode_tokens(self.as_written(prefix), prefix, unknown)
+        read = prefix[:-1] if self._brings_space(prefix) else prefix
+        ids = self._encode_tokens(self.as_written(read), prefix, unknown)
         if not len(ids):
             raise UserError(
                 f"`prefix` {text_rules.shortened(prefix)!r}: expected at least one known {NOUNS[self.tokens]} to "
@@ -228,19 +232,44 @@ class Vocabulary:
             )
         return ids
 
+    def _brings_space(self, prefix: str) -> bool:
+        """Returns whether the space at the end of a prefix belongs to the token that continues it."""
+        return self.tokens == "bpe" and len(prefix) > 1 and prefix[-1] == " " and " " in self._token_to_id
+
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of ids [N], with a space between words. Raises IndexError if an id is too large."""
         return text_rules.join([self.id_to_token[int(i)] for i in ids], self.tokens)
 
     def decode_after(self, gap: str, ids: Sequence[int] | np.ndarray) -> str:
-        """Returns the text of ids [N] as it continues a text, after `gap` (see `gap_after`) if they do not touch it."""
+        """Returns the text of ids [N] as it continues a text, after `gap` (see `gap_of`) if they do not touch it."""
         if not len(ids):
             return ""
+        if gap == SPACE_TO_COME:
+            return self.decode(ids).removeprefix(" ")
         return (gap and text_rules.gap("", self.id_to_token[int(ids[0])], self.tokens)) + self.decode(ids)
 
     def gap_after(self, token_id: int) -> str:
         """Returns what separates a token from the next one, unless that touches it: a space, or nothing."""
         return text_rules.gap(self.id_to_token[int(token_id)], "", self.tokens)
+
+    def gap_of(self, prefix: str, last_id: int) -> str:
+        """Returns what separates a prefix from the token that continues it.
+
+        Args:
+          prefix: the text.
+          last_id: that of its last token.
+        Returns:
+          A space, or nothing, as `gap_after`; or SPACE_TO_COME if that token must begin with the space at the end of the
+          prefix. (A byte-pair token has the space before a word, so that a lone one is hardly ever followed by a word.)
+        """
+        if self._brings_space(prefix):
+            return SPACE_TO_COME
+        return "" if prefix[-1:].isspace() else self.gap_after(last_id)
+
+    @functools.cached_property
+    def begins_with_space(self) -> np.ndarray:
+        """Whether each token begins with a space, bool [V]."""
+        return np.array([token.startswith(" ") for token in self.id_to_token])
 
     def to_json(self) -> str:
         """Returns the tokens in id order as a JSON list."""

@@ -320,7 +320,7 @@ const SPACES = new RegExp(`[${SPACE}]+`, "u");
 
 // Of tfrnn's text_rules.
 const JOINT = "\u2060", LINE_END = "\n", MAX_PIECE_LENGTH = 64;
-const CHUNK = new RegExp(`\\n|(?:(?!\\n)[${SPACE}])+|[^${SPACE}]+ ?`, "gu");
+const CHUNK = new RegExp(`\\n| ?[^${SPACE}]+|(?:(?! [^${SPACE}])(?!\\n)[${SPACE}])+`, "gu");
 
 /** The tokens of a text, and their ids: tfrnn.Vocabulary, and the rules by which a text is cleaned. */
 class Vocabulary {
@@ -436,16 +436,18 @@ function splitAtMarks(text) {
 
 /** Returns the pieces of a word or white space that no byte-pair token goes beyond: see split_chunk in text_rules. */
 function splitChunk(chunk) {
-  const body = SPACES.test(chunk[0]) ? chunk : chunk.replace(/ $/, ""), pieces = [];
+  const isWhite = Array.from(chunk).every((character) => SPACES.test(character));
+  const space = !isWhite && chunk.startsWith(" ") ? " " : "", pieces = [];
   let run = [];
-  for (const character of Array.from(body)) {
+  for (const character of Array.from(chunk.slice(space.length))) {
     if (run.length === MAX_PIECE_LENGTH || (run.length && isMark(run[0]) !== isMark(character))) {
       pieces.push(run.join(""));
       run = [];
     }
     run.push(character);
   }
-  return [...pieces, run.join("") + chunk.slice(body.length)];
+  pieces.push(run.join(""));
+  return [space + pieces[0], ...pieces.slice(1)];
 }
 
 const SAVE_EVERY = 32; // tokens between two saved states
