@@ -175,11 +175,11 @@ def evaluate(
     model, _, _ = load_run(trained.run_dir, trained.checkpoint)
     scored = score(model, ids)
     tokens, noun = vocabulary.split(text), NOUNS[vocabulary.tokens]
-    remarks = _remarks_on_unknown(ids, scored, noun)
+    result, remarks = describe(scored, tokens, vocabulary.tokens)
+    remarks = [*_remarks_on_unknown(ids, scored, noun), *remarks]
     for remark in remarks:
         messages.note(remark)
 
-    result = describe(scored, tokens, vocabulary.tokens)
     if outputs.json_lines:
         rows = _json_rows(tokens, ids, scored, vocabulary)
         _write("json_lines", outputs.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -195,8 +195,8 @@ def evaluate(
     print(result)
 
 
-def describe(scored: Any, tokens: Sequence[str], kind: str) -> str:
-    """Returns the closing line: the perplexity of a token, and the bits of a character.
+def describe(scored: Any, tokens: Sequence[str], kind: str) -> tuple[str, list[str]]:
+    """Returns the closing line, and remarks that tell the bits of a character beside those of a word, and so on.
 
     Args:
       scored: the Score.
@@ -206,12 +206,13 @@ def describe(scored: Any, tokens: Sequence[str], kind: str) -> str:
     noun, num_tokens = NOUNS[kind], len(scored.nats)
     num_characters = len(text_rules.join(tokens, kind)) - len(text_rules.join(tokens[:1], kind))
     perplexity = f"perplexity {_format_perplexity(scored.perplexity)}"
+    per_token = f"{scored.bits_per_char:.4f} bits/{noun} over {num_tokens} {noun}s"
     per_character = f"{scored.bits.sum(dtype=float) / num_characters:.4f} bits/char over {num_characters} characters"
     if kind == "char":
-        return f"{perplexity}, {per_character}"
-    if kind == "bpe":
-        return f"{perplexity}, {per_character} (the perplexity is that of each of {num_tokens} {noun}s)"
-    return f"{perplexity}, {scored.bits_per_char:.4f} bits/{noun} over {num_tokens} {noun}s, {per_character}"
+        return f"{perplexity}, {per_character}", []
+    if kind == "bpe":  # bits of a token would compare with nothing
+        return f"{perplexity}, {per_character}", [f"the perplexity is that of a token: {per_token}"]
+    return f"{perplexity}, {per_token}", [per_character]
 
 
 def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: OutputFiles) -> None:

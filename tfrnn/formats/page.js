@@ -17,6 +17,7 @@ const text = {
   reading: new Reading(model, vocabulary),
   spans: [],
   given: 0, // the number of tokens that are the beginning, which is set off from what the model wrote
+  spaceAfter: -1, // the number of tokens after which one must come that begins with a space
   queue: [], // tokens that are still to be read: [id, text]
   remaining: 0, // tokens that are still to be written
   written: "", // since the reader asked for more
@@ -25,7 +26,7 @@ const text = {
   count: 0,
   beginning: "", // what the reader typed for it
   selected: null, // the position of a token, by keyboard or touch
-  removed: null, // what `undo` brings back: {length, tokens, given, beginning, queue}
+  removed: null, // what `undo` brings back: {length, tokens, given, spaceAfter, beginning, queue}
 };
 
 /** Returns a character as it is shown: a sign for a control character or one that is none. */
@@ -158,7 +159,7 @@ function work() {
       const [id, shown] = text.queue.pop();
       showToken(text.reading.add(id, shown), text.reading.tokens.length - 1);
     } else if (text.remaining) {
-      const token = text.reading.write(sampling());
+      const token = text.reading.write(sampling(), text.reading.tokens.length === text.spaceAfter);
       showToken(token, text.reading.tokens.length - 1);
       text.written += (text.written && text.spans.at(-1).gap) + vocabulary.shown(token.text);
       text.count++;
@@ -217,7 +218,7 @@ function encode(written, keepUnknown) {
 /** Puts a text in place of what is shown. Returns whether there is one. */
 function begin() {
   const typed = element("beginning").value, cleaned = vocabulary.clean(typed);
-  const tokens = encode(cleaned, false);
+  const spaceToCome = vocabulary.bringsSpace(cleaned), tokens = encode(spaceToCome ? cleaned.slice(0, -1) : cleaned, false);
   const unknown = [...new Set(vocabulary.asWritten(cleaned).filter((token) => !vocabulary.idOf(token)))];
   const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
   const notes = cleaned.trim() !== typed.trim() ? [`Read as \u201c${cleaned.trim()}\u201d, cleaned as the model's own text was.`] : [];
@@ -230,6 +231,7 @@ function begin() {
   }
   cut(0);
   text.given = tokens.length;
+  text.spaceAfter = spaceToCome ? tokens.length : -1;
   text.queue = tokens.reverse();
   text.beginning = element("beginning").value;
   return true;
@@ -240,8 +242,8 @@ function cut(length) {
   select(null);
   hover(null);
   if (text.reading.tokens.length > length) {
-    const { given, beginning, queue } = text;
-    text.removed = { length, given, beginning, queue, tokens: text.reading.cut(length) };
+    const { given, spaceAfter, beginning, queue } = text;
+    text.removed = { length, given, spaceAfter, beginning, queue, tokens: text.reading.cut(length) };
     element("undo").disabled = false;
   }
   text.given = Math.min(text.given, length);
@@ -262,13 +264,13 @@ function redraw(from) {
 
 function undo() {
   pause();
-  const { length, tokens, given, beginning, queue } = text.removed;
+  const { length, tokens, given, spaceAfter, beginning, queue } = text.removed;
   text.removed = null;
   element("undo").disabled = true;
   select(null);
   hover(null);
   text.reading.restore(length, tokens);
-  Object.assign(text, { given, beginning, queue });
+  Object.assign(text, { given, spaceAfter, beginning, queue });
   redraw(length);
   pause();
 }

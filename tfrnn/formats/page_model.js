@@ -378,6 +378,11 @@ class Vocabulary {
     return this.split(whole ?? (text.match(/\P{M}\p{M}*|\p{M}+/gu) ?? []).map((part) => this.knownForm(part)).join(""));
   }
 
+  /** Returns whether the space at the end of a beginning belongs to the token that continues it. */
+  bringsSpace(text) {
+    return this.kind === "bpe" && text.length > 1 && text.endsWith(" ") && this.tokenToId.has(" ");
+  }
+
   knows(tokens) {
     return tokens.every((token) => this.tokenToId.has(token));
   }
@@ -480,10 +485,12 @@ class Reading {
     return token;
   }
 
-  /** Chooses the next token, and reads it. */
-  write(sampling) {
+  /** Chooses the next token, which may have to begin with a space, and reads it. */
+  write(sampling, beginsWithSpace = false) {
     this.catchUp();
-    const id = choose(this.logits, sampling, uniform(sampling.seed, this.tokens.length));
+    const mayCome = (id) => !beginsWithSpace || this.vocabulary.idToToken[id].startsWith(" ");
+    const logits = this.logits.map((logit, id) => (mayCome(id) ? logit : -Infinity));
+    const id = choose(logits, sampling, uniform(sampling.seed, this.tokens.length));
     return this.add(id, this.vocabulary.idToToken[id]);
   }
 
