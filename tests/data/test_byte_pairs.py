@@ -19,7 +19,7 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
 
 TEXT = (
-    "The road to Ambry goes up the hill, and the well-digger went up the road; \"up, up!\" he said.\n"
+    'The road to Ambry goes up the hill, and the well-digger went up the road; "up, up!" he said.\n'
     "\tif road == 'up':\n        return well_10 + 10\n\n走上山坡，走上山坡。 Zwo\u0308lf, zwo\u0308lf A\u0301  \n"
 ) * 3
 VOCABULARY = Vocabulary.from_text(TEXT, "bpe", merges=60)
@@ -72,7 +72,9 @@ def test_a_text_in_pieces_has_the_tokens_of_the_whole(text, cuts, rule, position
         assert np.concatenate(pieces).tolist() == VOCABULARY.encode(whole[slice(*part)], "unk").tolist()
 
 
-@pytest.mark.parametrize("text", ["ab" * 500, "!" * 300 + "a " * 9, " \t" * 200 + "\n" * 300, "走" * 300, "a" * 64 + " b"])
+@pytest.mark.parametrize(
+    "text", ["ab" * 500, "!" * 300 + "a " * 9, " \t" * 200 + "\n" * 300, "走" * 300, "a" * 64 + " b"]
+)
 def test_long_runs_are_cut_at_the_same_places_in_pieces_of_any_length(text):
     for length in (1, 7, 63, 64, 65, 400):
         pieces = list(text_rules.clean_pieces(cut(text, range(0, len(text), length)), "raw", "bpe"))
@@ -118,7 +120,7 @@ def test_unknown_characters_are_named_marked_or_skipped_and_accents_found():
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (["<unk>", "a", "ab"], "must hold each of their characters; got none of 'b'"),
+        (["<unk>", "a", "ab"], "must hold each of their characters; it lacks 'b'"),
         (["<unk>", "a", "!", "a!"], "must be one token; got 'a!'"),
         (["<unk>", "a", ""], "must be one token"),
         (["<unk>", "a", "a" * 66], "must be one token"),

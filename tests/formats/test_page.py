@@ -226,7 +226,12 @@ BYTE_PAIR_TEXTS = [
 def test_byte_pairs_of_a_page_are_those_of_python(browser):
     vocabulary = tfrnn.Vocabulary.from_text("\n".join(BYTE_PAIR_TEXTS), "bpe", merges=60)
     assert len(max(vocabulary.id_to_token[1:], key=len)) > 3
-    typed = [*BYTE_PAIR_TEXTS, *(text[3:-2] for text in BYTE_PAIR_TEXTS), "e\u0301\u0301 \u0107 so it was unknown: \u4e2d", ""]
+    typed = [
+        *BYTE_PAIR_TEXTS,
+        *(text[3:-2] for text in BYTE_PAIR_TEXTS),
+        "e\u0301\u0301 \u0107 so it was unknown: \u4e2d",
+        "",
+    ]
     split, ids = browser.execute_script(
         "const [texts, vocabulary] = arguments;"
         "const other = new Vocabulary({vocabulary, tokens: 'bpe', text_rule: 'raw'});"
@@ -236,6 +241,23 @@ def test_byte_pairs_of_a_page_are_those_of_python(browser):
     )  # fmt: skip
     assert split == [vocabulary.split(text) for text in typed]
     assert ids == [vocabulary.ids(vocabulary.as_written(text)).tolist() for text in typed]
+
+
+@needs_browser
+@pytest.mark.parametrize("typed", ["the ro", "the "])
+def test_a_page_writes_byte_pairs_as_python_does(typed, browser):
+    text = "the road up the road, to the well; the well up the road\n" * 4
+    vocabulary = tfrnn.Vocabulary.from_text(text, "bpe", merges=20)
+    model = model_with(tfrnn.GRUCell(8), vocabulary, embedding_dim=3)
+    browser.open(tfrnn.show(model, vocabulary, prefix=typed))
+    assert start(browser, typed, temperature=0, length=20) == tfrnn.generate(model, vocabulary, typed, 20)
+    tokens, status = browser.execute_script(
+        "return [text.reading.tokens.map(({id, bits}) => [id, bits]), element('status').textContent]"
+    )
+    ids, bits = (np.array(column) for column in zip(*tokens[1:], strict=True))
+    scored = tfrnn.score(model, np.array([tokens[0][0], *ids]))
+    np.testing.assert_allclose(bits, scored.bits, atol=0.5)  # of 8 or 16 bits
+    assert f"{bits.sum() / len(vocabulary.decode(ids)):.2f} bits a character" in status
 
 
 @functools.cache

@@ -59,8 +59,8 @@ COUNTED = st.sampled_from(sorted(text_rules.COUNTED))
 def test_a_decoded_text_is_the_encoded_text(text, tokens):
     vocabulary = Vocabulary.from_text(text, tokens)
     decoded = vocabulary.decode(vocabulary.encode(text))
-    assert decoded == (
-        {"char": text, "bpe": text, "word": put_together(text), "spaced": " ".join(text.split())}[tokens]
+    assert (
+        decoded == ({"char": text, "bpe": text, "word": put_together(text), "spaced": " ".join(text.split())}[tokens])
     )
     counts = np.bincount(vocabulary.encode(text), minlength=len(vocabulary))[1:]
     assert (np.diff(counts) <= 0).all() or tokens == "bpe"  # by falling frequency

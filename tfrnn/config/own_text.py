@@ -13,7 +13,16 @@ from tfrnn.config.presets import OWN_TEXT, PRESETS
 MINUTES = float(PRESETS[OWN_TEXT]["minutes"])
 # What the time decides, and what the text and the time decide, if it is not given.
 BY_TIME = ("epochs", "epochs_per_pass")
-BY_TEXT = ("units", "num_layers", "embedding_dim", "dropout", "batch_size", "num_steps", "learning_rate", "warmup_steps")
+BY_TEXT = (
+    "units",
+    "num_layers",
+    "embedding_dim",
+    "dropout",
+    "batch_size",
+    "num_steps",
+    "learning_rate",
+    "warmup_steps",
+)
 # Layers and units, from small to large.
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (2, 768), (2, 1024))
 BYTE_PAIR_EMBEDDING = 128  # one-hot inputs of so many tokens would be most of the weights

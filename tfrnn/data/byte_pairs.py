@@ -69,7 +69,9 @@ def divide(piece: str, ids: Mapping[str, int]) -> list[str]:
     """
     parts = list(piece)
     while len(parts) > 1:
-        joined = [(ids[token], i) for i, pair in enumerate(itertools.pairwise(parts)) if (token := "".join(pair)) in ids]
+        joined = [
+            (ids[token], i) for i, pair in enumerate(itertools.pairwise(parts)) if (token := "".join(pair)) in ids
+        ]
         if not joined:
             break
         _, i = min(joined)

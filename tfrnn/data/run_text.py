@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from tfrnn.config.config import Config
 from tfrnn.data import byte_pairs, text_rules
 from tfrnn.data.corpora import cache, catalogue, passes
 from tfrnn.data.corpora.files import Files
+from tfrnn.data.corpora.sources import Source
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
@@ -58,7 +58,8 @@ class Text:
 class SurveyedCorpus:
     """A corpus that is cleaned by a text rule, with a survey of its tokens, or of its characters for byte pairs.
 
-    Positions and numbers of tokens are then those of characters, too. The survey and the ids of a large corpus are cached on disk.
+    Positions and numbers of tokens are then those of characters, too. The survey and the ids of a large corpus are
+    cached on disk.
 
     Args:
       name: the name of a corpus or the path of a text, as for `catalogue.open_corpus`.
@@ -140,7 +141,7 @@ class SurveyedCorpus:
         return np.concatenate(list(passes.encode(self._source, self.rule, vocabulary, num_tokens)))
 
     @contextlib.contextmanager
-    def _caching(self) -> Iterator[tuple[Any, Callable[[int], object]]]:
+    def _caching(self) -> Iterator[tuple[tuple[Source, str, str], Callable[[int], object]]]:
         """Gives what the cache knows a text by, and what shows the progress of encoding it."""
         self._sha256 = self._sha256 or self._source.sha256()
         with self._progress_bar("encoding") as on_bytes:

@@ -197,7 +197,7 @@ def split(text: str, tokens: str = "char") -> list[str]:
 
 
 def chunks(text: str) -> list[str]:
-    """Returns the parts of a text whose byte-pair tokens each part tells alone: words with the space before them, ..."""
+    """Returns the parts of a text, each of which tells its byte-pair tokens alone: words and white space."""
     return _CHUNK.findall(text)
 
 

@@ -23,8 +23,8 @@ MAX_KEPT = 2**16  # words whose byte-pair tokens are kept
 class Vocabulary:
     """The tokens of a text and their ids: `<unk>` is 0, then tokens by falling frequency.
 
-    Tokens of equal frequency are in order of first appearance, as in the book. Of byte pairs, the characters come first,
-    and then the tokens that are made of them, in the order in which they are joined.
+    Tokens of equal frequency are in order of first appearance, as in the book. Of byte pairs, the characters come
+    first, and then the tokens that are made of them, in the order in which they are joined.
 
     >>> vocabulary = tfrnn.Vocabulary.from_text("to be or not to be")
     >>> vocabulary.id_to_token
@@ -49,7 +49,9 @@ class Vocabulary:
         if self.id_to_token[:1] != [UNKNOWN] or len(self._token_to_id) != len(self.id_to_token):
             raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
         if tokens == "bpe" and (lacking := sorted(set("".join(self.id_to_token[1:])).difference(self._token_to_id))):
-            raise UserError(f"a vocabulary of byte pairs must hold each of their characters; got none of {lacking[0]!r}")
+            raise UserError(
+                f"a vocabulary of byte pairs must hold each of their characters; got none of {lacking[0]!r}"
+            )
         self._kept: dict[str, list[str]] = {}
 
     @classmethod
@@ -66,9 +68,7 @@ class Vocabulary:
         return cls([UNKNOWN, *known[: max_tokens or None]], tokens)
 
     @classmethod
-    def from_text(
-        cls, text: str, tokens: str = "char", max_tokens: int = 0, merges: int | None = None
-    ) -> "Vocabulary":
+    def from_text(cls, text: str, tokens: str = "char", max_tokens: int = 0, merges: int | None = None) -> "Vocabulary":
         """Makes the vocabulary of a cleaned text.
 
         Args:
@@ -87,7 +87,9 @@ class Vocabulary:
             counts = collections.Counter(text if tokens == "char" else text_rules.split(text, tokens))
             return cls.from_counts(counts, tokens, max_tokens)
         if max_tokens:
-            raise UserError(f"`max_tokens={max_tokens}` is not for `tokens=bpe`, which keeps all characters; give `merges`")
+            raise UserError(
+                f"`max_tokens={max_tokens}` is not for `tokens=bpe`, which keeps all characters; give `merges`"
+            )
         characters = cls.from_counts(collections.Counter(text), tokens)
         return characters.extended(byte_pairs.find(text, Data.merges if merges is None else merges))
 
@@ -259,8 +261,8 @@ class Vocabulary:
           prefix: the text.
           last_id: that of its last token.
         Returns:
-          A space, or nothing, as `gap_after`; or SPACE_TO_COME if that token must begin with the space at the end of the
-          prefix. (A byte-pair token has the space before a word, so that a lone one is hardly ever followed by a word.)
+          A space, or nothing, as `gap_after`; or SPACE_TO_COME if that token must begin with the space at the prefix's
+          end. (A byte-pair token has the space before a word, so that a lone one is hardly ever followed by a word.)
         """
         if self._brings_space(prefix):
             return SPACE_TO_COME

@@ -14,8 +14,8 @@ from tfrnn.runtime import durable
 
 FILE_NAME = "metrics.jsonl"
 MAX_BYTES = 2**30  # a larger file is not read
-# The fields of a row besides `epoch`, each with its types; those that may be unknown include None. Of words the bits are
-# those of a word.
+# The fields of a row besides `epoch`, each with its types; those that may be unknown include None. If tokens are words,
+# the bits are those of a word.
 MEASURES = {
     "perplexity": (float,),
     "bits_per_char": (float,),
