@@ -50,7 +50,7 @@ class Vocabulary:
             raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
         if tokens == "bpe" and (lacking := sorted(set("".join(self.id_to_token[1:])).difference(self._token_to_id))):
             raise UserError(
-                f"a vocabulary of byte pairs must hold each of their characters; got none of {lacking[0]!r}"
+                f"a vocabulary of byte pairs must hold each of their characters; it lacks {lacking[0]!r}"
             )
         self._kept: dict[str, list[str]] = {}
 
