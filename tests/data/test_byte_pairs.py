@@ -139,6 +139,11 @@ def test_united_with_another_it_divides_known_text_as_before():
     assert united.encode(TEXT).tolist() == VOCABULARY.encode(TEXT).tolist()
 
 
+def test_half_a_character_is_refused():
+    with pytest.raises(UserError, match=r"whole characters; got '\\ud800' at 1"):
+        Vocabulary.from_text("a\ud800b", "bpe")
+
+
 def test_settings_that_have_no_effect_are_refused():
     with pytest.raises(UserError, match="`merges` is for `tokens=bpe`; got `tokens=char`"):
         Vocabulary.from_text("abc", merges=3)

@@ -7,6 +7,7 @@ the tokens; a text is divided into them without it, so that a run can be used wh
 import importlib
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,11 +41,13 @@ def find(text: str, number: int) -> list[str]:
       text: a cleaned text, of which at most the first MAX_TRAINING_CHARACTERS are read.
       number: how many tokens to find; there are fewer if no pair is left that occurs twice.
     Raises:
-      UserError: the package tokenizers is not installed.
+      UserError: the package tokenizers is not installed, or the text has half a character (a lone surrogate).
     """
     if not number:
         return []
     library, text = _library(), text[:MAX_TRAINING_CHARACTERS]
+    if half := re.search("[\ud800-\udfff]", text):
+        raise UserError(f"expected a text of whole characters; got {half[0]!r} at {half.start()}, which is half of one")
     lines = text.split(text_rules.LINE_END)
     pieces = itertools.chain.from_iterable(
         text_rules.split_chunk(chunk) for line in lines for chunk in text_rules.chunks(line)

@@ -49,9 +49,7 @@ class Vocabulary:
         if self.id_to_token[:1] != [UNKNOWN] or len(self._token_to_id) != len(self.id_to_token):
             raise UserError(f"a vocabulary must begin with {UNKNOWN!r} and hold every token once")
         if tokens == "bpe" and (lacking := sorted(set("".join(self.id_to_token[1:])).difference(self._token_to_id))):
-            raise UserError(
-                f"a vocabulary of byte pairs must hold each of their characters; it lacks {lacking[0]!r}"
-            )
+            raise UserError(f"a vocabulary of byte pairs must hold each of their characters; it lacks {lacking[0]!r}")
         self._kept: dict[str, list[str]] = {}
 
     @classmethod
