@@ -61,7 +61,9 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
         config = _replaced(config, free, embedding_dim=BYTE_PAIR_EMBEDDING)
 
     def num_weights(candidate: Config) -> float:
-        return sizes.weight_bytes(candidate.model, vocab_size) / 4
+        model = candidate.model
+        looked_up = 0 if model.tie_weights else vocab_size * model.embedding_dim  # which takes no time
+        return sizes.weight_bytes(model, vocab_size) / 4 - looked_up
 
     models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in MODELS]
     fitting = [
