@@ -60,7 +60,7 @@ def measure_passes(corpus: str, cache: str) -> dict[str, Any]:
     measured["survey"] = size / 1e6 / (time.perf_counter() - start)  # including the SHA-256 of the file
     start = time.perf_counter()
     vocabulary = surveyed.vocabulary(surveyed.survey.num_tokens, 0)
-    surveyed.ids(vocabulary, surveyed.survey.num_tokens)
+    surveyed.ids(vocabulary, 0, surveyed.survey.num_tokens)
     measured["encoding"] = size / 1e6 / (time.perf_counter() - start)
     measured["peak_mb"] = peak_mb()
     start = time.perf_counter()

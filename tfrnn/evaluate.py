@@ -174,13 +174,12 @@ def evaluate(
 
     model, _, _ = load_run(trained.run_dir, trained.checkpoint)
     scored = score(model, ids)
-    tokens, noun = text_rules.split(text, vocabulary.tokens), NOUNS[vocabulary.tokens]
-    remarks = _remarks_on_unknown(ids, scored, noun)
+    tokens, noun = vocabulary.split(text), NOUNS[vocabulary.tokens]
+    result, remarks = describe(scored, tokens, vocabulary.tokens)
+    remarks = [*_remarks_on_unknown(ids, scored, noun), *remarks]
     for remark in remarks:
         messages.note(remark)
 
-    bits = f"{scored.bits_per_char:.4f} bits/{'char' if noun == 'character' else noun}"
-    result = f"perplexity {_format_perplexity(scored.perplexity)}, {bits} over {len(scored.nats)} {noun}s"
     if outputs.json_lines:
         rows = _json_rows(tokens, ids, scored, vocabulary)
         _write("json_lines", outputs.json_lines, (json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -196,6 +195,26 @@ def evaluate(
         for line in _report_memorisation(model, vocabulary, config, memorisation_test, sampling, run_corpus):
             print(line)
     print(result)
+
+
+def describe(scored: Any, tokens: Sequence[str], kind: str) -> tuple[str, list[str]]:
+    """Returns the closing line, and remarks that tell the bits of a character beside those of a word, and so on.
+
+    Args:
+      scored: the Score.
+      tokens: those of the text, of which all but the first were predicted.
+      kind: what they are, a key of `text_rules.NOUNS`.
+    """
+    noun, num_tokens = NOUNS[kind], len(scored.nats)
+    num_characters = len(text_rules.join(tokens, kind)) - len(text_rules.join(tokens[:1], kind))
+    perplexity = f"perplexity {_format_perplexity(scored.perplexity)}"
+    per_token = f"{scored.bits_per_char:.4f} bits/{noun} over {num_tokens} {noun}s"
+    per_character = f"{scored.bits.sum(dtype=float) / num_characters:.4f} bits/char over {num_characters} characters"
+    if kind == "char":
+        return f"{perplexity}, {per_character}", []
+    if kind == "bpe":  # bits of a token would compare with nothing
+        return f"{perplexity}, {per_character}", [f"the perplexity is that of a token: {per_token}"]
+    return f"{perplexity}, {per_token}", [per_character]
 
 
 def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: OutputFiles) -> None:

@@ -266,7 +266,7 @@ def _read_line(generator: Any, data: Data, line: str, after: Any) -> Any:
     """Lets the model read a line after the text so far. Raises UserError if it cannot, or there is no text at all."""
     if line:
         (text,) = text_rules.clean_prefixes([line], data.text_rule, data.token_kind)
-        if after is not None and line[0].isspace() and not text[0].isspace() and data.tokens == "char":
+        if after is not None and line[0].isspace() and not text[0].isspace() and data.tokens != "word":
             text = f" {text}"  # the text rule strips it, but this is not the beginning of the text
         return generator.read([text], after)
     if after is None:

@@ -132,7 +132,9 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     run, other, known = RunDir(run_dir), None, None
     if run.exists:
         given = given.resumed(run.config(), run_dir)
-        known = run.vocabulary(given.config.data.token_kind) if given.config.training.init_from else None
+        begun = given.config
+        is_kept = begun.training.init_from or begun.data.tokens == "bpe"
+        known = run.vocabulary(begun.data.token_kind) if is_kept else None
     elif given.config.training.init_from:
         other, known, others_config = open_run(given.config.training.init_from)
         given = given.beginning_with(others_config)

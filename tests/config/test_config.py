@@ -29,6 +29,7 @@ WRONG_VALUES = {
     "num_steps": [0, "35 steps"],
     "cell": ["RNN", "rnnn", ""],
     "implementation": ["tf"],
+    "merges": [0, 2.5, "many"],
     "units": [0, -1, 1e3, "big", False],
     "num_layers": [0],
     "embedding_dim": [-1],

@@ -37,6 +37,15 @@ def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes,
     assert rows * steps + steps < num_tokens or num_tokens < 1000
 
 
+def test_byte_pairs_are_embedded_if_nothing_else_is_given():
+    def chosen(vocab_size, free=own_text.BY_TEXT, **settings):
+        return own_text.choose_model(CONFIG.replace(**settings), free, 10**6, vocab_size, FLOPS).model
+
+    assert chosen(65).embedding_dim == 0
+    assert chosen(565, tokens="bpe").embedding_dim == own_text.BYTE_PAIR_EMBEDDING
+    assert chosen(565, {"units", "num_layers"}, tokens="bpe", embedding_dim=7).embedding_dim == 7
+
+
 def test_what_was_given_stays_as_it_was():
     config = CONFIG.replace(units=77, dropout=0.3, batch_size=5)
     free = ("num_layers", "num_steps", "learning_rate")

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 from hypothesis import given
-from texts import CUTS, RULES, TEXTS, TOKENS, cut, put_together
+from texts import CUTS, KINDS, RULES, TEXTS, cut, put_together
 
 from tfrnn.data import text_rules
 from tfrnn.errors import UserError
@@ -53,7 +53,7 @@ def test_the_rule_book_joins_lines_but_not_words():
     assert text_rules.clean("of him\nwas said", "book", "word") == "of him was said"
 
 
-@given(text=TEXTS, cuts=CUTS, rule=RULES, tokens=TOKENS)
+@given(text=TEXTS, cuts=CUTS, rule=RULES, tokens=KINDS)
 def test_the_cleaned_text_does_not_depend_on_the_pieces(text, cuts, rule, tokens):
     pieces = list(text_rules.clean_pieces(cut(text, cuts), rule, tokens))
     assert "".join(pieces) == text_rules.clean(text, rule, tokens)
@@ -134,7 +134,7 @@ def test_words_and_marks_put_together_are_the_text_with_single_spaces(text):
     assert "".join(itertools.chain(*zip(["", *gaps], texts, strict=False))) == put_together(text)
 
 
-@given(text=TEXTS, tokens=TOKENS)
+@given(text=TEXTS, tokens=KINDS)
 def test_each_token_is_one_and_no_other_text_is(text, tokens):
     parts = text_rules.split(text, tokens)
     assert [part for part in parts if not text_rules.is_token(part, tokens)] == []

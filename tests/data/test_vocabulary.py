@@ -33,7 +33,7 @@ def test_ids_have_the_smallest_dtype(size, dtype):
     assert vocabulary.encode(vocabulary.id_to_token[-1], "unk").dtype == np.int32
 
 
-@pytest.mark.parametrize("tokens", text_rules.NOUNS)
+@pytest.mark.parametrize("tokens", text_rules.COUNTED)
 def test_decode_inverts_encode_after_a_round_trip_through_json(tokens):
     text = "so 日本 much\u0301 to say"
     vocabulary = Vocabulary.from_text(text, tokens)
@@ -103,5 +103,5 @@ def test_a_text_continued_token_by_token_is_the_text(text, tokens, cut):
 
 
 def test_another_kind_of_tokens_is_refused():
-    with pytest.raises(UserError, match="`tokens` must be char, word or spaced; got 'byte'"):
+    with pytest.raises(UserError, match="`tokens` must be char, word, spaced or bpe; got 'byte'"):
         Vocabulary.from_text("abc", "byte")

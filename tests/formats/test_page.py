@@ -207,8 +207,57 @@ def test_a_beginning_is_cleaned_and_split_as_in_python(rule, tokens, browser):
         texts, rule, tokens,
     )  # fmt: skip
     expected = [tfrnn.text_rules.clean_prefix(text, rule, tokens) for text in texts]
-    assert split == [tfrnn.text_rules.split(text, tokens) for text in expected]
-    assert cleaned == expected or tokens != "char"  # white space at the ends of words does not matter
+    if tokens == "bpe":  # without a vocabulary each character is a token
+        assert split == [list(text) for text in expected]
+    else:
+        assert split == [tfrnn.text_rules.split(text, tokens) for text in expected]
+    assert cleaned == expected or tokens not in ("char", "bpe")  # white space at the ends of words does not matter
+
+
+BYTE_PAIR_TEXTS = [
+    HOSTILE,
+    'It was "so", so it was -- so!!! (it was)\n\n\tif x_1 == 10:\n        return x_1  \n',
+    "a" * 63 + "b " + "ab" * 70 + " " * 70 + "!" * 65 + " x" + "\u3000 \x1c\x85 y\ufeff z",
+    "\u0938\u094b \u092f\u0939 \u0938\u094b \u092f\u0939 e\u0301 \u00e9 \u5206\u5f00\uff0c\u4e0d\u5206\u5f00\u3002",
+]
+
+
+@needs_browser
+def test_byte_pairs_of_a_page_are_those_of_python(browser):
+    vocabulary = tfrnn.Vocabulary.from_text("\n".join(BYTE_PAIR_TEXTS), "bpe", merges=60)
+    assert len(max(vocabulary.id_to_token[1:], key=len)) > 3
+    typed = [
+        *BYTE_PAIR_TEXTS,
+        *(text[3:-2] for text in BYTE_PAIR_TEXTS),
+        "e\u0301\u0301 \u0107 so it was unknown: \u4e2d",
+        "",
+    ]
+    split, ids = browser.execute_script(
+        "const [texts, vocabulary] = arguments;"
+        "const other = new Vocabulary({vocabulary, tokens: 'bpe', text_rule: 'raw'});"
+        "return [texts.map((text) => other.split(text)),"
+        " texts.map((text) => other.asWritten(text).map((token) => other.idOf(token)))]",
+        typed, vocabulary.id_to_token,
+    )  # fmt: skip
+    assert split == [vocabulary.split(text) for text in typed]
+    assert ids == [vocabulary.ids(vocabulary.as_written(text)).tolist() for text in typed]
+
+
+@needs_browser
+@pytest.mark.parametrize("typed", ["the ro", "the "])
+def test_a_page_writes_byte_pairs_as_python_does(typed, browser):
+    text = "the road up the road, to the well; the well up the road\n" * 4
+    vocabulary = tfrnn.Vocabulary.from_text(text, "bpe", merges=20)
+    model = model_with(tfrnn.GRUCell(8), vocabulary, embedding_dim=3)
+    browser.open(tfrnn.show(model, vocabulary, prefix=typed))
+    assert start(browser, typed, temperature=0, length=20) == tfrnn.generate(model, vocabulary, typed, 20)
+    tokens, status = browser.execute_script(
+        "return [text.reading.tokens.map(({id, bits}) => [id, bits]), element('status').textContent]"
+    )
+    ids, bits = (np.array(column) for column in zip(*tokens[1:], strict=True))
+    scored = tfrnn.score(model, np.array([tokens[0][0], *ids]))
+    np.testing.assert_allclose(bits, scored.bits, atol=0.5)  # of 8 or 16 bits
+    assert f"{bits.sum() / len(vocabulary.decode(ids)):.2f} bits a character" in status
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import gc
 import itertools
 import weakref
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -323,3 +324,38 @@ def test_a_row_of_a_reading_is_continued_as_in_the_whole():
         reading.row(2)
     with pytest.raises(UserError, match=r"a reading of one row.*got 2"):
         next(tfrnn.stream_on(model, VOCABULARY, reading, 3))
+
+
+BYTE_PAIRS = tfrnn.Vocabulary(["<unk>", *" abc", " a", "ab", " ab", "bc", "  "], "bpe")
+
+
+def byte_pair_model():
+    keras.utils.set_random_seed(1)
+    return tfrnn.LanguageModel(tfrnn.RNNCell(8), len(BYTE_PAIRS))
+
+
+@pytest.mark.parametrize("prefix", ["ab ", "ab  ", "b a ", "a"])
+def test_a_space_at_the_end_of_a_prefix_comes_with_the_next_byte_pair(prefix):
+    model, sampler = byte_pair_model(), Sampler(3.0)
+    ids = BYTE_PAIRS.encode_prefix(prefix)
+    assert BYTE_PAIRS.decode(ids) == prefix.removesuffix(" ")
+    (samples,) = generate_many(model, BYTE_PAIRS, [prefix], 3, 30, sampler)
+    read = tfrnn.read_prefixes(model, BYTE_PAIRS, [prefix]).repeat(30)
+    texts, after = tfrnn.continue_texts(model, BYTE_PAIRS, read, 3, sampler)
+    assert samples == [prefix + text for text in texts]
+    for text, row in zip(texts, after.recent[:, -3:], strict=True):
+        assert BYTE_PAIRS.decode([*ids, *row]) == prefix + text
+    begun = {BYTE_PAIRS.id_to_token[i] for i in after.recent[:, -3]}
+    assert len(begun) > 1
+    assert all(token.startswith(" ") for token in begun) == prefix.endswith(" ")
+    assert "".join(tfrnn.stream(model, BYTE_PAIRS, prefix, 3, sampler)) == texts[0]
+    assert [beam.text[: len(prefix)] for beam in tfrnn.beam_search(model, BYTE_PAIRS, prefix, 3, 2)] == [prefix] * 2
+    assert all(np.isfinite(beam.score) for beam in tfrnn.beam_search(model, BYTE_PAIRS, prefix, 3, 2))
+
+
+def test_a_text_that_is_read_after_such_a_space_has_it():
+    model = byte_pair_model()
+    in_parts = tfrnn.read_prefixes(model, BYTE_PAIRS, ["bc"], tfrnn.read_prefixes(model, BYTE_PAIRS, ["ab "]))
+    at_once = tfrnn.read_prefixes(model, BYTE_PAIRS, ["ab bc"])
+    np.testing.assert_allclose(in_parts.logits, at_once.logits, atol=rounding(4))
+    np.testing.assert_array_equal(in_parts.recent, at_once.recent)

@@ -105,6 +105,14 @@ def test_a_model_of_words_is_measured_in_words(folder):
     assert (unit, number, noun) == ("word", len(words) - 1, "word")
 
 
+def test_words_are_measured_in_bits_a_character_too(folder):
+    perplexity, _, number, _, _, err = evaluate_run(folder, f"--text_file={folder}/odd.txt", name="words")
+    written = text_rules.join(text_rules.split((folder / "odd.txt").read_text(), "word"), "word")
+    bits, count = re.search(r"^(\S+) bits/char over (\d+) characters$", err, re.MULTILINE).groups()
+    assert int(count) == len(written) - len(written.split()[0])
+    assert float(bits) * int(count) == pytest.approx(math.log2(perplexity) * number, rel=1e-3)
+
+
 def test_json_lines_and_the_heat_map_are_written(folder, loaded, tmp_path):
     rows_file, page_file = tmp_path / "scores.jsonl", tmp_path / "page.html"
     flags = [f"--json_lines={rows_file}", f"--heatmap={page_file}", "--heatmap_tokens=50"]

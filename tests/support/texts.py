@@ -11,7 +11,8 @@ TEXTS = st.text("\r\n \taAzZé中🦀0'-!\u0301\u0085\u2028\x1c\ufeff\u2060", ma
 )
 CUTS = st.lists(st.integers(0, 60), max_size=12)
 RULES = st.sampled_from(sorted(text_rules.TEXT_RULES))
-TOKENS = st.sampled_from(sorted(text_rules.NOUNS))
+KINDS = st.sampled_from(sorted(text_rules.NOUNS))
+TOKENS = st.sampled_from(sorted(text_rules.COUNTED))  # those of byte pairs: see tests/data/test_byte_pairs.py
 CHUNK_SIZES = (1, 2, 3, 7, 64, 2**20)
 STORY = "Ein Zwölftel, 日本語 and \U0001f980\r\nthe end.\r\n\n  <unk> to be or not to be\u0085<unk>s é\n" * 3
 

@@ -13,9 +13,19 @@ from tfrnn.config.presets import OWN_TEXT, PRESETS
 MINUTES = float(PRESETS[OWN_TEXT]["minutes"])
 # What the time decides, and what the text and the time decide, if it is not given.
 BY_TIME = ("epochs", "epochs_per_pass")
-BY_TEXT = ("units", "num_layers", "dropout", "batch_size", "num_steps", "learning_rate", "warmup_steps")
+BY_TEXT = (
+    "units",
+    "num_layers",
+    "embedding_dim",
+    "dropout",
+    "batch_size",
+    "num_steps",
+    "learning_rate",
+    "warmup_steps",
+)
 # Layers and units, from small to large.
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (2, 768), (2, 1024))
+BYTE_PAIR_EMBEDDING = 128  # one-hot inputs of so many tokens would be most of the weights
 TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
@@ -47,8 +57,13 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
     """
     budget = flops * 60 * (config.training.minutes or MINUTES) / FLOPS_PER_WEIGHT  # tokens times weights
 
+    if config.data.tokens == "bpe":
+        config = _replaced(config, free, embedding_dim=BYTE_PAIR_EMBEDDING)
+
     def num_weights(candidate: Config) -> float:
-        return sizes.weight_bytes(candidate.model, vocab_size) / 4
+        model = candidate.model
+        looked_up = 0 if model.tie_weights else vocab_size * model.embedding_dim  # which takes no time
+        return sizes.weight_bytes(model, vocab_size) / 4 - looked_up
 
     models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in MODELS]
     fitting = [

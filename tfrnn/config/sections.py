@@ -52,7 +52,16 @@ class Data(Section):
         choices=("auto", "book", "lines", "spaces", "plain", "raw"),
         rare=True,
     )
-    tokens: str = setting("char", "what a token is", choices=("char", "word"))
+    tokens: str = setting("char", "what a token is", choices=("char", "word", "bpe"))
+    merges: int = setting(
+        500,
+        "for --tokens=bpe (byte pairs): number of tokens to make of characters that often stand side by side; "
+        "--max_tokens and --validation_tokens then count characters",
+        minimum=1,
+        maximum=2**20,
+        before=500,
+        rare=True,
+    )
     word_rule: str = setting(
         "auto",
         "for --tokens=word. marks: words, punctuation marks and line ends; spaces: what stands between white space; "
@@ -100,6 +109,11 @@ class Data(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_encoding(self.encoding)
+        if self.tokens == "bpe" and self.max_vocabulary:
+            raise UserError(
+                f"`max_vocabulary={self.max_vocabulary}` is not for `tokens=bpe`, which keeps all characters; `merges` "
+                "says how many tokens are joined of them"
+            )
 
     @property
     def token_kind(self) -> str:

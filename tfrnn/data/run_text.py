@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from tfrnn.config import sections
 from tfrnn.config.config import Config
-from tfrnn.data import text_rules
+from tfrnn.data import byte_pairs, text_rules
 from tfrnn.data.corpora import cache, catalogue, passes
 from tfrnn.data.corpora.files import Files
+from tfrnn.data.corpora.sources import Source
 from tfrnn.data.stored_ids import StoredIds
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import UserError
@@ -37,6 +38,7 @@ class Text:
       rule: the text rule that cleaned it: the setting `text_rule`, or that of the corpus if it is `auto`.
       prefixes: what to continue, cleaned: the setting `prefix`, or what suits the text if it is empty.
       max_tokens: the setting `max_tokens`, or a smaller one that leaves as many tokens as are to be held out.
+      characters_per_token: of the training and the held-out ids, if tokens are byte pairs; else 1.
       facts: lines for the user about what was read, trained on, held out and left out.
       notes: sentences for the user about how the text was read.
     """
@@ -48,14 +50,16 @@ class Text:
     rule: str
     prefixes: tuple[str, ...]
     max_tokens: int = 0
+    characters_per_token: tuple[float, float] = (1.0, 1.0)
     facts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 class SurveyedCorpus:
-    """A corpus that is cleaned by a text rule, with a survey of its tokens.
+    """A corpus that is cleaned by a text rule, with a survey of its tokens, or of its characters for byte pairs.
 
-    The survey and the ids of a large corpus are cached on disk.
+    Positions and numbers of tokens are then those of characters, too. The survey and the ids of a large corpus are
+    cached on disk.
 
     Args:
       name: the name of a corpus or the path of a text, as for `catalogue.open_corpus`.
@@ -69,7 +73,7 @@ class SurveyedCorpus:
     """
 
     def __init__(self, name: str, rule: str, tokens: str, cache_dir: str = "", encoding: str = "auto"):
-        self.name, self.tokens = name, tokens
+        self.name, self.counted = name, tokens if tokens in text_rules.COUNTED else "char"
         self.rule = catalogue.text_rule_of(name, rule)
         self._source = catalogue.open_corpus(name, encoding)
         self._is_large = self._source.size > IN_MEMORY_LIMIT
@@ -79,13 +83,13 @@ class SurveyedCorpus:
             with self._progress_bar("reading") as on_bytes:
                 self._sha256 = self._source.sha256(on_bytes)
             with self._progress_bar("counting") as on_bytes:
-                self.survey = self._cache.survey(self._source, self._sha256, self.rule, tokens, on_bytes)
+                self.survey = self._cache.survey(self._source, self._sha256, self.rule, self.counted, on_bytes)
         else:
-            self.survey = passes.survey(self._source, self.rule, tokens)
+            self.survey = passes.survey(self._source, self.rule, self.counted)
 
     def describe(self) -> list[str]:
         """Returns lines that tell what was read, each with one fact."""
-        noun = _plural(self.tokens)
+        noun = _plural(self.counted)
         files = self._source if isinstance(self._source, Files) else None
         several = f" ({files.num_texts:,} texts)" if files and files.num_texts > 1 else ""
         unchanged = files and self.rule in ("plain", "raw")
@@ -104,22 +108,48 @@ class SurveyedCorpus:
 
     def vocabulary(self, num_tokens: int, max_size: int) -> Vocabulary:
         """Returns the vocabulary of the first `num_tokens` tokens, its `max_size` most frequent ones (0: all)."""
-        if num_tokens >= self.survey.num_tokens:
-            return Vocabulary.from_counts(self.survey.counts, self.tokens, max_size)
-        counts = passes.count_first(self._source, self.rule, self.tokens, num_tokens)
-        return Vocabulary.from_counts(counts, self.tokens, max_size)
+        counts = self.survey.counts
+        if num_tokens < self.survey.num_tokens:
+            counts = passes.count_first(self._source, self.rule, self.counted, num_tokens)
+        return Vocabulary.from_counts(counts, self.counted, max_size)
 
-    def ids(self, vocabulary: Vocabulary, num_tokens: int) -> np.ndarray | StoredIds:
-        """Returns the ids of the first `num_tokens` tokens, with 0 for a token that is not in the vocabulary."""
+    def byte_pairs(self, characters: Vocabulary, num_tokens: int, merges: int) -> Vocabulary:
+        """Returns a vocabulary of byte pairs.
+
+        Args:
+          characters: that of the characters.
+          num_tokens: the pairs are those of as many characters at the beginning, see `byte_pairs.find`.
+          merges: the number of tokens to join of others.
+        """
+        text = self.part(0, min(num_tokens, byte_pairs.MAX_TRAINING_CHARACTERS)) if merges else ""
+        return Vocabulary(characters.id_to_token, "bpe").extended(byte_pairs.find(text, merges))
+
+    def ids(self, vocabulary: Vocabulary, begin: int, end: int) -> np.ndarray | StoredIds:
+        """Returns the ids of the tokens [begin, end), with 0 for a token that is not in the vocabulary."""
+        if vocabulary.tokens != "bpe":
+            return self._first_ids(vocabulary, end)[begin:]
+        if end - begin > IN_MEMORY_LIMIT:
+            with self._caching() as (of_source, on_bytes):
+                return self._cache.ids_of_characters(*of_source, vocabulary, begin, end, on_bytes)
+        pieces = passes.encode_characters(self._source, self.rule, vocabulary, begin, end)
+        return np.concatenate([np.empty(0, vocabulary.dtype), *pieces])
+
+    def _first_ids(self, vocabulary: Vocabulary, num_tokens: int) -> np.ndarray | StoredIds:
         if num_tokens > IN_MEMORY_LIMIT:
-            self._sha256 = self._sha256 or self._source.sha256()
-            with self._progress_bar("encoding") as on_bytes:
-                return self._cache.ids(self._source, self._sha256, self.rule, vocabulary, num_tokens, on_bytes)
+            with self._caching() as (of_source, on_bytes):
+                return self._cache.ids(*of_source, vocabulary, num_tokens, on_bytes)
         return np.concatenate(list(passes.encode(self._source, self.rule, vocabulary, num_tokens)))
+
+    @contextlib.contextmanager
+    def _caching(self) -> Iterator[tuple[tuple[Source, str, str], Callable[[int], object]]]:
+        """Gives what the cache knows a text by, and what shows the progress of encoding it."""
+        self._sha256 = self._sha256 or self._source.sha256()
+        with self._progress_bar("encoding") as on_bytes:
+            yield (self._source, self._sha256, self.rule), on_bytes
 
     def part(self, begin: int, end: int) -> str:
         """Returns the text of the tokens [begin, end)."""
-        return passes.take(self._source, self.rule, self.tokens, begin, end)
+        return passes.take(self._source, self.rule, self.counted, begin, end)
 
     @contextlib.contextmanager
     def _progress_bar(self, action: str) -> Iterator[Callable[[int], object]]:
@@ -174,30 +204,55 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
       UserError: the text cannot be read, or is too short for the settings.
     """
     data = config.data
+    if data.tokens == "bpe" and not known:
+        byte_pairs.check_installed()
     corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, config.run.cache_dir, data.encoding)
     survey = corpus.survey
     if hold_out_exactly:
         end, _ = split_bounds(survey.num_tokens, dataclasses.replace(data, max_tokens=0))
         data = dataclasses.replace(data, max_tokens=min(data.max_tokens, end))
     end, held_out_end = split_bounds(survey.num_tokens, data)
-    if held_out_end - end < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
-        raise UserError(
-            "`early_stopping` and `schedule=plateau` need a held-out text of at least two tokens; got "
-            f"{held_out_end - end}; give `validation_tokens`, or less `max_tokens`"
-        )
+    _check_held_out(config, held_out_end - end)
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
+    if data.tokens == "bpe":  # of another run only characters are added: more pairs would divide the text otherwise
+        vocabulary = corpus.byte_pairs(vocabulary, end, 0 if known else data.merges)
     if known:
         vocabulary = known.united(vocabulary)
     prefixes = _prefixes(config, corpus, vocabulary)
-    ids = corpus.ids(vocabulary, held_out_end)
-    training, validation = ids[:end], ids[end:]
-    facts = (*corpus.describe(), *_describe_parts(data, corpus, config.data.max_tokens, end, held_out_end))
+    training, validation = corpus.ids(vocabulary, 0, end), corpus.ids(vocabulary, end, held_out_end)
+    _check_held_out(config, len(validation))
+    facts = [*corpus.describe(), *_describe_parts(data, corpus, config.data.max_tokens, end, held_out_end)]
+    ratios = 1.0, 1.0
+    if data.tokens == "bpe":
+        ratios = end / len(training), (held_out_end - end) / max(1, len(validation))
+        facts.append(_describe_byte_pairs(vocabulary, ratios[0], end))
     notes = []
     for part, part_ids in (("training", training), ("validation", validation)):
         if unknown := _count_unknown(part_ids, len(vocabulary)):
             notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
     return Text(
-        vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, facts, tuple(notes)
+        vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, ratios, tuple(facts),
+        tuple(notes),
+    )  # fmt: skip
+
+
+def _check_held_out(config: Config, num_tokens: int) -> None:
+    """Raises UserError if too few tokens are held out for the settings."""
+    if num_tokens < 2 and (config.training.early_stopping or config.training.schedule == "plateau"):
+        raise UserError(
+            "`early_stopping` and `schedule=plateau` need a held-out text of at least two tokens; got "
+            f"{num_tokens}; give `validation_tokens`, or less `max_tokens`"
+        )
+
+
+def _describe_byte_pairs(vocabulary: Vocabulary, characters_per_token: float, num_characters: int) -> str:
+    """Returns a line that tells what the tokens are, and on how much of the text they were found."""
+    joined = sum(len(token) > 1 for token in vocabulary.id_to_token[1:])
+    first = byte_pairs.MAX_TRAINING_CHARACTERS
+    found = f", found in the first {first:,} characters" if num_characters > first else ""
+    return (
+        f"different tokens: {len(vocabulary) - 1:,}, of which {joined:,} are joined of others{found}; "
+        f"{characters_per_token:.2f} characters a token of what is trained on"
     )
 
 
@@ -205,7 +260,7 @@ def _describe_parts(
     data: sections.Data, corpus: SurveyedCorpus, asked_to_train_on: int, end: int, held_out_end: int
 ) -> list[str]:
     """Returns lines that tell what is trained on, held out and left out, and why."""
-    noun, asked, max_tokens = _plural(corpus.tokens), data.validation_tokens, data.max_tokens
+    noun, asked, max_tokens = _plural(corpus.counted), data.validation_tokens, data.max_tokens
     num_tokens = corpus.survey.num_tokens
     held_out, left_out = held_out_end - end, num_tokens - held_out_end
     where = "all of them" if end == num_tokens else "the first"
@@ -240,7 +295,7 @@ def _plural(tokens: str) -> str:
 def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) -> tuple[str, ...]:
     """Returns the prefixes to continue. Raises UserError if one has unknown tokens, before training begins."""
     data, survey = config.data, corpus.survey
-    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, data.token_kind)
+    given = config.run.prefix or catalogue.prefixes_of(data.corpus, survey.beginning, survey.counts, corpus.counted)
     prefixes = text_rules.clean_prefixes(given, corpus.rule, data.token_kind)
     if not config.run.prefix and data.max_vocabulary:
         prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
@@ -251,7 +306,7 @@ def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) ->
 
 def _known_part(prefix: str, vocabulary: Vocabulary) -> str:
     """Returns a prefix without its unknown tokens, or the most frequent token if all are unknown."""
-    known = [t for t in text_rules.split(prefix, vocabulary.tokens) if vocabulary.id_of(t)]
+    known = [t for t in vocabulary.split(prefix) if vocabulary.id_of(t)]
     return text_rules.join(known or vocabulary.id_to_token[1:2], vocabulary.tokens)
 
 

@@ -9,12 +9,16 @@ spaces  every line end becomes a space; the rest is unchanged (the book's lyrics
 plain   every line end (CR, LF, or both) becomes a line feed; the rest is unchanged
 raw     unchanged
 
-A token is one of three kinds:
+A token is one of four kinds:
 
 char    a character
 word    a word, a punctuation mark (up to three equal ones), or a line end. A mark that touches the token before it or
         after it has JOINT on that side, so that the text can be put together again; one space parts other tokens
 spaced  what stands between white space, so that lines are not kept, and marks stay with their words
+bpe     one or more characters that often stand side by side in the training text (byte pairs, see data/byte_pairs.py).
+        The vocabulary tells which; the text alone tells the pieces that no token goes beyond: a word or a run of marks
+        with the space before it, a line end, a run of other white space. Until its vocabulary is made, such a text is
+        counted in characters
 """
 
 import functools
@@ -29,11 +33,14 @@ import numpy as np
 from tfrnn.errors import UserError
 
 MAX_WORD_LENGTH = 2**20  # characters
-NOUNS = {"char": "character", "word": "word", "spaced": "word"}  # what a token of each kind is called
+NOUNS = {"char": "character", "word": "word", "spaced": "word", "bpe": "token"}  # what a token of each kind is called
+COUNTED = ("char", "word", "spaced")  # kinds of tokens that the text alone tells, so that they can be counted
 JOINT = "\u2060"  # Unicode's word joiner, which is invisible; one that a text has itself is not read
 LINE_END = "\n"
+MAX_PIECE_LENGTH = 64  # characters that may become one token, not counting the space before them; longer runs are cut
 _APOSTROPHES = "'\u2019"
 _LINE_END = re.compile("\r\n|\r|\n")
+_CHUNK = re.compile(r"\n| ?\S+|(?:(?! \S)[^\S\n])+")
 _LOWERED = bytes(ord(chr(i).lower()) if chr(i) in string.ascii_letters else ord(" ") for i in range(256))
 # Tables that map a byte to a lower-case letter, to a space, or to \n, which makes the run that contains it vanish.
 _SPACE_BETWEEN_LINES = _LOWERED
@@ -100,12 +107,31 @@ def _cut_between_words(pieces: Iterable[str]) -> Iterator[str]:
     yield held
 
 
+def _cut_between_chunks(pieces: Iterable[str]) -> Iterator[str]:
+    """Yields the same text in pieces whose byte-pair tokens are those of the whole text."""
+    held = ""  # what the next characters may belong to
+    for piece in pieces:
+        text = held + piece
+        held = split_chunk(text[_last_chunk(text) :])[-1] if text else ""
+        yield text[: len(text) - len(held)]
+    yield held
+
+
+def _last_chunk(text: str) -> int:
+    """Returns the position at which the last of `chunks(text)` begins."""
+    body = text.rstrip()
+    if body == text:
+        begin = len(body) - len(body.rsplit(maxsplit=1)[-1])
+        return begin - (text[max(0, begin - 1) : begin] == " ")
+    return len(text) - 1 if text.endswith(LINE_END) else max(len(body), text.rfind(LINE_END) + 1)
+
+
 def clean_pieces(pieces: Iterable[str], rule: str, tokens: str = "char") -> Iterator[str]:
     """Cleans a text piece by piece; the result does not depend on how the text is cut into pieces.
 
     If tokens are words, the rule `book` acts as `lines`, because the book splits each line into words before it joins
-    them. No piece then ends inside a word, so that the tokens of the pieces are the tokens of the whole text. If line
-    ends are tokens, the rule `raw` acts as `plain`.
+    them. No piece then ends inside a word or byte-pair token, so that the tokens of the pieces are the tokens of the
+    whole text. If line ends are tokens of words, the rule `raw` acts as `plain`.
 
     Args:
       pieces: the text, in pieces of any length.
@@ -116,6 +142,8 @@ def clean_pieces(pieces: Iterable[str], rule: str, tokens: str = "char") -> Iter
     """
     if tokens == "char":
         return filter(None, TEXT_RULES[rule](pieces))
+    if tokens == "bpe":
+        return filter(None, _cut_between_chunks(TEXT_RULES[rule](pieces)))
     of_words = {"book": "lines", "raw": "plain"} if tokens == "word" else {"book": "lines"}
     return filter(None, _cut_between_words(TEXT_RULES[of_words.get(rule, rule)](pieces)))
 
@@ -156,14 +184,41 @@ def shortened(text: str, limit: int = 40) -> str:
 
 
 def split(text: str, tokens: str = "char") -> list[str]:
-    """Returns the tokens of a cleaned text, of a kind in NOUNS."""
+    """Returns the tokens of a cleaned text, of a kind in NOUNS; of byte pairs, the pieces that no token goes beyond."""
     if tokens == "char":
         return list(text)
+    if tokens == "bpe":
+        return list(itertools.chain.from_iterable(map(split_chunk, chunks(text))))
     if tokens == "spaced":
         return text.split()
     lines = text.replace(JOINT, "").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     words = (itertools.chain.from_iterable(map(_split_between_spaces, line.split())) for line in lines)
     return [token for line in words for token in (*line, LINE_END)][:-1]
+
+
+def chunks(text: str) -> list[str]:
+    """Returns the parts of a text, each of which tells its byte-pair tokens alone: words and white space."""
+    return _CHUNK.findall(text)
+
+
+def split_chunk(chunk: str) -> Sequence[str]:
+    """Returns the pieces of one of `chunks` that no byte-pair token goes beyond."""
+    if len(chunk) > MAX_PIECE_LENGTH:
+        return _split_at_marks_and_evenly.__wrapped__(chunk)  # long ones are not kept
+    return (chunk,) if chunk.isspace() or chunk.isalnum() else _split_at_marks_and_evenly(chunk)
+
+
+@functools.lru_cache(2**16)
+def _split_at_marks_and_evenly(chunk: str) -> tuple[str, ...]:
+    if chunk.isspace():
+        return _cut_evenly(chunk)
+    body = chunk.removeprefix(" ")
+    pieces = [piece for _, run in itertools.groupby(body, _is_mark) for piece in _cut_evenly("".join(run))]
+    return (chunk[: len(chunk) - len(body)] + pieces[0], *pieces[1:])
+
+
+def _cut_evenly(run: str) -> tuple[str, ...]:
+    return tuple(run[begin : begin + MAX_PIECE_LENGTH] for begin in range(0, len(run), MAX_PIECE_LENGTH))
 
 
 def _split_between_spaces(text: str) -> tuple[str, ...]:
@@ -199,7 +254,7 @@ def _is_mark(character: str) -> bool:
 
 def join(parts: Sequence[str], tokens: str = "char") -> str:
     """Joins tokens to a text: the inverse of `split`, but for white space between words that is not a single space."""
-    if tokens == "char":
+    if tokens in ("char", "bpe"):
         return "".join(parts)
     text = " ".join(parts)
     if tokens == "word":
@@ -212,7 +267,7 @@ def gap(before: str, after: str, tokens: str = "char") -> str:
     """Returns what stands between two tokens in a text: a space, or nothing."""
     if tokens == "word" and (before[-1:] in (JOINT, LINE_END) or after[:1] in (JOINT, LINE_END)):
         return ""
-    return "" if tokens == "char" else " "
+    return "" if tokens in ("char", "bpe") else " "
 
 
 def shown(token: str) -> str:

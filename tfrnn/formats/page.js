@@ -19,6 +19,7 @@ const text = {
   reading: new Reading(model, vocabulary),
   spans: [],
   given: 0, // the number of tokens that are the beginning, which is set off from what the model wrote
+  spaceAfter: -1, // the number of tokens after which one must come that begins with a space
   queue: [], // tokens that are still to be read: [id, text]
   remaining: 0, // tokens that are still to be written
   written: "", // since the reader asked for more
@@ -30,7 +31,7 @@ const text = {
   place: 0, // where the keyboard goes on from
   worked: 0, // when the page last stopped to let the browser draw
   said: 0, // when the reader was last told how much is still to be read
-  removed: null, // what `undo` brings back: {length, tokens, given, beginning, queue}
+  removed: null, // what `undo` brings back: {length, tokens, given, spaceAfter, beginning, queue}
 };
 
 /** Returns a character as it is shown: a sign for a control character or one that is none. */
@@ -46,7 +47,8 @@ function nameOf(token) {
   if (names[token]) return names[token];
   const invisible = Array.from(token).length === 1 && /[\p{Cf}\p{Zs}\p{Zl}\p{Zp}\p{M}]/u.test(token);
   if (invisible) return `U+${token.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
-  return Array.from(vocabulary.shown(token), printable).join("");
+  const name = Array.from(vocabulary.shown(token), printable).join("");
+  return vocabulary.kind === "bpe" ? name.replaceAll(" ", "\u2423") : name; // else "the" and "the " would look the same
 }
 
 function make(tag, className = "", content = "") {
@@ -163,7 +165,7 @@ function work() {
       const [id, shown] = text.queue.pop();
       showToken(text.reading.add(id, shown), text.reading.tokens.length - 1);
     } else if (text.remaining) {
-      const token = text.reading.write(sampling());
+      const token = text.reading.write(sampling(), text.reading.tokens.length === text.spaceAfter);
       showToken(token, text.reading.tokens.length - 1);
       text.written += (text.written && text.spans.at(-1).gap) + vocabulary.shown(token.text);
       text.count++;
@@ -211,10 +213,12 @@ function describe(paused, seconds) {
   const bits = text.reading.tokens.map((token) => token.bits).filter((b) => b !== null);
   if (!bits.length) return;
   const mean = bits.reduce((a, b) => a + b, 0) / bits.length;
+  const characters = Array.from(vocabulary.join(text.reading.tokens.slice(-bits.length).map((token) => token.text))).length;
+  const perCharacter = vocabulary.kind === "bpe" ? `, ${format((mean * bits.length) / characters, 2)} bits a character` : "";
   const speed = text.count > 20 && element("pace").value === "0" ? ` Written at ${format(text.count / seconds)} a second.` : "";
   say(
     `${paused ? "Paused. " : ""}${format(text.reading.tokens.length)} ${vocabulary.noun}s, on average ${format(mean, 2)} bits ` +
-    `of surprise each (perplexity ${format(2 ** mean, 1)}).${speed}`,
+    `of surprise each (perplexity ${format(2 ** mean, 1)})${perCharacter}.${speed}`,
   );
 }
 
@@ -226,7 +230,9 @@ function encode(tokens) {
 /** Puts a text in place of what is shown. Returns whether there is one. */
 function begin() {
   const typed = element("beginning").value, cleaned = vocabulary.clean(typed);
-  const written = encode(vocabulary.asWritten(cleaned)), tokens = written.filter(([id]) => id);
+  const spaceToCome = vocabulary.bringsSpace(cleaned);
+  const written = encode(vocabulary.asWritten(spaceToCome ? cleaned.slice(0, -1) : cleaned));
+  const tokens = written.filter(([id]) => id);
   const unknown = [...new Set(written.filter(([id]) => !id).map(([, token]) => token))];
   const names = unknown.slice(0, 20).map(nameOf).join(" ") + (unknown.length > 20 ? " ..." : "");
   const notes = cleaned.trim() !== typed.trim() ? [`Read as \u201c${cleaned.trim()}\u201d, cleaned as the model's own text was.`] : [];
@@ -239,6 +245,7 @@ function begin() {
   }
   cut(0);
   text.given = tokens.length;
+  text.spaceAfter = spaceToCome ? tokens.length : -1;
   text.queue = tokens.reverse();
   text.beginning = element("beginning").value;
   return true;
@@ -249,8 +256,8 @@ function cut(length) {
   select(null);
   hover(null);
   if (text.reading.tokens.length > length) {
-    const { given, beginning, queue } = text;
-    text.removed = { length, given, beginning, queue, tokens: text.reading.cut(length) };
+    const { given, spaceAfter, beginning, queue } = text;
+    text.removed = { length, given, spaceAfter, beginning, queue, tokens: text.reading.cut(length) };
     element("undo").disabled = false;
   }
   text.given = Math.min(text.given, length);
@@ -271,13 +278,13 @@ function redraw(from) {
 
 function undo() {
   pause();
-  const { length, tokens, given, beginning, queue } = text.removed;
+  const { length, tokens, given, spaceAfter, beginning, queue } = text.removed;
   text.removed = null;
   element("undo").disabled = true;
   select(null);
   hover(null);
   text.reading.restore(length, tokens);
-  Object.assign(text, { given, beginning, queue });
+  Object.assign(text, { given, spaceAfter, beginning, queue });
   redraw(length);
   pause();
 }

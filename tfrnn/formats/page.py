@@ -247,7 +247,11 @@ def _pack_smallest(model: Any, vocabulary: Vocabulary, prefix: str) -> tuple[int
 
 
 def _generated_ids(model: Any, vocabulary: Vocabulary, prefix: str, sampler: Choosing) -> np.ndarray:
-    """Returns the ids of a prefix and of COMPARED_LENGTH tokens after it, int32 [T]."""
+    """Returns the ids of a prefix and of COMPARED_LENGTH tokens after it, int32 [T].
+
+    Spaces at the end of the prefix are left out, since they may decide with what the next token begins.
+    """
+    prefix = prefix.rstrip(" ") or " "
     reading = read_prefixes(model, vocabulary, [prefix])
     _, reading = continue_texts(model, vocabulary, reading, COMPARED_LENGTH, sampler)
     return np.concatenate([vocabulary.encode_prefix(prefix), reading.recent[0, -COMPARED_LENGTH:]])

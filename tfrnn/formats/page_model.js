@@ -315,22 +315,25 @@ function choose(logits, { temperature, topK, topP }, random) {
   return greedy; // rounding errors left a rest
 }
 
-const SPACES = /[\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/u; // as str.split has them
+const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000"; // as str.isspace has it
+const SPACES = new RegExp(`[${SPACE}]+`, "u");
 
-const JOINT = "\u2060", LINE_END = "\n"; // of tfrnn's text_rules
+// Of tfrnn's text_rules.
+const JOINT = "\u2060", LINE_END = "\n", MAX_PIECE_LENGTH = 64;
+const CHUNK = new RegExp(`\\n| ?[^${SPACE}]+|(?:(?! [^${SPACE}])(?!\\n)[${SPACE}])+`, "gu");
 
 /** The tokens of a text, and their ids: tfrnn.Vocabulary, and the rules by which a text is cleaned. */
 class Vocabulary {
   constructor({ vocabulary, tokens, text_rule }) {
     this.idToToken = vocabulary;
-    this.kind = tokens; // char, word or spaced
-    this.words = tokens !== "char";
+    this.kind = tokens; // char, word, spaced or bpe
+    this.words = tokens === "word" || tokens === "spaced";
     this.rule = tokens === "word" && text_rule === "raw" ? "plain" : text_rule;
     this.tokenToId = new Map(vocabulary.map((token, id) => [token, id]));
   }
 
   get noun() {
-    return this.words ? "word" : "character";
+    return this.words ? "word" : this.kind === "bpe" ? "token" : "character";
   }
 
   /** Returns a beginning as tfrnn cleans it: a space at its end stays. */
@@ -348,16 +351,36 @@ class Vocabulary {
 
   split(text) {
     if (this.kind === "char") return Array.from(text);
+    if (this.kind === "bpe") return (text.match(CHUNK) ?? []).flatMap(splitChunk).flatMap((piece) => this.divide(piece));
     if (this.kind === "spaced") return text.split(SPACES).filter(Boolean);
     const lines = text.replaceAll(JOINT, "").split(/\r\n|\r|\n/);
     return lines.flatMap((line) => [...line.split(SPACES).filter(Boolean).flatMap(splitAtMarks), LINE_END]).slice(0, -1);
+  }
+
+  /** Divides a piece into byte-pair tokens: of all pairs, that is joined first which makes the token of the lowest id. */
+  divide(piece) {
+    const parts = Array.from(piece);
+    for (;;) {
+      let best = Infinity, place = -1;
+      for (let i = 0; i + 1 < parts.length; i++) {
+        const id = this.tokenToId.get(parts[i] + parts[i + 1]) ?? Infinity;
+        if (id < best) [best, place] = [id, i];
+      }
+      if (place < 0) return parts;
+      parts.splice(place, 2, parts[place] + parts[place + 1]);
+    }
   }
 
   /** Returns the tokens of a text in the form in which the model knows them: accents composed or not, marks joined or not. */
   asWritten(text) {
     if (this.words) return this.split(text).map((token) => this.knownForm(token));
     const whole = [text, text.normalize("NFC"), text.normalize("NFD")].find((form) => this.knows(Array.from(form)));
-    return Array.from(whole ?? (text.match(/\P{M}\p{M}*|\p{M}+/gu) ?? []).map((part) => this.knownForm(part)).join(""));
+    return this.split(whole ?? (text.match(/\P{M}\p{M}*|\p{M}+/gu) ?? []).map((part) => this.knownForm(part)).join(""));
+  }
+
+  /** Returns whether the space at the end of a beginning belongs to the token that continues it. */
+  bringsSpace(text) {
+    return this.kind === "bpe" && text.length > 1 && text.endsWith(" ") && this.tokenToId.has(" ");
   }
 
   knows(tokens) {
@@ -377,7 +400,7 @@ class Vocabulary {
   /** Returns what stands between two tokens in a text: a space, or nothing. */
   gap(before, after) {
     const touches = before.endsWith(JOINT) || before === LINE_END || after.startsWith(JOINT) || after === LINE_END;
-    return this.kind === "char" || (this.kind === "word" && touches) ? "" : " ";
+    return !this.words || (this.kind === "word" && touches) ? "" : " ";
   }
 
   join(tokens) {
@@ -416,6 +439,22 @@ function splitAtMarks(text) {
   return parts;
 }
 
+/** Returns the pieces of a word or white space that no byte-pair token goes beyond: see split_chunk in text_rules. */
+function splitChunk(chunk) {
+  const isWhite = Array.from(chunk).every((character) => SPACES.test(character));
+  const space = !isWhite && chunk.startsWith(" ") ? " " : "", pieces = [];
+  let run = [];
+  for (const character of Array.from(chunk.slice(space.length))) {
+    if (run.length === MAX_PIECE_LENGTH || (run.length && isMark(run[0]) !== isMark(character))) {
+      pieces.push(run.join(""));
+      run = [];
+    }
+    run.push(character);
+  }
+  pieces.push(run.join(""));
+  return [space + pieces[0], ...pieces.slice(1)];
+}
+
 const SAVE_EVERY = 32; // tokens between two saved states
 const MAX_MEASURED = 2e6; // values of units that correlations are measured on, so that the page does not stand still
 const NUM_LIKELIEST = 5;
@@ -447,10 +486,12 @@ class Reading {
     return token;
   }
 
-  /** Chooses the next token, and reads it. */
-  write(sampling) {
+  /** Chooses the next token, which may have to begin with a space, and reads it. */
+  write(sampling, beginsWithSpace = false) {
     this.catchUp();
-    const id = choose(this.logits, sampling, uniform(sampling.seed, this.tokens.length));
+    const mayCome = (id) => !beginsWithSpace || this.vocabulary.idToToken[id].startsWith(" ");
+    const logits = this.logits.map((logit, id) => (mayCome(id) ? logit : -Infinity));
+    const id = choose(logits, sampling, uniform(sampling.seed, this.tokens.length));
     return this.add(id, this.vocabulary.idToToken[id]);
   }
 

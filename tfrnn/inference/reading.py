@@ -3,6 +3,7 @@
 Letters: P tokens of a prefix, B rows (one text each), V vocab_size.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrnn.config.trained_run import Sampling
-from tfrnn.data.vocabulary import Vocabulary
+from tfrnn.data.vocabulary import SPACE_TO_COME, Vocabulary
 from tfrnn.errors import UserError
 from tfrnn.layers.model_protocol import ensure_built
 from tfrnn.layers.state import State
@@ -30,7 +31,8 @@ class Reading(NamedTuple):
       sample: the number of the sample of its text that each row is, int64 [B]; with `generated` and the seed it
         determines the random numbers of the row.
       generated: the number of tokens generated so far.
-      gaps: for each row, what separates the text from the next token unless that touches it: a space or nothing.
+      gaps: for each row, what separates the text from the next token unless that touches it: a space or nothing; or
+        `vocabulary.SPACE_TO_COME`, if the next token must begin with the space that the text ends with.
     """
 
     logits: tf.Tensor
@@ -102,12 +104,15 @@ def read_prefixes(
     prefixes = [prefixes] if isinstance(prefixes, (str, bytes)) else list(prefixes)
     if not prefixes or not all(isinstance(prefix, str) for prefix in prefixes):
         raise UserError(f"expected a list of at least one text to continue; got {prefixes!r}")
-    encoded = [vocabulary.encode_prefix(prefix, unknown) for prefix in prefixes]
-    rows = len(encoded)
+    rows = len(prefixes)
     if after is not None and len(after.sample) != rows:
         raise UserError(
             f"expected one text for each of the {len(after.sample)} rows of the earlier reading; got {rows}"
         )
+    if after is not None:  # a space that no token has brought yet is read now
+        begun = [" " * (gap == SPACE_TO_COME) for gap in after.gaps]
+        prefixes = [space + prefix for space, prefix in zip(begun, prefixes, strict=True)]
+    encoded = [vocabulary.encode_prefix(prefix, unknown) for prefix in prefixes]
     ensure_built(model)
     if len(vocabulary) != (vocab_size := getattr(model, "vocab_size", len(vocabulary))):
         raise UserError(
@@ -117,10 +122,10 @@ def read_prefixes(
     before = _of_nothing(model, rows) if after is None else after
     logits, state = _read_rows(model, encoded, before.state)
     recent = [np.concatenate([row, ids])[-MAX_RECENT:] for row, ids in zip(before.recent, encoded, strict=True)]
-    gaps = tuple(
-        "" if text[-1:].isspace() else vocabulary.gap_after(ids[-1])
-        for text, ids in zip(prefixes, encoded, strict=True)
-    )
+    gaps = tuple(vocabulary.gap_of(text, ids[-1]) for text, ids in zip(prefixes, encoded, strict=True))
+    if SPACE_TO_COME in gaps:
+        may_come = np.array([gap != SPACE_TO_COME for gap in gaps])[:, None] | vocabulary.begins_with_space
+        logits = tf.where(may_come, tf.cast(logits, tf.float32), -math.inf)
     return Reading(logits, state, np.stack(recent), before.sample, before.generated, gaps)
 
 

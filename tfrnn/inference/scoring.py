@@ -55,7 +55,7 @@ class Score(NamedTuple):
 
     @property
     def bits_per_char(self) -> float:
-        """The mean surprisal in bits per token (also called so if tokens are words)."""
+        """The mean surprisal in bits per token (also called so if tokens are not characters)."""
         return self.loss / math.log(2)
 
 

@@ -12,6 +12,7 @@ from tfrnn.errors import UserError
 FROM_OTHER_RUN = (
     "tokens",
     "word_rule",
+    "merges",
     "text_rule",
     *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"),
 )
@@ -116,6 +117,7 @@ def _check_effect(config: Config, flags: Mapping[str, Any]) -> None:
         "plateau_patience": ("schedule", ["plateau"]),
         "worker_timeout": ("strategy", ["multi_worker"]),
         "word_rule": ("tokens", ["word"]),
+        "merges": ("tokens", ["bpe"]),
     }
     settings = config.flat()
     for name, (other, values) in needs.items():

@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfrnn.data.text_rules import NOUNS
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runtime import durable
 
 FILE_NAME = "metrics.jsonl"
 MAX_BYTES = 2**30  # a larger file is not read
-# The fields of a row besides `epoch`, each with its types; those that may be unknown include None.
+# The fields of a row besides `epoch`, each with its types; those that may be unknown include None. If tokens are words,
+# the bits are those of a word.
 MEASURES = {
     "perplexity": (float,),
     "bits_per_char": (float,),
@@ -107,22 +109,24 @@ class Metrics:
         self._written = len(self._lines), self.path.stat().st_size
 
 
-def describe_held_out(rows: Sequence[Mapping[str, Any]], noun: str) -> str:
+def describe_held_out(rows: Sequence[Mapping[str, Any]], noun: str, characters_per_token: float = 1.0) -> str:
     """Returns a sentence about the best validation perplexity, and whether it rose from there; "" if there is none.
 
     Args:
       rows: the rows of all epochs.
-      noun: what a token is called, such as `character`.
+      noun: what a token is called, such as `character`; byte pairs are measured in bits a character.
+      characters_per_token: of the held-out text, if tokens are byte pairs.
     """
     held_out = [(row["val_perplexity"], row["epoch"]) for row in rows if row["val_perplexity"]]
     if not held_out:
         return ""
     (best, best_epoch), (last, _) = min(held_out), held_out[-1]
     if rows[-1]["perplexity"] > MEMORISED_PERPLEXITY or last < OVERFITTING_RATIO * best:
-        return (
-            f"on the held-out text: perplexity {best:.4g}, {math.log2(best):.3f} bits a {noun}, with the weights of "
-            f"epoch {best_epoch}"
-        )
+        bits = math.log2(best) / characters_per_token
+        measured = f"perplexity {best:.4g}, {bits:.3f} bits a {noun}"
+        if noun == NOUNS["bpe"]:
+            measured = f"perplexity {best:.4g} a {noun}, {bits:.3f} bits a character"
+        return f"on the held-out text: {measured}, with the weights of epoch {best_epoch}"
     return (
         f"the model has memorised its training text (perplexity {rows[-1]['perplexity']:.2f}), while its perplexity on "
         f"the held-out text rose from {best:.1f} (epoch {best_epoch}) to {last:.1f}. If other text matters, train on "

@@ -45,6 +45,7 @@ class ForecastRun(TrainingRun):
     """
 
     _measure = "loss"
+    _characters_per_token = 1.0, 1.0
     _text: Any
 
     def __init__(self, config: Any, text: Any, trainer: Any, batches: Any, run: Any):

@@ -24,6 +24,7 @@ from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import devices
 from tfrnn.training import plateau, stopping, tensorboard_log
+from tfrnn.training.per_character import PerCharacter
 from tfrnn.training.progress import Progress
 from tfrnn.training.saving import SaveRun
 from tfrnn.training.timing import Timed
@@ -183,6 +184,11 @@ class TrainingRun(FollowerRun):
     _measure = "perplexity"  # what the progress shows
 
     @property
+    def _characters_per_token(self) -> tuple[float, float]:
+        """Of the training and the held-out text, if tokens are byte pairs; else 1."""
+        return self._text.characters_per_token
+
+    @property
     def _source(self) -> str:
         """What is trained on, in the picture's title."""
         return self._config.data.corpus
@@ -225,7 +231,8 @@ class TrainingRun(FollowerRun):
         perplexity = rows[-1]["perplexity"]
         rounded = f"{perplexity:.1f}" if perplexity < 1e6 else f"{perplexity:.3g}"
         device, count = devices.device_name(self._config.run.device), trainer.replicas.count
-        if held_out := metrics.describe_held_out(rows, NOUNS[self._config.data.token_kind]):
+        noun, (_, characters_per_token) = NOUNS[self._config.data.token_kind], self._characters_per_token
+        if held_out := metrics.describe_held_out(rows, noun, characters_per_token):
             messages.note(held_out)
         all_devices = device if count == 1 else f"{count} x {device}"
         print(f"perplexity {rounded}, {_tokens_per_sec(rows, self._batches):.1f} tokens/sec on {all_devices}")
@@ -263,6 +270,8 @@ class TrainingRun(FollowerRun):
         if settings.log_dir:
             log = tensorboard_log.TensorBoardLog(settings.log_dir, self._predictions, settings.show_every)
             callbacks = [log, *callbacks]
+        if self._characters_per_token != (1.0, 1.0):
+            callbacks = [PerCharacter(*self._characters_per_token), *callbacks]
         with run.reporting_write_errors():
             run.create(self._config, self._text.vocabulary)
             run.metrics.keep(self._trainer.epoch)

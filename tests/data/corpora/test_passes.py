@@ -69,7 +69,7 @@ def test_a_file_is_the_same_in_chunks_of_any_size(file_format, chunk, packed):
 
 
 @pytest.mark.parametrize("rule", text_rules.TEXT_RULES)
-@pytest.mark.parametrize("tokens", text_rules.NOUNS)
+@pytest.mark.parametrize("tokens", text_rules.COUNTED)
 @pytest.mark.parametrize("file_format", ["plain", "gzip", "zip"])
 def test_passes_over_a_file_equal_the_loaded_corpus(file_format, tokens, rule, packed):
     source = Files(packed[file_format], 7)

@@ -21,7 +21,8 @@ from tfrnn.runtime import durable
 SURVEY_FILE = "survey.json"
 FORMAT_VERSION = 1  # to be increased if a text rule or the content of a file changes
 MAX_SURVEY_BYTES = 2**32
-_KINDS = {"char": "char", "spaced": "word", "word": "words"}  # of tokens, in names of folders: version 0.1's stay
+# Of tokens, in names of folders: version 0.1's stay.
+_KINDS = {"char": "char", "spaced": "word", "word": "words", "bpe": "bpe"}
 ABANDONED_AFTER_SECONDS = 24 * 3600.0  # without a write, a half-written file belongs to a process that was killed
 
 
@@ -87,8 +88,7 @@ class Cache:
         Raises:
           UserError: the text cannot be read or has fewer tokens, or the folder cannot be written.
         """
-        name = f"ids-{hashlib.sha256(vocabulary.to_json().encode()).hexdigest()[:16]}-{num_tokens}.bin"
-        path = self._path(sha256, rule, vocabulary.tokens, name)
+        path = self._path(sha256, rule, vocabulary.tokens, f"ids-{_digest(vocabulary)}-{num_tokens}.bin")
         size = num_tokens * vocabulary.dtype.itemsize
         if not _has_size(path, size):
             with self._create(path) as file:
@@ -97,6 +97,30 @@ class Cache:
             if not _has_size(path, size):
                 raise UserError(f"corpus {source.name}: expected {num_tokens:,} tokens, got fewer; take a longer text")
         return StoredIds(path, vocabulary.dtype, 0, num_tokens)
+
+    def ids_of_characters(
+        self,
+        source: Source,
+        sha256: str,
+        rule: str,
+        vocabulary: Vocabulary,
+        begin: int,
+        end: int,
+        on_bytes: OnBytes = None,
+    ) -> StoredIds:
+        """Returns the ids of the characters [begin, end) of a text, as `ids` does, by `passes.encode_characters`."""
+        stem = f"ids-{_digest(vocabulary)}-{begin}-{end}"
+        path, count_path = (self._path(sha256, rule, vocabulary.tokens, stem + kind) for kind in (".bin", ".json"))
+        count = _read_count(count_path)
+        if not count or not _has_size(path, count * vocabulary.dtype.itemsize):
+            count = 0
+            with self._create(path) as file:
+                for ids in passes.encode_characters(source, rule, vocabulary, begin, end, on_bytes):
+                    file.write(ids.data)
+                    count += len(ids)
+            with self._create(count_path) as file:
+                file.write(json.dumps(count).encode())
+        return StoredIds(path, vocabulary.dtype, 0, count)
 
     @staticmethod
     def _remove_abandoned_files(folder: Path) -> None:
@@ -131,6 +155,18 @@ class Cache:
                 reason = f"expected a folder that can be written, but {error.strerror}"
                 raise UserError(f"`cache_dir={self.folder}`: {reason}; name another") from None
             raise
+
+
+def _digest(vocabulary: Vocabulary) -> str:
+    return hashlib.sha256(vocabulary.to_json().encode()).hexdigest()[:16]
+
+
+def _read_count(path: Path) -> int:
+    """Returns the number in a file, or 0 if the file does not exist or is damaged."""
+    try:
+        return int(durable.read(path, 100))
+    except (OSError, ValueError):
+        return 0
 
 
 def _has_size(path: Path, size: int) -> bool:

@@ -171,8 +171,8 @@ def load_corpus(name_or_path: str, text_rule: str = "auto", tokens: str = "char"
       text_rule: `book` keeps letters, in lower case, and joins the lines with nothing between them; `lines` does so
         with a space between them; `spaces` turns line ends into spaces; `plain` turns each into a line feed; `raw`
         changes nothing; `auto` is the rule of a named corpus, and `plain` for a file.
-      tokens: `char`, `word` or `spaced`, the kind of tokens that the text will be split into: with words, the rule
-        `book` keeps a space between lines.
+      tokens: `char`, `word`, `spaced` or `bpe`, the kind of tokens that the text will be split into: with words, the
+        rule `book` keeps a space between lines.
       encoding: the encoding of the files; `auto`: UTF-8, or what a byte order mark at the beginning tells.
     Returns:
       The text as one string.

@@ -68,7 +68,7 @@ def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = 
     Args:
       source: the text.
       rule: a key of text_rules.TEXT_RULES.
-      tokens: a key of text_rules.NOUNS.
+      tokens: one of text_rules.COUNTED.
       on_bytes: is called with the number of bytes read since the last call.
     Raises:
       UserError: the text cannot be read or cleaned, or only white space is left of it.
@@ -101,6 +101,23 @@ def encode(
     Reads no further.
     """
     return map(vocabulary.ids, _first(source, rule, vocabulary.tokens, num_tokens, on_bytes))
+
+
+def encode_characters(
+    source: Source, rule: str, vocabulary: Vocabulary, begin: int, end: int, on_bytes: OnBytes = None
+) -> Iterator[np.ndarray]:
+    """Yields the ids of the tokens of the characters [begin, end) of a text, as `encode` does, for byte pairs.
+
+    They are the tokens of that part alone: none begins before it or ends after it.
+    """
+    position = 0
+    for piece in cleaned(source, rule, vocabulary.tokens, on_bytes):
+        part = piece[max(0, begin - position) : end - position]
+        if part:
+            yield vocabulary.ids(part)
+        position += len(piece)
+        if position >= end:
+            return
 
 
 def take(source: Source, rule: str, tokens: str, begin: int, end: int) -> str:
