@@ -3,7 +3,7 @@
 Letters: T num_steps, B batch_size, D inputs' size, H units, L layers.
 The state is always a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and the
 GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the stack keeps none. In
-mixed precision it has the dtype of the weights, which holds what the cells compute exactly, and which checkpoints can hold.
+mixed precision it has the dtype of the weights: it holds what the cells compute exactly, and a checkpoint can hold it.
 """
 
 import dataclasses
