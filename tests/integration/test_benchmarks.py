@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import big_corpus, replicas
+from benchmarks import big_corpus, machine, replicas, speed
 from benchmarks.cases import Case
+from tfrnn.runtime import host
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +27,55 @@ def test_speed_measures_every_implementation(tmp_path):
     ways = [way for part in parts for case in part.values() for way in case.items()]
     assert {name for name, _ in ways} >= {"tfrnn", "keras_fit", "book", "sgemm_numpy", "sgemm_tensorflow"}
     assert [name for name, rounds in ways if min(one["tokens_per_sec"] for one in rounds) <= 0] == []
+
+
+def rounds(**speeds):
+    return {way: [{"tokens_per_sec": tokens} for tokens in values] for way, values in speeds.items()}
+
+
+def test_the_row_of_a_machine_has_medians_of_ratios_within_rounds_to_the_best_of_pytorch():
+    training = {
+        "RNN": rounds(tfrnn=[30, 60, 90], torch_1=[1, 1, 1], torch_2=[10, 10, 15], keras_fit=[20, 30, 30]),
+        "GRU": rounds(tfrnn=[8, 8, 8], sgemm_numpy=[10, 10, 10]),
+    }
+    row = speed.machine_row("today", "a CPU", training, rounds(tfrnn=[50, 50], torch_1=[5, 4], torch_2=[1, 1]))
+    assert row == "| a CPU | 6.00, - | 2.00, - | -, 80% | 11.2 | today |"
+    assert row.count("|") == speed.MACHINES_HEADER.splitlines()[0].count("|")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: A\nflags\t: avx2 fma\n\nmodel name\t: B\nflags\t:\n", "A, N cores, AVX2, Python"),
+        ("model name: C: 2\nflags: avx2 avx512f avx512dq amx_tile\n", "C: 2, N cores, AVX2, AVX-512, AMX, Python"),
+        ("Features\t: fp asimd\n", ", N cores, NEON, Python"),
+        ("", ", N cores, Python"),
+    ],
+)
+def test_a_machine_is_described_by_its_processor_cores_instructions_and_versions(cpuinfo, expected, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    described = machine.describe(tmp_path / "cpuinfo")
+    assert expected.replace("N cores", f"{host.num_cores()} cores") in described
+    assert ", TensorFlow 2." in described
+    assert ", Keras 3." in described
+
+
+@pytest.mark.slow
+def test_a_quick_measurement_prints_the_row_of_this_machine(tmp_path):
+    file = tmp_path / "measured.json"
+    flags = ["--quick", "--rounds=1", "--seconds=0.1", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed", *flags], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    *header, row = done.stdout.splitlines()
+    measured = json.loads(file.read_text())
+    assert header == speed.MACHINES_HEADER.splitlines()
+    assert row.startswith(f"| {measured['machine']} | ")
+    assert "torch_1" in measured["training"]["LSTM 256"] or "PyTorch is not installed" in done.stderr
+    refused = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed", "--quick", "--only=RNN"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert refused.returncode == 2
 
 
 @pytest.mark.slow
