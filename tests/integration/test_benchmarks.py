@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import big_corpus, machine, replicas, speed
+from benchmarks import big_corpus, machine, presets, replicas, speed
 from benchmarks.cases import Case
 from tfrnn.runtime import host
 
@@ -102,6 +102,42 @@ def test_scaling_prints_a_row_for_each_size(tmp_path):
         check=True,
     )
     assert done.stdout.count("| num_layers |") == 3, done.stdout + done.stderr
+
+
+def test_the_row_of_a_preset_has_the_spread_of_its_runs_and_how_many_end_as_the_book_does():
+    ends = {"epochs": 500, "sample": "s", "tokens_per_sec": 1000}
+    runs = [{**ends, "seconds": s, "perplexity": p, "at_the_end": e} for s, p, e in ((9, 1.04, 1.1), (20, 1.2, 1.17))]
+    assert presets.row("lstm_concise", runs) == (
+        "| lstm_concise | 500 | 14 [9 to 20] | 1,000 [1,000 to 1,000] | 1.12 [1.04 to 1.20] | 1.14 [1.10 to 1.17] "
+        "| 1 of 2 (1.1) | `s` |"
+    )
+    assert presets.row("jay_gru_scratch", runs[:1]) == "| jay_gru_scratch | 500 | 9 | 1,000 | 1.04 | 1.10 | - | `s` |"
+
+
+def test_the_published_perplexities_are_those_in_the_table_of_the_readme():
+    rows = [line.split("|") for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "|" in line]
+    stated = {
+        row[3].strip(" `"): row[6].strip() for row in rows if len(row) > 6 and row[3].strip(" `") in presets.NAMES
+    }
+    assert list(stated) == presets.NAMES
+    assert {name: float(value) for name, value in stated.items() if value} == presets.PUBLISHED
+
+
+@pytest.mark.slow
+def test_presets_are_trained_with_each_seed_and_number_of_chains(tmp_path):
+    file = tmp_path / "measured.json"
+    flags = ["rnn_concise", "--epochs=2", "--seeds=0,1", "--chains=1,2", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.presets", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert "| 0 of 4 (1.4) |" in done.stdout
+    runs = json.loads(file.read_text())["rnn_concise"]
+    assert [(run["seed"], run["chains"]) for run in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert len({run["perplexity"] for run in runs}) > 1
 
 
 @pytest.mark.slow
