@@ -4,8 +4,8 @@ The presets for the lyrics read jay_lyrics, the others time_machine. With severa
 change the order in which sums are rounded, each preset is trained with each pair of them, and numbers are medians
 [smallest to largest] over these runs.
 
-The column "seconds" is the time of the whole process; "perplexity" is the median of the last ten epochs; "at the end" is
-that of the last epoch, which the run prints; "within" says how many runs end with at most what the book reports for
+The column "seconds" is the time of the whole process; "perplexity" is the median of the last ten epochs; "at the end"
+is that of the last epoch, which the run prints; "within" says how many runs end with at most what the book reports for
 TensorFlow and 0.1 more, since it reports one decimal; "sample" is the last line of the first run. Samples of the lyrics
 are cut short, because the lyrics are under copyright and the model has memorised them.
 """
