@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from entry_points import SMALL, metrics, run
 from half_precision import EPSILON, needs_16_bits
 from rounding import assert_identical
@@ -56,13 +57,35 @@ def test_weights_optimizer_carried_state_and_sums_are_float32(precision):
 @HALVES
 def test_the_state_in_float32_holds_what_the_cells_computed(precision):
     model, ids = trainer_of(precision).model, np.ones([T, B], "int32")
-    outputs, state = model(ids)
-    assert outputs.dtype == precision
+    _, state = model(ids)
     for tensor in (*sum(state, ()), *sum(model.initial_state(B), ())):
         assert tensor.dtype == "float32"
         assert_identical(keras.ops.cast(keras.ops.cast(tensor, precision), "float32"), tensor)
     _, between = model(ids[:1])
     assert_identical(model(ids[1:], between)[1], state)
+
+
+@needs_16_bits
+@pytest.mark.parametrize("precision", EPSILON)
+@pytest.mark.parametrize("kind", ["labels", "series"])
+def test_sums_over_many_rows_are_in_float32(kind, precision):
+    """Each gradient of a batch is near that in float32, whose rows are more than 2 / EPSILON in bfloat16."""
+    rows, gradients = 600, []
+    for policy in ("float32", f"mixed_{precision}"):
+        keras.utils.set_random_seed(0)
+        cell = keras.layers.SimpleRNNCell(4, dtype=policy)
+        if kind == "labels":
+            model = tfrnn.SequenceLabeller(cell, V, 3, dtype=policy)
+        else:
+            model = tfrnn.Forecaster(cell, 1, dtype=policy)
+        inputs = np.ones([T, rows], "int32") if kind == "labels" else np.ones([T, rows, 1], "float32")
+        with tf.GradientTape() as tape:
+            outputs, _ = model(inputs)
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float32)[..., 0])
+        assert outputs.dtype == "float32"
+        gradients.append([np.ravel(gradient) for gradient in tape.gradient(loss, model.trainable_variables)])
+    for actual, expected in zip(gradients[1][-2:], gradients[0][-2:], strict=True):
+        assert np.linalg.norm(actual - expected) <= 16 * EPSILON[precision] * np.linalg.norm(expected)
 
 
 @pytest.mark.slow
