@@ -84,7 +84,7 @@ def test_sums_over_many_rows_are_in_float32(kind, precision):
             loss = tf.reduce_sum(tf.cast(outputs, tf.float32)[..., 0])
         assert outputs.dtype == "float32"
         gradients.append([np.ravel(gradient) for gradient in tape.gradient(loss, model.trainable_variables)])
-    for actual, expected in zip(gradients[1][-2:], gradients[0][-2:], strict=True):
+    for actual, expected in zip(gradients[1], gradients[0], strict=True):
         assert np.linalg.norm(actual - expected) <= 16 * EPSILON[precision] * np.linalg.norm(expected)
 
 
@@ -168,7 +168,6 @@ def half_runs(tmp_path_factory):
             train.main, *SMALL, "--save_every=0", f"--mixed_precision={precision}", f"--run_dir={folder}/{precision}"
         )
         assert status == 0, err
-        assert ("is slower than float32 on a CPU" in err) == (precision != "float32")
         runs[precision] = folder / precision
     return runs
 

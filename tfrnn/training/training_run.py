@@ -20,7 +20,7 @@ from tfrnn.plots.curves import plot_perplexity
 from tfrnn.runs import metrics
 from tfrnn.runs.checkpoints import Arrays, Layout
 from tfrnn.runs.run_dir import RunDir
-from tfrnn.runtime import devices, execution
+from tfrnn.runtime import devices
 from tfrnn.training import plateau, stopping, tensorboard_log
 from tfrnn.training.progress import Progress
 from tfrnn.training.saving import SaveRun
@@ -268,9 +268,6 @@ class TrainingRun(FollowerRun):
                 self._save_checkpoint()  # so that even a run killed in its first second can be resumed
         messages.note(f"run directory: {run.path}")
         self._say_what_was_read()
-        precision = self._config.training.mixed_precision
-        if precision != "float32" and not execution.jit_by_default(self._trainer.replicas.strategy):
-            messages.note(f"`mixed_precision={precision}` is slower than float32 on a CPU")
         if run.existed:
             messages.note(f"resuming after {self._describe_position()}")
         else:
