@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed import machine
+from benchmarks.machine import describe
 
 SIZES = {"100 MiB": 100 * 2**20, "1 GiB": 2**30}
 
@@ -143,12 +143,12 @@ def main() -> None:
         print(json.dumps(measure(options.corpus, str(options.folder))))
         return
     options.folder.mkdir(exist_ok=True)
-    print(machine())
+    print(describe())
     print(
         "\n| text | survey MB/s | encoding MB/s | peak MB | again s | batches read, tokens/sec, sequential | random | "
         "to training's, sequential | random | peak MB training |\n|---|---|---|---|---|---|---|---|---|---|"
     )
-    result: dict[str, Any] = {"machine": machine()}
+    result: dict[str, Any] = {"machine": describe()}
     for name, size in SIZES.items():
         corpus = options.folder / f"{size}.txt"
         make_text(corpus, size)

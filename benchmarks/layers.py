@@ -12,7 +12,8 @@ import statistics
 from pathlib import Path
 
 from benchmarks.cases import Case
-from benchmarks.speed import machine, measure, ratio, values
+from benchmarks.machine import describe
+from benchmarks.speed import measure, ratio, values
 
 CASES = (Case("gru"), Case("lstm"))
 WAYS = ("time_major", "batch_major", "keras")
@@ -25,7 +26,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="measure only cases whose name contains this")
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()
-    result: dict = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    result: dict = {"date": datetime.date.today().isoformat(), "machine": describe()}
     print(f"{result['date']}, {result['machine']}\n")
     print("| layer | Keras's tokens/sec | time-major, to Keras's | batch-major, to Keras's |\n|---|---|---|---|")
     for case in (case for case in CASES if options.only in case.name):

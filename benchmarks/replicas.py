@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import Case
-from benchmarks.speed import machine
+from benchmarks.machine import describe
 
 BATCH_SIZE = 48  # divisible by 2, 3 and 4
 CASES = (Case("rnn", batch_size=BATCH_SIZE), Case("gru", 512, 2, batch_size=BATCH_SIZE))
@@ -171,7 +171,7 @@ def main() -> None:
     if options.way:
         print(json.dumps(work(options.way, Case(*json.loads(options.case)), options.seconds)))
         return
-    print(machine())
+    print(describe())
     result: dict[str, dict[str, Any]] = {}
     for case in CASES:
         print(f"\n{case.name}, batches of {case.batch_size} rows of {case.num_steps} steps\n")
@@ -194,7 +194,7 @@ def main() -> None:
         if "workers 2 pinned" in found:
             print_plan(found["one_device half"], found["workers 2 pinned"], case.batch_size // 2)
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), **result}, indent=1))
+        options.json.write_text(json.dumps({"machine": describe(), **result}, indent=1))
 
 
 if __name__ == "__main__":

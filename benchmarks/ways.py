@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cases import Case, batches, tokens
+from tfrnn.runtime import host
 
 Work = Callable[[float], dict[str, float]]  # seconds -> measurements
 GENERATED = 10_000  # characters per sample and call
@@ -324,6 +325,7 @@ WAYS: dict[str, dict[str, Callable[[Case], Work | None]]] = {
         "book": train_book,
         "torch_1": lambda case: train_torch(case, 1),
         "torch_2": lambda case: train_torch(case, 2),
+        "torch_all": lambda case: train_torch(case, host.num_cores()),
         "torch_compile": lambda case: train_torch(case, 2, compiled=True),
         "sgemm_numpy": sgemm_numpy,
         "sgemm_tensorflow": sgemm_tensorflow,
@@ -332,6 +334,7 @@ WAYS: dict[str, dict[str, Callable[[Case], Work | None]]] = {
         "tfrnn": generate_tfrnn,
         "torch_1": lambda case: generate_torch(case, 1),
         "torch_2": lambda case: generate_torch(case, 2),
+        "torch_all": lambda case: generate_torch(case, host.num_cores()),
     },
     "layers": {
         "time_major": lambda case: train_layer(case, "tfrnn", time_major=True),

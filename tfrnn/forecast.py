@@ -151,7 +151,9 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
     training = ForecastRun(config, training_series, trainer, batches, run)
     finished = training.train()
     if finished:
-        report.write(trainer.model, run, {"output": output.output, "plot": output.plot})
+        report.write(
+            _as_read_later(trainer.model, config, scaling), run, {"output": output.output, "plot": output.plot}
+        )
     else:
         training.report(False, resume_command)
     return finished
@@ -183,12 +185,24 @@ def make_trainer(config: ForecastConfig, scaling: Any, values: np.ndarray) -> tu
         batches = sequential_batches(scaled, series.batch_size, series.num_steps, training.seed)
         loss = losses.squared_error
     with strategy.scope():
-        model = build_forecaster(config.model, scaling)
+        model = build_forecaster(config.model, scaling, dtype=training.dtype_policy)
         optimizer = optimizers.make_optimizer(training, training.epochs * batches.num_batches(0))
     trainer = Trainer(
         model, optimizer, training.clip_norm, strategy, loss, training.chains, training.jit
     )  # fmt: skip
     return trainer, batches
+
+
+def _as_read_later(model: Any, config: ForecastConfig, scaling: Any) -> Any:
+    """Returns a trained model as it is read from its run: in float32, whatever it was trained in."""
+    from tfrnn.models.building import build_forecaster
+
+    if config.training.mixed_precision == "float32":
+        return model
+    read = build_forecaster(config.model, scaling, initialized=False)
+    read.build()
+    read.set_weights(model.get_weights())
+    return read
 
 
 def _config(run: SeriesRunDir, given: dict[str, Any]) -> ForecastConfig:

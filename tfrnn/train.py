@@ -320,7 +320,7 @@ def _make_trainer(config: Config, text: Text, strategy: Any, initial: dict[str, 
         )
     execution.set_seed(training.seed, training.deterministic)
     with strategy.scope():
-        model = build_language_model(config.model, len(text.vocabulary))
+        model = build_language_model(config.model, len(text.vocabulary), dtype=training.dtype_policy)
         if initial:
             model.build()
             loading.begin_with(model, initial)

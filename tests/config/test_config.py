@@ -51,6 +51,7 @@ WRONG_VALUES = {
     "epochs_per_pass": [0, 1.5],
     "chains": [-1, 1.5],
     "jit_compile": ["yes", True],
+    "mixed_precision": ["mixed_float16", "half", 16],
     "seed": [-1, 2**31],
     "deterministic": ["sometimes"],
     "device": ["gpu", "gpu:", "gpu:x", "tpu:0", "CPU"],

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import big_corpus, page, replicas
+from benchmarks import big_corpus, machine, page, presets, replicas, speed
 from benchmarks.cases import Case
+from tfrnn.runtime import host
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,6 +29,55 @@ def test_speed_measures_every_implementation(tmp_path):
     ways = [way for part in parts for case in part.values() for way in case.items()]
     assert {name for name, _ in ways} >= {"tfrnn", "keras_fit", "book", "sgemm_numpy", "sgemm_tensorflow"}
     assert [name for name, rounds in ways if min(one["tokens_per_sec"] for one in rounds) <= 0] == []
+
+
+def rounds(**speeds):
+    return {way: [{"tokens_per_sec": tokens} for tokens in values] for way, values in speeds.items()}
+
+
+def test_the_row_of_a_machine_has_medians_of_ratios_within_rounds_to_the_best_of_pytorch():
+    training = {
+        "RNN": rounds(tfrnn=[30, 60, 90], torch_1=[1, 1, 1], torch_2=[10, 10, 15], keras_fit=[20, 30, 30]),
+        "GRU": rounds(tfrnn=[8, 8, 8], sgemm_numpy=[10, 10, 10]),
+    }
+    row = speed.machine_row("today", "a CPU", training, rounds(tfrnn=[50, 50], torch_1=[5, 4], torch_2=[1, 1]))
+    assert row == "| a CPU | 6.00, - | 2.00, - | -, 80% | 11.2 | today |"
+    assert row.count("|") == speed.MACHINES_HEADER.splitlines()[0].count("|")
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: A\nflags\t: avx2 fma\n\nmodel name\t: B\nflags\t:\n", "A, N cores, AVX2, Python"),
+        ("model name: C: 2\nflags: avx2 avx512f avx512dq amx_tile\n", "C: 2, N cores, AVX2, AVX-512, AMX, Python"),
+        ("Features\t: fp asimd\n", ", N cores, NEON, Python"),
+        ("", ", N cores, Python"),
+    ],
+)
+def test_a_machine_is_described_by_its_processor_cores_instructions_and_versions(cpuinfo, expected, tmp_path):
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    described = machine.describe(tmp_path / "cpuinfo")
+    assert expected.replace("N cores", f"{host.num_cores()} cores") in described
+    assert ", TensorFlow 2." in described
+    assert ", Keras 3." in described
+
+
+@pytest.mark.slow
+def test_a_quick_measurement_prints_the_row_of_this_machine(tmp_path):
+    file = tmp_path / "measured.json"
+    flags = ["--quick", "--rounds=1", "--seconds=0.1", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed", *flags], cwd=ROOT, capture_output=True, encoding="utf-8", check=True
+    )
+    *header, row = done.stdout.splitlines()
+    measured = json.loads(file.read_text())
+    assert header == speed.MACHINES_HEADER.splitlines()
+    assert row.startswith(f"| {measured['machine']} | ")
+    assert "torch_1" in measured["training"]["LSTM 256"] or "PyTorch is not installed" in done.stderr
+    refused = subprocess.run(
+        [sys.executable, "-m", "benchmarks.speed", "--quick", "--only=RNN"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert refused.returncode == 2
 
 
 @pytest.mark.slow
@@ -54,6 +104,42 @@ def test_scaling_prints_a_row_for_each_size(tmp_path):
         check=True,
     )
     assert done.stdout.count("| num_layers |") == 3, done.stdout + done.stderr
+
+
+def test_the_row_of_a_preset_has_the_spread_of_its_runs_and_how_many_end_as_the_book_does():
+    ends = {"epochs": 500, "sample": "s", "tokens_per_sec": 1000}
+    runs = [{**ends, "seconds": s, "perplexity": p, "at_the_end": e} for s, p, e in ((9, 1.04, 1.1), (20, 1.2, 1.17))]
+    assert presets.row("lstm_concise", runs) == (
+        "| lstm_concise | 500 | 14 [9 to 20] | 1,000 [1,000 to 1,000] | 1.12 [1.04 to 1.20] | 1.14 [1.10 to 1.17] "
+        "| 1 of 2 (1.1) | `s` |"
+    )
+    assert presets.row("jay_gru_scratch", runs[:1]) == "| jay_gru_scratch | 500 | 9 | 1,000 | 1.04 | 1.10 | - | `s` |"
+
+
+def test_the_published_perplexities_are_those_in_the_table_of_the_readme():
+    rows = [line.split("|") for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if "|" in line]
+    stated = {
+        row[3].strip(" `"): row[6].strip() for row in rows if len(row) > 6 and row[3].strip(" `") in presets.NAMES
+    }
+    assert list(stated) == presets.NAMES
+    assert {name: float(value) for name, value in stated.items() if value} == presets.PUBLISHED
+
+
+@pytest.mark.slow
+def test_presets_are_trained_with_each_seed_and_number_of_chains(tmp_path):
+    file = tmp_path / "measured.json"
+    flags = ["rnn_concise", "--epochs=2", "--seeds=0,1", "--chains=1,2", f"--json={file}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.presets", *flags],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert "| 0 of 4 (1.4) |" in done.stdout
+    runs = json.loads(file.read_text())["rnn_concise"]
+    assert [(run["seed"], run["chains"]) for run in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert len({run["perplexity"] for run in runs}) > 1
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from all_cells import CELL_FORMS, combinations
+from half_precision import EPSILON, needs_16_bits
 from layer_results import (
     normal,
     outputs_and_gradients,
@@ -65,6 +66,35 @@ def assert_equal_to_own_steps(layer, inputs, compiled=False):
 def test_outputs_and_gradients_are_those_of_the_cells_own_steps(name, length, compiled, short_blocks):
     layer = with_random_weights(RecurrentStack([CELL_FORMS[name](H), CELL_FORMS[name](H)]), D)
     assert_equal_to_own_steps(layer, normal(NUM_STEPS[length], B, D), compiled)
+
+
+@needs_16_bits
+@pytest.mark.parametrize(
+    ("name", "precision", "inputs"),
+    combinations(
+        NAMES,
+        EPSILON,
+        ["token_ids", "vectors"],
+        quick=[(name, "bfloat16", "vectors") for name in NAMES if name.endswith("keras")],
+    ),
+)
+def test_mixed_precision_is_near_float32_in_blocks_too(name, precision, inputs, short_blocks):
+    """The weights are handed down as the Trainer does it, and their gradients are sums in float32."""
+    x, results = normal(5, B, D), []
+    if inputs == "token_ids":
+        x = np.random.default_rng(0).integers(0, D, [5, B])
+    for policy in ("float32", f"mixed_{precision}"):
+        layer = with_random_weights(RecurrentStack([CELL_FORMS[name](H, dtype=policy) for _ in range(2)]), D)
+        assert all(fused.supports(cell, training=True) for cell in layer.cells)
+        with tf.GradientTape() as tape:
+            outputs, state = layer(x, random_state(layer, B), weights=layer.read_weights())
+            loss = tf.reduce_sum(tf.cast(outputs, tf.float32))
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        assert outputs.dtype == layer.compute_dtype
+        assert {gradient.dtype for gradient in gradients} == {tf.float32}
+        results.append([np.asarray(tf.cast(part, tf.float32)) for part in (outputs, *sum(state, ()), *gradients)])
+    for expected, actual in zip(*results, strict=True):
+        assert np.linalg.norm(actual - expected) <= 8 * EPSILON[precision] * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +267,6 @@ class SubclassOfGRUCell(GRUCell):
         pytest.param(lambda: keras.layers.GRUCell(H, recurrent_activation="hard_sigmoid"), id="recurrent_activation"),
         pytest.param(lambda: keras.layers.LSTMCell(H, dropout=0.1), id="dropout"),
         pytest.param(lambda: keras.layers.LSTMCell(H, recurrent_dropout=0.1), id="recurrent_dropout"),
-        pytest.param(lambda: LSTMCell(H, dtype="mixed_bfloat16"), id="mixed_precision"),
     ],
 )
 def test_cell_that_may_compute_something_else_is_not_supported(cell):

@@ -2,12 +2,12 @@
 
 import functools
 import math
-import os
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import needs_16_bits
 from replica_models import strategy_of
 from rounding import EPS, assert_float32_sums_equal, assert_identical
 from small_models import ONE_RNN, VOCABULARY, cells_together_and_slowly_one_by_one, new_model
@@ -342,9 +342,6 @@ def test_half_precision_trains_as_float32(policy, eps, data):
     np.testing.assert_allclose(fit(model, data)["loss"][0], history["loss"][0], rtol=16 * eps)
 
 
-needs_16_bits = pytest.mark.skipif(
-    "ONEDNN_MAX_CPU_ISA" in os.environ, reason="TensorFlow hands oneDNN products that it may not compute"
-)
 HALVES = [
     pytest.param(policy, eps, marks=needs_16_bits)
     for policy, eps in (("mixed_float16", 2**-10), ("mixed_bfloat16", 2**-7))

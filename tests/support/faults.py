@@ -54,6 +54,7 @@ MIX = [
         (200, "--cell=lstm --deterministic --dropout=0.2 --optimizer=adam --learning_rate=0.01"),
         (300, "--cell=gru --batch_size=16 --chains=2 --dropout=0.2 --optimizer=adam --learning_rate=0.003 --seed=7"),
         (300, "--cell=gru --optimizer=adam --learning_rate=0.02 --schedule=plateau --plateau_patience=1 --dropout=0.2"),
+        (200, "--cell=rnn --mixed_precision=float16 --optimizer=adam --learning_rate=0.01 --dropout=0.2"),
         (300, "--cell=rnn --schedule=cosine --warmup_steps=99 --early_stopping=99 --optimizer=adam"
               " --learning_rate=0.01"),
     )

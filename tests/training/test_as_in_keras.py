@@ -1,12 +1,11 @@
 """The Trainer learns what Keras's own fit learns with the same layers, optimizer, loss and metrics: equal numbers."""
 
-import os
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from all_cells import combinations
+from half_precision import needs_16_bits
 from replica_models import strategy_of
 from rounding import assert_float32_sums_equal, assert_identical
 
@@ -198,9 +197,7 @@ def test_reductions_are_keras_s_on_any_number_of_replicas(reduction, count):
     assert_float32_sums_equal(weights, expected, NUM_TERMS)
 
 
-@pytest.mark.skipif(
-    "ONEDNN_MAX_CPU_ISA" in os.environ, reason="TensorFlow hands oneDNN products that it may not compute"
-)
+@needs_16_bits
 @pytest.mark.parametrize("policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_mixed_precision_sums_many_losses_exactly_and_learns(policy):
     """The sum of these losses is beyond the largest float16, and in bfloat16 the loss would not change."""

@@ -315,6 +315,14 @@ class Training(Section):
         may_change=True,
         rare=True,
     )
+    mixed_precision: str = setting(
+        "float32",
+        "what a training step computes in: float32; or bfloat16 or float16, for GPUs, with weights, sums and losses in "
+        "float32",
+        choices=("float32", "bfloat16", "float16"),
+        rare=True,
+        before="float32",
+    )
     seed: int = setting(0, "seed of everything random", minimum=0, below=2**31)
     deterministic: bool = setting(
         False, "use only deterministic operations, so that a run repeats bit for bit also on a GPU", rare=True
@@ -334,6 +342,11 @@ class Training(Section):
     def jit(self) -> bool | None:
         """The value of jit_compile for the trainer: True, False, or None for auto."""
         return {"auto": None, "on": True, "off": False}[self.jit_compile]
+
+    @property
+    def dtype_policy(self) -> str:
+        """The name of Keras's dtype policy in which a model is trained."""
+        return self.mixed_precision if self.mixed_precision == "float32" else f"mixed_{self.mixed_precision}"
 
 
 @dataclasses.dataclass(frozen=True)

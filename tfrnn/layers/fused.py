@@ -171,13 +171,12 @@ def supports(cell: Any, training: bool) -> bool:
     """Returns whether run_all_steps computes what the cell does.
 
     It does for built cells of tfrnn and Keras, but not for subclasses, which may compute something else, and only with
-    the activations tanh and sigmoid, without mixed precision or an activity regularizer, and without dropout in
-    training.
+    the activations tanh and sigmoid, without an activity regularizer, and without dropout in training. In mixed
+    precision the results are those of the cell up to rounding in 16 bits, with sums over rows in float32.
     """
     return (
         type(cell) in FUSED_CELLS
         and cell.built
-        and cell.compute_dtype == cell.variable_dtype
         and cell.activity_regularizer is None
         and cell.activation is keras.activations.tanh
         and getattr(cell, "recurrent_activation", keras.activations.sigmoid) is keras.activations.sigmoid
@@ -186,7 +185,7 @@ def supports(cell: Any, training: bool) -> bool:
 
 
 class Weights(NamedTuple):
-    """The weights of a cell, as they were when they were read, by parts."""
+    """The weights of a cell, as they were when they were read, by parts; in mixed precision in float32."""
 
     kernels: list[tf.Tensor]  # [D, n]
     biases: list[tf.Tensor]  # what is added to the projected inputs, [n]
@@ -198,8 +197,8 @@ def read_weights(cell: Any) -> Weights:
     fused_cell = FUSED_CELLS[type(cell)](cell)
     recurrent = fused_cell.split(cell.recurrent_kernel)
     if cell.bias is None:
-        biases = [tf.zeros([], cell.compute_dtype) for _ in recurrent]
-        state_bias = [tf.zeros([cell.units], cell.compute_dtype)] if fused_cell.reset_after else []
+        biases = [tf.zeros([], cell.variable_dtype) for _ in recurrent]
+        state_bias = [tf.zeros([cell.units], cell.variable_dtype)] if fused_cell.reset_after else []
     elif fused_cell.reset_after:
         (input_zr, state_zr), (input_c, state_c) = (tf.unstack(part) for part in fused_cell.split(cell.bias))
         biases, state_bias = [input_zr + state_zr, input_c], [state_c]  # R multiplies state_c, but not input_c
@@ -225,10 +224,13 @@ def run_all_steps(
     """
     fused_cell, weights = FUSED_CELLS[type(cell)](cell), weights or read_weights(cell)
     # The gradient would read variables, such as those of a stateful layer of Keras, after they have been assigned.
-    state = tuple(map(tf.convert_to_tensor, state))
+    state = tuple(tf.cast(tf.convert_to_tensor(tensor), cell.compute_dtype) for tensor in state)
+    inputs = inputs if inputs.dtype.is_integer else tf.cast(inputs, cell.compute_dtype)
 
     def run_block(sequences: list, state: tuple, weights: Weights = weights) -> tuple[tf.Tensor, tuple]:
         inputs, *mask = sequences
+        # In each block, so that the gradients of several blocks, and of several calls, are added in float32.
+        weights = tf.nest.map_structure(lambda weight: tf.cast(weight, cell.compute_dtype), weights)
         parts = zip(weights.kernels, weights.biases, strict=True)
         x = [_project_inputs(inputs, kernel, bias) for kernel, bias in parts]  # [t, B, n]
         return _run_steps(fused_cell, x, weights.recurrent, state, *mask)
@@ -258,6 +260,7 @@ def open_gates(cell: Any, inputs: tf.Tensor, hidden: tf.Tensor) -> dict[str, tf.
     """
     fused_cell, weights = FUSED_CELLS[type(cell)](cell), read_weights(cell)
     parts = zip(weights.kernels, weights.biases, strict=True)
+    inputs, hidden = (tf.cast(tensor, cell.variable_dtype) for tensor in (inputs, hidden))
     x = tuple(_project_inputs(inputs, kernel, bias) for kernel, bias in parts)
     memory = [tf.zeros_like(hidden)] * (len(get_state_sizes(cell)) - 1)  # no gate depends on it
     _, _, saved = fused_cell.step(x, weights.recurrent, (hidden, *memory))
@@ -296,7 +299,7 @@ def _run_steps(
             d_x, d_products = _stack_parts(d_x[::-1]), _stack_parts(d_products[::-1])
             d_u = list(map(_kernel_gradient, map(list, zip(*factors, strict=True)), d_products))
             if len(u) > len(x):  # the bias of a GRU with reset_after
-                d_u.append(tf.reduce_sum(d_products[-1], [0, 1]))
+                d_u.append(_sum_of_rows(d_products[-1]))
             return d_x, d_u, d_state
 
         return (tf.stack(outputs), *state), gradient
@@ -343,11 +346,24 @@ def _kernel_gradient(left_factors: list, d_products: tf.Tensor) -> tf.Tensor:
 def _project_inputs(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """Returns inputs times kernel plus bias, [t, B, n]; for token ids, rows of the kernel plus bias."""
     if not inputs.dtype.is_integer:
-        return tf.tensordot(inputs, kernel, 1) + bias
+        return _add_bias(tf.tensordot(inputs, kernel, 1), bias)
     ids = tf.cast(inputs, tf.int32)
     if kernel.shape[0] < (ids.shape.num_elements() or 1):  # adding the bias to the kernel takes fewer additions
-        return _look_up_rows(kernel + bias, ids)
-    return _look_up_rows(kernel, ids) + bias
+        return _look_up_rows(_add_bias(kernel, bias), ids)
+    return _add_bias(_look_up_rows(kernel, ids), bias)
+
+
+def _add_bias(rows: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """Returns rows [..., n] plus a bias [n], or plus 0."""
+    if rows.dtype.size > 2 or not bias.shape.rank:
+        return rows + bias
+    return tf.custom_gradient(lambda rows, bias: (rows + bias, lambda d: (d, _sum_of_rows(d))))(rows, bias)
+
+
+def _sum_of_rows(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of rows [..., n] over all axes but the last; of numbers of 16 bits it is computed in float32."""
+    summed = rows if rows.dtype.size > 2 else tf.cast(rows, tf.float32)
+    return tf.cast(tf.reduce_sum(summed, list(range(len(rows.shape) - 1))), rows.dtype)
 
 
 @tf.custom_gradient
@@ -359,6 +375,7 @@ def _look_up_rows(table: tf.Tensor, ids: tf.Tensor) -> tuple:
         if table.shape[0] <= MAX_ROWS_OF_ONE_HOT_GRADIENT:
             one_hot = tf.one_hot(flat_ids, table.shape[0], dtype=d_rows.dtype)
             return tf.matmul(one_hot, flat_d_rows, transpose_a=True), None
-        return tf.math.unsorted_segment_sum(flat_d_rows, flat_ids, table.shape[0]), None
+        summed = flat_d_rows if d_rows.dtype.size > 2 else tf.cast(flat_d_rows, tf.float32)
+        return tf.cast(tf.math.unsorted_segment_sum(summed, flat_ids, table.shape[0]), d_rows.dtype), None
 
     return tf.gather(table, ids), gradient

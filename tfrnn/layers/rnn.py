@@ -221,7 +221,8 @@ class RNN(RegularizedByRows, keras.layers.RNN):
         return (
             (self.cell is cells[0] or type(self.cell) is keras.layers.StackedRNNCells)
             and all(fused.supports(cell, training) for cell in cells)
-            and {layer.compute_dtype for layer in (self.cell, *cells)} == {self.compute_dtype}
+            # In mixed precision the results are Keras's to the bit; those of the fused loop are only near them.
+            and {layer.compute_dtype for layer in (self.cell, *cells)} == {self.compute_dtype, self.variable_dtype}
             and (mask is None or len(mask.shape) == 2)
         )
 

@@ -2,11 +2,12 @@
 
 Letters: T num_steps, B batch_size, D inputs' size, H units, L layers.
 The state is always a tuple with one entry per layer, each a tuple of tensors [B, H]: one for the simple RNN and the
-GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the stack keeps none.
+GRU, two (hidden state, memory cell) for the LSTM. It is an argument and a result of a call; the stack keeps none. In
+mixed precision it has the dtype of the weights: it holds what the cells compute exactly, and a checkpoint can hold it.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -115,7 +116,11 @@ class RecurrentStack(rnn.RegularizedByRows):
                 return ensure_tuple(cell.get_initial_state(batch_size))
             return tuple(tf.zeros((batch_size, size), self.compute_dtype) for size in get_state_sizes(cell))
 
-        return tuple(sum((cell_state(cell) for cell in cells), ()) for cells in self.cells_by_layer)
+        return self._as_carried(sum((cell_state(cell) for cell in cells), ()) for cells in self.cells_by_layer)
+
+    def _as_carried(self, state: Iterable[tuple]) -> State:
+        """Returns a state of the cells in the dtype in which it is carried from call to call."""
+        return tuple(tuple(tf.cast(tensor, self.variable_dtype) for tensor in entry) for entry in state)
 
     def read_weights(self) -> StackWeights:
         """Reads the weights once for several calls in one graph, or for a loop in a graph, which are then faster.
@@ -143,7 +148,9 @@ class RecurrentStack(rnn.RegularizedByRows):
                 f"{inputs.dtype.name} of shape {tuple(inputs.shape)}"
             )
         batch_size = inputs.shape[1] or tf.shape(inputs)[1]
-        state = self.initial_state(batch_size) if state is None else self._validate_state(state, inputs.shape[1])
+        if state is None:
+            state = self.initial_state(batch_size)
+        state = self._validate_state(state, inputs.shape[1])
         sequence = inputs
         if sequence.dtype.is_integer and not all(fused.supports(cell, training) for cell in self.cells_by_layer[0]):
             sequence = tf.one_hot(sequence, self.input_size, dtype=self.compute_dtype)
@@ -157,7 +164,7 @@ class RecurrentStack(rnn.RegularizedByRows):
                 sequence = self.dropouts[layer - 1](sequence, training=training)
             sequence, layer_state = _run_layer(cells, sequence, layer_state, mask, training, layer_weights)
             new_state.append(layer_state)
-        return sequence, tuple(new_state)
+        return sequence, self._as_carried(new_state)
 
     def _swap_in_results(self, results: Any, swap: Callable) -> Any:
         outputs, state = results

@@ -62,7 +62,7 @@ def autodiff_loop(
 
     shape = [block_steps, sequences[0].shape[1], output_size]
     blocks = split_into_blocks(sequences, num_blocks, block_steps)
-    (outputs,), state = loop_over_blocks(body, blocks, num_blocks, state, [shape])
+    (outputs,), state = loop_over_blocks(body, blocks, num_blocks, state, [shape], state[0].dtype)
     return outputs, state
 
 
@@ -80,7 +80,13 @@ def split_into_blocks(tensors: list, num_blocks: Any, block_steps: int) -> list[
 
 
 def loop_over_blocks(
-    body: Callable, arrays: list[tf.TensorArray], num_blocks: Any, state: tuple, shapes: list, reverse: bool = False
+    body: Callable,
+    arrays: list[tf.TensorArray],
+    num_blocks: Any,
+    state: tuple,
+    shapes: list,
+    dtype: tf.DType,
+    reverse: bool = False,
 ) -> tuple[list[tf.Tensor], tuple]:
     """Applies `body` to each block in turn, in a while loop of the graph.
 
@@ -90,11 +96,12 @@ def loop_over_blocks(
       num_blocks: an integer or a scalar tensor.
       state: before the first application of `body`.
       shapes: the shape of each output of `body`, for one block.
+      dtype: that of all outputs of `body`.
       reverse: whether the last block is the first to be processed.
     Returns:
       Each output of `body` for all blocks, concatenated in the order of the arrays, and the last state.
     """
-    results = [tf.TensorArray(state[0].dtype, num_blocks, element_shape=shape) for shape in shapes]
+    results = [tf.TensorArray(dtype, num_blocks, element_shape=shape) for shape in shapes]
 
     def loop_body(i: tf.Tensor, state: tuple, results: list) -> tuple:
         index = num_blocks - 1 - i if reverse else i
@@ -145,7 +152,9 @@ def checkpointed_loop(
 
         blocks = split_into_blocks(sequences, num_blocks, block_steps)
         shapes = [[block_steps, *state[0].shape], *([1, *tensor.shape] for tensor in state)]
-        (outputs, *checkpoints), new_state = loop_over_blocks(forward, blocks, num_blocks, state, shapes)
+        (outputs, *checkpoints), new_state = loop_over_blocks(
+            forward, blocks, num_blocks, state, shapes, state[0].dtype
+        )
 
         def gradient(d_outputs: tf.Tensor, *d_state: tf.Tensor) -> tuple:
             with_gradient = [sequence.dtype.is_floating for sequence in sequences]
@@ -170,7 +179,7 @@ def checkpointed_loop(
             zeros = [tf.zeros_like(weight) for weight in flat_weights]
             shapes = [[block_steps, *sequence.shape[1:]] for sequence in itertools.compress(sequences, with_gradient)]
             d_sequences, d_weights_and_state = loop_over_blocks(
-                backward, arrays, num_blocks, (*zeros, *d_state), shapes, reverse=True
+                backward, arrays, num_blocks, (*zeros, *d_state), shapes, d_outputs.dtype, reverse=True
             )
             found = iter(d_sequences)
             return *(next(found) if wanted else None for wanted in with_gradient), *d_weights_and_state

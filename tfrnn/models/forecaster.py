@@ -86,11 +86,11 @@ class Forecaster(RecurrentModel):
     ) -> tuple[tf.Tensor, State]:
         outputs, state = super().call(inputs, state, training, weights, mask)
         if self.num_outputs:
-            outputs = self.dense(tf.concat([outputs, tf.cast(inputs, outputs.dtype)], -1))
+            outputs = self._apply_dense(self.dense, tf.concat([outputs, tf.cast(inputs, outputs.dtype)], -1))
         return outputs, state
 
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
-        return outputs if self.num_outputs else self.dense(outputs)
+        return outputs if self.num_outputs else self._apply_dense(self.dense, outputs)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_values": self.num_values, "num_outputs": self.num_outputs}

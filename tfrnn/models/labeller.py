@@ -127,7 +127,7 @@ class SequenceLabeller(RecurrentModel):
 
     def _apply_head(self, outputs: tf.Tensor) -> tf.Tensor:
         if self.dense:
-            return self.dense(outputs)
+            return self._apply_dense(self.dense, outputs)
         return keras.ops.matmul(outputs, keras.ops.transpose(self.embedding.embeddings))
 
     def get_config(self) -> dict[str, Any]:
