@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.machine import describe
 from tfrnn.formats import browser
 from tfrnn.runtime import host
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write all measurements to this file")
     options = parser.parse_args()
     host.import_tensorflow_quietly()
-    result: dict[str, Any] = {"date": datetime.date.today().isoformat(), "machine": machine.describe()}
+    result: dict[str, Any] = {"date": datetime.date.today().isoformat(), "machine": describe()}
     print(f"{result['date']}, {result['machine']}\n")
     print("| model | page | characters/sec | to a second of the core | the model alone |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

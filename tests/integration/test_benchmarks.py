@@ -7,9 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import big_corpus, machine, page, presets, replicas, speed
+from benchmarks import big_corpus, machine, page, presets, replicas, speed, techniques
 from benchmarks.cases import Case
 from tfrnn.runtime import host
 
@@ -140,6 +141,16 @@ def test_presets_are_trained_with_each_seed_and_number_of_chains(tmp_path):
     runs = json.loads(file.read_text())["rnn_concise"]
     assert [(run["seed"], run["chains"]) for run in runs] == [(0, 1), (0, 2), (1, 1), (1, 2)]
     assert len({run["perplexity"] for run in runs}) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{}, {"weight_drop": 0.2}, {"variational": 0.2}, {"merges": 20}], ids=str)
+def test_a_change_of_a_recipe_is_measured_in_bits_of_the_held_out_text(change):
+    text = "".join(np.random.default_rng(0).choice(["to be ", "or not ", "to see "], 3000))
+    recipe = techniques.Recipe(units=16, rows=4, num_steps=16, **change)
+    bits, seconds, _ = techniques.measure(recipe, text, 1.0, 2, 0)
+    assert 0.2 < bits < 1.0  # the words are drawn: log2(3) bits for each, of about 6.3 characters, are the least
+    assert seconds > 0
 
 
 @pytest.mark.slow
