@@ -4,7 +4,8 @@
 
 The first row is one layer of GRU on characters, trained by Adam with own_text's warm-up and a cosine to 0; each
 other row changes what its name says. The last tenth of the text is held out; `--share` trains on the first part of the
-rest. Seconds are those of all cores together, which other programs on the machine hardly lengthen.
+rest. Seconds are those of all cores together, which other programs on the machine hardly lengthen. The cells that are
+defined here are not fused, so that their seconds are more than they would have to be.
 """
 
 import argparse
@@ -23,34 +24,130 @@ from tfrnn.layers.stack import StackWeights
 from tfrnn.training.optimizers import WarmUp
 
 
+class ZoneoutGRUCell(keras.layers.GRUCell):
+    """A GRU whose state keeps some of its elements in each step (Krueger et al., 2017)."""
+
+    rate = 0.1
+
+    def call(self, inputs: Any, states: Any, training: bool = False) -> tuple:
+        outputs, _ = super().call(inputs, states, training=training)
+        kept = self.rate
+        if training:
+            kept = tf.cast(tf.random.uniform(tf.shape(outputs)) < self.rate, outputs.dtype)
+        outputs = kept * states[0] + (1 - kept) * outputs
+        return outputs, [outputs]
+
+
+class NormalizedGRUCell(keras.layers.Layer):
+    """A GRU (reset after the product) with layer normalization of both products (Ba et al., 2016)."""
+
+    def __init__(self, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units = self.state_size = units
+        self.of_inputs = keras.layers.Dense(3 * units, use_bias=False)
+        self.of_state = keras.layers.Dense(3 * units, use_bias=False, kernel_initializer="orthogonal")
+        self.norms = [keras.layers.LayerNormalization(), keras.layers.LayerNormalization()]
+
+    def build(self, input_shape: Any) -> None:
+        self.of_inputs.build((None, input_shape[-1]))
+        self.of_state.build((None, self.units))
+        for norm in self.norms:
+            norm.build((None, 3 * self.units))
+
+    def call(self, inputs: Any, states: Any) -> tuple:
+        z, r, g = tf.split(self.norms[0](self.of_inputs(inputs)), 3, -1)
+        of_z, of_r, of_g = tf.split(self.norms[1](self.of_state(states[0])), 3, -1)
+        z = tf.sigmoid(z + of_z)
+        outputs = z * states[0] + (1 - z) * tf.tanh(g + tf.sigmoid(r + of_r) * of_g)
+        return outputs, [outputs]
+
+
+class MinGRUCell(keras.layers.Layer):
+    """The minimal GRU, whose gate and candidate do not read the state (Feng et al., 2024, algorithm 2)."""
+
+    def __init__(self, units: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.units = self.state_size = units
+        self.dense = keras.layers.Dense(2 * units)
+
+    def build(self, input_shape: Any) -> None:
+        self.dense.build((None, input_shape[-1]))
+
+    def call(self, inputs: Any, states: Any) -> tuple:
+        z, candidate = tf.split(self.dense(inputs), 2, -1)
+        z = tf.sigmoid(z)
+        outputs = (1 - z) * states[0] + z * candidate
+        return outputs, [outputs]
+
+
+@keras.saving.register_keras_serializable("benchmarks")
+class ChronoBias(keras.initializers.Initializer):
+    """Biases of a GRU's update gate for memories of 1 to `steps` steps (Tallec and Ollivier, 2018)."""
+
+    def __init__(self, steps: int = 64):
+        self.steps = steps
+
+    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> Any:
+        units = shape[-1] // 3
+        update = tf.math.log(tf.random.uniform([units], 1.0, self.steps - 1.0))
+        rows = [tf.concat([update, tf.zeros([2 * units])], 0), *[tf.zeros([3 * units])] * (shape[0] - 1)]
+        return tf.cast(tf.stack(rows), dtype or "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+
+CELLS = {
+    "GRU": keras.layers.GRUCell,
+    "LSTM": keras.layers.LSTMCell,
+    "zoneout": ZoneoutGRUCell,
+    "normalized": NormalizedGRUCell,
+    "minimal": MinGRUCell,
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How a model is made and trained.
 
     Attributes:
-      cell, units, num_layers: of Keras's cells.
+      cell: a key of CELLS.
+      units, num_layers: of the cells.
+      of_cells: further arguments of the cells.
+      embedding_dim, tie_weights, dropout: of the model.
       rows, num_steps: B and T of a batch.
-      optimizer, rate, more: the name of Keras's optimizer, its largest learning rate, and its other arguments.
-      dropout: after each layer, drawn for each step anew.
-      variational: Keras's dropout of the cells' inputs and states, one draw for all steps (Gal and Ghahramani, 2016).
+      optimizer, rate, of_optimizer: the name of Keras's optimizer, its largest learning rate, its other arguments.
       weight_drop: of the recurrent kernels, one draw for all steps of a batch (Merity et al., 2018).
-      merges: byte-pair tokens beside the characters, which are embedded then.
+      embedding_dropout: of whole tokens, one draw for all steps (Gal and Ghahramani, 2016).
+      activation, change: what is added to the loss, times the mean square of the last layer's outputs, and of their
+        differences from step to step (AR and TAR; Merity et al., 2018).
+      merges: byte-pair tokens beside the characters.
     """
 
     cell: str = "GRU"
     units: int = 384
     num_layers: int = 1
+    of_cells: tuple[tuple[str, Any], ...] = ()
+    embedding_dim: int = 0
+    tie_weights: bool = False
+    dropout: float = 0.0
     rows: int = 32
     num_steps: int = 64
     optimizer: str = "Adam"
-    rate: float = 0.01
-    more: tuple[tuple[str, Any], ...] = ()
-    dropout: float = 0.0
-    variational: float = 0.0
+    rate: float = own_text.LEARNING_RATE
+    of_optimizer: tuple[tuple[str, Any], ...] = ()
     weight_drop: float = 0.0
+    embedding_dropout: float = 0.0
+    activation: float = 0.0
+    change: float = 0.0
     merges: int = 0
 
 
+def _decay(passes: float) -> dict[str, Any]:
+    return {"optimizer": "AdamW", "of_optimizer": (("passes_to_decay", passes),)}
+
+
+_BYTE_PAIRS = {"embedding_dim": own_text.BYTE_PAIR_EMBEDDING}
 CHANGES: dict[str, dict[str, Any]] = {
     "GRU 384, Adam 0.01, 32 rows of 64 steps": {},
     "learning rate 0.003": {"rate": 0.003},
@@ -59,40 +156,67 @@ CHANGES: dict[str, dict[str, Any]] = {
     "16 rows, 0.007": {"rows": 16, "rate": 0.007},
     "64 rows of 32 steps, 0.014": {"rows": 64, "num_steps": 32, "rate": 0.014},
     "16 rows of 128 steps": {"rows": 16, "num_steps": 128},
-    "second moments over 100 steps": {"more": (("beta_2", 0.99),)},
-    "weight decay 0.1": {"optimizer": "AdamW", "more": (("weight_decay", 0.1),)},
-    "weight decay 0.5": {"optimizer": "AdamW", "more": (("weight_decay", 0.5),)},
-    "averaged weights": {"more": (("use_ema", True), ("ema_momentum", 0.99))},
+    "second moments over 100 steps": {"of_optimizer": (("beta_2", 0.99),)},
     "Muon 0.02": {"optimizer": "Muon", "rate": 0.02},
-    "LSTM 320": {"cell": "LSTM", "units": 320},
-    "GRU 512": {"units": 512},
-    "GRU 2 x 256": {"units": 256, "num_layers": 2},
+    "averaged weights": {"of_optimizer": (("use_ema", True), ("ema_momentum", 0.99))},
+    "weight decay in 4 passes": _decay(4),
+    "weight decay in 2 passes": _decay(2),
+    "weight decay in 1 pass": _decay(1),
     "dropout 0.2": {"dropout": 0.2},
     "dropout 0.5": {"dropout": 0.5},
-    "variational dropout 0.2": {"variational": 0.2},
+    "dropout 0.4, weight decay in 2 passes": {"dropout": 0.4, **_decay(2)},
+    "variational dropout 0.2": {"of_cells": (("dropout", 0.2), ("recurrent_dropout", 0.2))},
     "weight drop 0.2": {"weight_drop": 0.2},
     "weight drop 0.5": {"weight_drop": 0.5},
-    "500 byte pairs": {"merges": 500},
-    "1,000 byte pairs": {"merges": 1000},
+    "zoneout 0.1": {"cell": "zoneout"},
+    "activations 2, changes 1 (AR, TAR)": {"activation": 2.0, "change": 1.0},
+    "layer normalization": {"cell": "normalized"},
+    "chrono biases": {"of_cells": (("bias_initializer", ChronoBias()),)},
+    "recurrent kernel uniform, not orthogonal": {"of_cells": (("recurrent_initializer", "glorot_uniform"),)},
+    "embedding of 128": {"embedding_dim": 128},
+    "embedding of 128, dropout 0.1 of it": {"embedding_dim": 128, "embedding_dropout": 0.1},
+    "tied weights": {"embedding_dim": 384, "tie_weights": True},
+    "GRU 512": {"units": 512},
+    "GRU 2 x 256": {"units": 256, "num_layers": 2},
+    "LSTM 320": {"cell": "LSTM", "units": 320},
+    "minGRU 3 x 384": {"cell": "minimal", "num_layers": 3},
+    "500 byte pairs": {"merges": 500, **_BYTE_PAIRS},
+    "500 byte pairs, dropout 0.4, weight decay in 2 passes": {
+        "merges": 500,
+        "dropout": 0.4,
+        **_BYTE_PAIRS,
+        **_decay(2),
+    },
+    "1,000 byte pairs": {"merges": 1000, **_BYTE_PAIRS},
 }
 
 
-class WeightDropped(tfrnn.LanguageModel):
-    """A language model whose recurrent kernels lose some of their elements in each training step."""
+class RegularizedModel(tfrnn.LanguageModel):
+    """A language model with those means of AWD-LSTM that tfrnn.LanguageModel lacks; see Recipe."""
 
-    rate = 0.0
+    recipe = Recipe()
 
     def call(
         self, inputs: Any, state: Any = None, training: bool = False, weights: Any = None, mask: Any = None
     ) -> tuple:
+        if not training:
+            return super().call(inputs, state, training, weights, mask)
         weights = self.rnn.read_weights() if weights is None else weights
-        if training:
-            kept = (tuple(map(self._drop, layer)) for layer in weights.by_layer)
-            weights = StackWeights(tuple(kept))
-        return super().call(inputs, state, training, weights, mask)
+        if self.recipe.weight_drop:
+            weights = StackWeights(tuple(tuple(map(self._drop, layer)) for layer in weights.by_layer))
+        prepared = self._prepare_inputs(inputs)
+        if rate := self.recipe.embedding_dropout:
+            kept = tf.cast(tf.random.uniform([self.vocab_size, 1]) >= rate, prepared.dtype) / (1 - rate)
+            prepared *= tf.gather(kept, inputs)
+        outputs, state = self.rnn(prepared, state, training=training, weights=weights, mask=mask)
+        dropped = self.dropout(outputs, training=training) if self.dropout else outputs
+        if self.recipe.activation or self.recipe.change:
+            self.add_loss(self.recipe.activation * tf.reduce_mean(dropped**2))
+            self.add_loss(self.recipe.change * tf.reduce_mean((outputs[1:] - outputs[:-1]) ** 2))
+        return self._apply_head(dropped), state
 
     def _drop(self, weights: Any) -> Any:
-        kernels = [tf.nn.dropout(u, self.rate) if len(u.shape) == 2 else u for u in weights.recurrent]
+        kernels = [tf.nn.dropout(u, self.recipe.weight_drop) if len(u.shape) == 2 else u for u in weights.recurrent]
         return weights._replace(recurrent=kernels)
 
 
@@ -107,20 +231,23 @@ def measure(recipe: Recipe, text: str, share: float, passes: int, seed: int) -> 
         vocabulary = tfrnn.Vocabulary.from_text(text)
     ids, held_out_ids = (np.array(vocabulary.encode(part, "unk"), np.int32) for part in (trained_on, held_out))
     batches = tfrnn.sequential_batches(ids, recipe.rows, recipe.num_steps, seed)
-    dropped = {"dropout": recipe.variational, "recurrent_dropout": recipe.variational} if recipe.variational else {}
-    cells = [getattr(keras.layers, f"{recipe.cell}Cell")(recipe.units, **dropped) for _ in range(recipe.num_layers)]
-    model_class = WeightDropped if recipe.weight_drop else tfrnn.LanguageModel
-    model = model_class(cells, len(vocabulary), 128 if recipe.merges else 0, dropout=recipe.dropout)
-    model.rate = recipe.weight_drop
-    steps = passes * batches.num_batches(0)
-    warmup = own_text.warmup_steps(steps)
-    rate = WarmUp(keras.optimizers.schedules.CosineDecay(recipe.rate, steps - warmup), warmup)
-    optimizer = getattr(keras.optimizers, recipe.optimizer)(rate, **dict(recipe.more))
+    cells = [CELLS[recipe.cell](recipe.units, **dict(recipe.of_cells)) for _ in range(recipe.num_layers)]
+    of_model = {name: getattr(recipe, name) for name in ("embedding_dim", "tie_weights", "dropout")}
+    needs_more = recipe.weight_drop or recipe.embedding_dropout or recipe.activation or recipe.change
+    model = (RegularizedModel if needs_more else tfrnn.LanguageModel)(cells, len(vocabulary), **of_model)
+    model.recipe = recipe
+    per_pass = batches.num_batches(0)
+    warmup = own_text.warmup_steps(passes * per_pass)
+    rate = WarmUp(keras.optimizers.schedules.CosineDecay(recipe.rate, passes * per_pass - warmup), warmup)
+    of_optimizer = dict(recipe.of_optimizer)
+    if in_passes := of_optimizer.pop("passes_to_decay", 0):
+        of_optimizer["weight_decay"] = 1 / (recipe.rate * in_passes * per_pass)
+    optimizer = getattr(keras.optimizers, recipe.optimizer)(rate, **of_optimizer)
     trainer = tfrnn.Trainer(model, optimizer, clip_norm=1.0)
     start = time.process_time()
     trainer.fit(batches, passes)
     seconds = time.process_time() - start
-    if dict(recipe.more).get("use_ema"):
+    if of_optimizer.get("use_ema"):
         optimizer.finalize_variable_values(model.trainable_variables)
     nats = tfrnn.score(model, held_out_ids).nats
     return float(np.sum(nats)) / np.log(2) / (len(held_out) - 1), seconds, model.count_params()

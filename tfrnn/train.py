@@ -210,22 +210,28 @@ def _fit(
 
     num_tokens, vocab_size = len(text.training), len(text.vocabulary)
     by_text = not free.isdisjoint(own_text.BY_TEXT)
+
+    def regularized(config: Config, passes: float) -> Config:
+        return own_text.choose_regularization(config, free, num_tokens, passes) if by_text else config
+
     if by_text:
         flops = time_plan.flops_per_second(config.run.device)
         config = own_text.choose_model(config, free, num_tokens, vocab_size, flops)
         _check_memory(config, text)
     if not config.training.minutes:
-        return config
+        return regularized(config, config.training.epochs / config.data.epochs_per_pass)
     messages.note("measuring the speed ...")
-    trainer, batches, validation = _make_trainer(config.replace(warmup_steps=0), text, strategy, initial)
-    speed = time_plan.measure(trainer, batches, validation)
+    slowest = regularized(config, math.inf).replace(warmup_steps=0)
+    trainer, batches, validation = _make_trainer(slowest, text, strategy, initial)
     seconds = 60 * config.training.minutes
+    speed = time_plan.measure(trainer, batches, validation, seconds)
     # On a slow machine starting may take more than a minute; a few steps more are better than none.
     left = max(seconds - (time.perf_counter() - started) - speed.start, seconds / 4)
     max_passes = own_text.max_passes(num_tokens) if by_text else math.inf
     divisions = 0 if "epochs_per_pass" in free else config.data.epochs_per_pass
     epochs, epochs_per_pass = time_plan.epochs_in(left, speed, batches.num_batches(0), max_passes, divisions)
     config = config.replace(epochs=epochs, epochs_per_pass=epochs_per_pass)
+    config = regularized(config, epochs / epochs_per_pass)
     if "warmup_steps" not in free:
         return config
     return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))

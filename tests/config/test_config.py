@@ -37,6 +37,7 @@ WRONG_VALUES = {
     "dropout": [-0.1, 1, 1.5, "half", float("nan")],
     "optimizer": ["SGD", "lion"],
     "learning_rate": [0, -1.0, float("inf"), float("nan"), "fast", None],
+    "weight_decay": [-1, float("nan")],
     "schedule": ["linear", ""],
     "warmup_steps": [-1, 0.5],
     "decay_to": [-0.1, 1.1, float("nan")],

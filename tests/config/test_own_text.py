@@ -46,11 +46,37 @@ def test_byte_pairs_are_embedded_if_nothing_else_is_given():
     assert chosen(565, {"units", "num_layers"}, tokens="bpe", embedding_dim=7).embedding_dim == 7
 
 
+@given(
+    num_tokens=st.integers(200, 10**9),
+    passes=st.floats(0.001, 1000),
+    more=st.floats(1, 100),
+    optimizer=st.sampled_from(["adamw", "sgd"]),
+)
+def test_more_passes_never_regularize_less_and_a_weight_decays_in_some_passes(num_tokens, passes, more, optimizer):
+    config = own_text.choose_batches(CONFIG.replace(optimizer=optimizer), own_text.BY_TEXT, num_tokens)
+
+    def chosen(passes):
+        return own_text.choose_regularization(config, own_text.BY_TEXT, num_tokens, passes)
+
+    few, many = chosen(passes), chosen(more * passes)
+    assert few.model.dropout <= many.model.dropout
+    if optimizer == "sgd":
+        assert many.training.weight_decay == config.training.weight_decay
+        return
+    assert few.training.weight_decay <= many.training.weight_decay
+    assert (few.training.weight_decay > 0) == (few.model.dropout > 0)
+    if decay := few.training.weight_decay:
+        steps = own_text.PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
+        assert decay * own_text.LEARNING_RATE * steps == pytest.approx(1)
+
+
 def test_what_was_given_stays_as_it_was():
-    config = CONFIG.replace(units=77, dropout=0.3, batch_size=5)
+    config = CONFIG.replace(units=77, dropout=0.35, batch_size=5, weight_decay=0.5)
     free = ("num_layers", "num_steps", "learning_rate")
     chosen = own_text.choose_model(own_text.choose_batches(config, free, 10**6), free, 10**6, 65, FLOPS)
-    assert (chosen.model.units, chosen.model.dropout, chosen.data.batch_size) == (77, 0.3, 5)
+    chosen = own_text.choose_regularization(chosen, free, 10**6, 100)
+    assert (chosen.model.units, chosen.model.dropout, chosen.data.batch_size) == (77, 0.35, 5)
+    assert chosen.training.weight_decay == 0.5
 
 
 def test_a_path_is_a_text_of_ones_own_and_a_name_is_not():

@@ -6,6 +6,7 @@ from entry_points import metrics, run
 
 import tfrnn
 from tfrnn import sample, train
+from tfrnn.config import own_text
 from tfrnn.training import time_plan
 
 NAMES = ["Ana", "Bea", "Cleo", "Dora", "Eva", "Ida", "Lea", "Mia", "Nora", "Ute"]
@@ -50,8 +51,8 @@ def test_the_text_shown_at_the_end_is_drawn_at_the_temperature_with_the_seed(own
 def test_the_same_settings_by_flags_train_the_same_weights(own_run, tmp_path):
     folder, _, _, _ = own_run
     given = tfrnn.load_run(folder / "run")[2].flat()
-    names = ("units", "num_layers", "dropout", "batch_size", "num_steps", "learning_rate", "warmup_steps", "epochs")
-    flags = [f"--{name}={given[name]}" for name in (*names, "epochs_per_pass")]
+    names = (*own_text.BY_TEXT, *own_text.BY_TIME)
+    flags = [f"--{name}={given[name]}" for name in names]
     status, _, err = run(train.main, f"--corpus={folder}/names.txt", *flags, f"--run_dir={tmp_path}/again")
     assert status == 0, err
     weights, expected = (tfrnn.load_run(path, "last")[0].get_weights() for path in (tmp_path / "again", folder / "run"))

@@ -42,6 +42,16 @@ def test_the_learning_rate_follows_its_schedule(schedule, warmup_steps):
             assert before - float(variable.numpy()[0]) == pytest.approx(expected, rel=1e-2)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adamw_takes_its_fraction_of_each_weight(decay):
+    settings = Training(optimizer="adamw", learning_rate=RATE, weight_decay=decay)
+    variable = keras.Variable(np.array([2.0, -1.0], "f"))
+    optimizer = optimizers.make_optimizer(settings)
+    optimizer.build([variable])
+    optimizer.apply([np.zeros(2, "f")], [variable])  # so that nothing else moves them
+    np.testing.assert_allclose(variable.numpy(), (1 - RATE * decay) * np.array([2, -1]), rtol=1e-6)
+
+
 def test_a_warm_up_is_saved_with_its_optimizer():
     settings = Training(learning_rate=RATE, schedule="exponential", warmup_steps=WARM)
     optimizer = optimizers.make_optimizer(settings, STEPS)

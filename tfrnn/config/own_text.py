@@ -1,12 +1,12 @@
 """The preset own_text: a model and its training that fit the size of a text and the time.
 
-`python -m benchmarks.recipes` measures what it reaches; the numbers below are first estimates.
+`python -m benchmarks.recipes` measures what it reaches, `python -m benchmarks.techniques` what its parts bring.
 """
 
 from collections.abc import Collection
 from typing import Any
 
-from tfrnn.config import sizes
+from tfrnn.config import sections, sizes
 from tfrnn.config.config import Config
 from tfrnn.config.presets import OWN_TEXT, PRESETS
 
@@ -21,6 +21,7 @@ BY_TEXT = (
     "batch_size",
     "num_steps",
     "learning_rate",
+    "weight_decay",
     "warmup_steps",
 )
 # Layers and units, from small to large.
@@ -28,6 +29,10 @@ MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (
 BYTE_PAIR_EMBEDDING = 128  # one-hot inputs of so many tokens would be most of the weights
 TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
+LEARNING_RATE = 0.01
+DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on
+PASSES_TO_DECAY = 2.0
+EFFICIENCY = 0.45  # the share of a device's speed in products that a training step reaches
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
 STEPS_PER_PASS = 8  # at least, if the text is long enough
 FEWEST_ROWS = 4
@@ -48,14 +53,15 @@ def choose_batches(config: Config, free: Collection[str], num_tokens: int) -> Co
 
 
 def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_size: int, flops: float) -> Config:
-    """Returns a config with a model, and its learning rate and dropout, that fit the text and the time.
+    """Returns a config with a model, and its learning rate, that fit the text and the time.
 
     Args:
       config, free, num_tokens: as for `choose_batches`; `minutes` says how long it may train.
       vocab_size: the number of different tokens.
-      flops: floating-point operations a second, as the device does them in a step.
+      flops: floating-point operations a second, as the device does them in products.
     """
-    budget = flops * 60 * (config.training.minutes or MINUTES) / FLOPS_PER_WEIGHT  # tokens times weights
+    seconds = 60 * (config.training.minutes or MINUTES)
+    budget = EFFICIENCY * flops * seconds / FLOPS_PER_WEIGHT  # tokens times weights
 
     if config.data.tokens == "bpe":
         config = _replaced(config, free, embedding_dim=BYTE_PAIR_EMBEDDING)
@@ -72,14 +78,26 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
         if num_weights(model) <= WEIGHTS_PER_TOKEN * num_tokens
         and num_weights(model) ** 2 * TOKENS_PER_WEIGHT <= budget
     ]
-    config = (fitting or models[:1])[-1]
-    passes = budget / num_weights(config) / num_tokens
-    return _replaced(
-        config,
-        free,
-        dropout=0.5 if passes > 8 else 0.2 if passes > 3 else 0.0,
-        learning_rate=0.003 if config.model.num_layers > 1 else 0.005,
-    )
+    return _replaced((fitting or models[:1])[-1], free, learning_rate=LEARNING_RATE)
+
+
+def choose_regularization(config: Config, free: Collection[str], num_tokens: int, passes: float) -> Config:
+    """Returns a config with the dropout and the weight decay that fit how often the text is read.
+
+    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes, at
+    LEARNING_RATE: the best number of passes stays alike as a model and its text grow (Wang and Aitchison, 2024). At a
+    smaller rate, which was given to go on from other weights, they are forgotten as much more slowly.
+
+    Args:
+      config, free, num_tokens: as for `choose_batches`.
+      passes: the number of passes over the text.
+    """
+    dropout = max((rate for fewest, rate in DROPOUT if passes >= fewest), default=0.0)
+    config = _replaced(config, free, dropout=dropout)
+    if config.training.optimizer != sections.DECOUPLED:
+        return config
+    steps = PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
+    return _replaced(config, free, weight_decay=1 / (LEARNING_RATE * steps) if dropout else 0.0)
 
 
 def _replaced(config: Config, free: Collection[str], **settings: Any) -> Config:

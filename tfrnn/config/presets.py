@@ -35,7 +35,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "validation_tokens": 0,
         "validation_fraction": 0.1,
         "cell": "gru",
-        "optimizer": "adam",
+        "optimizer": "adamw",
         "schedule": "cosine",
         "minutes": 10.0,
         "temperature": 0.8,  # the most likely text of a small model repeats itself

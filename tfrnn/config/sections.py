@@ -25,6 +25,7 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {}),
     "adamw": ("AdamW", {}),
 }
+DECOUPLED = "adamw"  # the one that takes `weight_decay`
 DECAYING_SCHEDULES = {"cosine", "exponential"}  # they depend on the number of epochs
 
 
@@ -263,6 +264,14 @@ class Training(Section):
     )
     optimizer: str = setting("sgd", "the optimizer", choices=tuple(OPTIMIZERS))
     learning_rate: float = setting(1.0, "the learning rate", above=0, maximum=1e9)
+    weight_decay: float = setting(
+        0.004,
+        "for --optimizer=adamw: each step takes this fraction, times the learning rate, from each weight",
+        minimum=0,
+        maximum=1e6,
+        rare=True,
+        before=0.004,
+    )
     schedule: str = setting(
         "constant",
         "how the learning rate changes. constant: not at all; cosine, exponential: falls until the last epoch; "

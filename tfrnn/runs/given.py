@@ -115,6 +115,7 @@ def _check_effect(config: Config, flags: Mapping[str, Any]) -> None:
     needs = {
         "decay_to": ("schedule", sorted(sections.DECAYING_SCHEDULES | {"plateau"})),
         "plateau_patience": ("schedule", ["plateau"]),
+        "weight_decay": ("optimizer", [sections.DECOUPLED]),
         "worker_timeout": ("strategy", ["multi_worker"]),
         "word_rule": ("tokens", ["word"]),
         "merges": ("tokens", ["bpe"]),

@@ -146,7 +146,8 @@ def describe_failure(rows: Sequence[Mapping[str, Any]], num_different: int) -> s
     if last > num_different:
         return (
             f"this run ended worse than chance: its perplexity is {last:.4g}, and a guess among the {num_different:,} "
-            f"different tokens has {num_different:,}; train for more `epochs`, or take a smaller `learning_rate`"
+            f"different tokens has {num_different:,}; train for more `epochs` or `minutes`, or take a smaller "
+            "`learning_rate`"
         )
     if last > DIVERGED_RATIO * best:
         return (

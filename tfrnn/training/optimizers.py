@@ -84,10 +84,13 @@ def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.o
     `decay_to * learning_rate`. The schedule plateau is constant here: a callback (`Plateau`) lowers it.
 
     Args:
-      settings: `optimizer`, a name in `sections.OPTIMIZERS`, `learning_rate`, `schedule`, `decay_to`, `warmup_steps`.
+      settings: `optimizer`, a name in `sections.OPTIMIZERS`, `learning_rate`, `schedule`, `decay_to`, `warmup_steps`,
+        and `weight_decay` for adamw (Loshchilov and Hutter, 2019).
       total_steps: the number of steps of the whole training, warm-up included.
     """
     name, arguments = sections.OPTIMIZERS[settings.optimizer]
+    if settings.optimizer == sections.DECOUPLED:
+        arguments = {**arguments, "weight_decay": settings.weight_decay}
     rate: Any = settings.learning_rate
     decay_steps = max(1, total_steps - settings.warmup_steps)
     if settings.schedule == "cosine":

@@ -12,7 +12,8 @@ import tensorflow as tf
 from tfrnn.data.batches import Batches
 from tfrnn.runtime import devices, host
 
-MEASURED_SECONDS = 3.0  # of training, without the time to trace
+MEASURED_SECONDS = 3.0  # of training at least, without the time to trace
+MEASURED_SHARE, MOST_MEASURED_SECONDS = 0.02, 10.0  # of the whole time, and what is enough of it
 MOST_EPOCHS_PER_PASS = 1000
 FEWEST_EPOCHS = 5  # so that the best weights are chosen among some
 
@@ -48,14 +49,15 @@ class _StopAfter(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def measure(trainer: Any, batches: Batches, validation: Batches | None) -> Speed:
+def measure(trainer: Any, batches: Batches, validation: Batches | None, time_in_all: float = 0.0) -> Speed:
     """Trains for some seconds, and returns how fast that was; the trainer is of no use afterwards.
 
     Args:
       trainer: a `Trainer` before its first step.
       batches, validation: as for Trainer.fit.
+      time_in_all: the time in seconds for which a speed is asked: for a longer one it is measured for longer.
     """
-    stop = _StopAfter(MEASURED_SECONDS)
+    stop = _StopAfter(max(MEASURED_SECONDS, min(MEASURED_SHARE * time_in_all, MOST_MEASURED_SECONDS)))
     history = trainer.fit(batches, 10**9, validation, [stop]).history
     seconds, tracing = history.get("seconds", [])[1:], trainer.excluded_seconds["tracing"]  # the first epoch traces
     num_batches = batches.num_batches(0)
