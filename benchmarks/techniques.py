@@ -21,7 +21,8 @@ import tfrnn
 from benchmarks.machine import describe
 from tfrnn.config import own_text
 from tfrnn.layers.stack import StackWeights
-from tfrnn.training.optimizers import WarmUp
+from tfrnn.models.building import EMBEDDING_INITIALIZERS
+from tfrnn.training import optimizers
 
 
 class ZoneoutGRUCell(keras.layers.GRUCell):
@@ -114,9 +115,10 @@ class Recipe:
       cell: a key of CELLS.
       units, num_layers: of the cells.
       of_cells: further arguments of the cells.
-      embedding_dim, tie_weights, dropout: of the model.
+      embedding_dim, embedding_initializer, tie_weights, dropout: of the model.
       rows, num_steps: B and T of a batch.
       optimizer, rate, of_optimizer: the name of Keras's optimizer, its largest learning rate, its other arguments.
+      kernels_alone: whether the weight decay leaves out embeddings and biases.
       weight_drop: of the recurrent kernels, one draw for all steps of a batch (Merity et al., 2018).
       embedding_dropout: of whole tokens, one draw for all steps (Gal and Ghahramani, 2016).
       activation, change: what is added to the loss, times the mean square of the last layer's outputs, and of their
@@ -129,6 +131,7 @@ class Recipe:
     num_layers: int = 1
     of_cells: tuple[tuple[str, Any], ...] = ()
     embedding_dim: int = 0
+    embedding_initializer: Any = "uniform"
     tie_weights: bool = False
     dropout: float = 0.0
     rows: int = 32
@@ -136,6 +139,7 @@ class Recipe:
     optimizer: str = "Adam"
     rate: float = own_text.LEARNING_RATE
     of_optimizer: tuple[tuple[str, Any], ...] = ()
+    kernels_alone: bool = False
     weight_drop: float = 0.0
     embedding_dropout: float = 0.0
     activation: float = 0.0
@@ -147,7 +151,11 @@ def _decay(passes: float) -> dict[str, Any]:
     return {"optimizer": "AdamW", "of_optimizer": (("passes_to_decay", passes),)}
 
 
-_BYTE_PAIRS = {"embedding_dim": own_text.BYTE_PAIR_EMBEDDING}
+_EMBEDDED = {
+    "embedding_dim": own_text.EMBEDDING_DIM,
+    "embedding_initializer": EMBEDDING_INITIALIZERS["normal"],
+}
+_REGULARIZED = {"dropout": 0.4, "kernels_alone": True, **_decay(own_text.PASSES_TO_DECAY)}
 CHANGES: dict[str, dict[str, Any]] = {
     "GRU 384, Adam 0.01, 32 rows of 64 steps": {},
     "learning rate 0.003": {"rate": 0.003},
@@ -164,7 +172,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "weight decay in 1 pass": _decay(1),
     "dropout 0.2": {"dropout": 0.2},
     "dropout 0.5": {"dropout": 0.5},
-    "dropout 0.4, weight decay in 2 passes": {"dropout": 0.4, **_decay(2)},
     "variational dropout 0.2": {"of_cells": (("dropout", 0.2), ("recurrent_dropout", 0.2))},
     "weight drop 0.2": {"weight_drop": 0.2},
     "weight drop 0.5": {"weight_drop": 0.5},
@@ -173,22 +180,24 @@ CHANGES: dict[str, dict[str, Any]] = {
     "layer normalization": {"cell": "normalized"},
     "chrono biases": {"of_cells": (("bias_initializer", ChronoBias()),)},
     "recurrent kernel uniform, not orthogonal": {"of_cells": (("recurrent_initializer", "glorot_uniform"),)},
-    "embedding of 128": {"embedding_dim": 128},
-    "embedding of 128, dropout 0.1 of it": {"embedding_dim": 128, "embedding_dropout": 0.1},
+    "embedding of 128, uniform": {"embedding_dim": own_text.EMBEDDING_DIM},
+    "embedding of 128, normal": _EMBEDDED,
+    "embedding of 128, normal, dropout 0.1 of it": {**_EMBEDDED, "embedding_dropout": 0.1},
     "tied weights": {"embedding_dim": 384, "tie_weights": True},
     "GRU 512": {"units": 512},
     "GRU 2 x 256": {"units": 256, "num_layers": 2},
     "LSTM 320": {"cell": "LSTM", "units": 320},
     "minGRU 3 x 384": {"cell": "minimal", "num_layers": 3},
-    "500 byte pairs": {"merges": 500, **_BYTE_PAIRS},
-    "500 byte pairs, dropout 0.4, weight decay in 2 passes": {
-        "merges": 500,
-        "dropout": 0.4,
-        **_BYTE_PAIRS,
-        **_decay(2),
-    },
-    "1,000 byte pairs": {"merges": 1000, **_BYTE_PAIRS},
+    "500 byte pairs, embedding normal": {"merges": 500, **_EMBEDDED},
+    "1,000 byte pairs, embedding normal": {"merges": 1000, **_EMBEDDED},
+    "dropout 0.4, decay in 2 passes": {"dropout": 0.4, **_decay(2)},
+    "the same, embedding normal": {"dropout": 0.4, **_EMBEDDED, **_decay(2)},
+    "the same, only kernels decay": {**_EMBEDDED, **_REGULARIZED},
+    "the same, layer normalization": {**_EMBEDDED, **_REGULARIZED, "cell": "normalized"},
+    "the same, weight drop 0.2": {**_EMBEDDED, **_REGULARIZED, "weight_drop": 0.2},
+    "the same, 500 byte pairs": {**_EMBEDDED, **_REGULARIZED, "merges": 500},
 }
+OF_MODEL = ("embedding_dim", "embedding_initializer", "tie_weights", "dropout")
 
 
 class RegularizedModel(tfrnn.LanguageModel):
@@ -232,17 +241,19 @@ def measure(recipe: Recipe, text: str, share: float, passes: int, seed: int) -> 
     ids, held_out_ids = (np.array(vocabulary.encode(part, "unk"), np.int32) for part in (trained_on, held_out))
     batches = tfrnn.sequential_batches(ids, recipe.rows, recipe.num_steps, seed)
     cells = [CELLS[recipe.cell](recipe.units, **dict(recipe.of_cells)) for _ in range(recipe.num_layers)]
-    of_model = {name: getattr(recipe, name) for name in ("embedding_dim", "tie_weights", "dropout")}
+    of_model = {name: getattr(recipe, name) for name in OF_MODEL}
     needs_more = recipe.weight_drop or recipe.embedding_dropout or recipe.activation or recipe.change
     model = (RegularizedModel if needs_more else tfrnn.LanguageModel)(cells, len(vocabulary), **of_model)
     model.recipe = recipe
     per_pass = batches.num_batches(0)
     warmup = own_text.warmup_steps(passes * per_pass)
-    rate = WarmUp(keras.optimizers.schedules.CosineDecay(recipe.rate, passes * per_pass - warmup), warmup)
+    rate = optimizers.WarmUp(keras.optimizers.schedules.CosineDecay(recipe.rate, passes * per_pass - warmup), warmup)
     of_optimizer = dict(recipe.of_optimizer)
     if in_passes := of_optimizer.pop("passes_to_decay", 0):
         of_optimizer["weight_decay"] = 1 / (recipe.rate * in_passes * per_pass)
     optimizer = getattr(keras.optimizers, recipe.optimizer)(rate, **of_optimizer)
+    if recipe.kernels_alone:
+        optimizer.exclude_from_weight_decay(var_names=optimizers.NOT_KERNELS)
     trainer = tfrnn.Trainer(model, optimizer, clip_norm=1.0)
     start = time.process_time()
     trainer.fit(batches, passes)

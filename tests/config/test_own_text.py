@@ -37,13 +37,16 @@ def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes,
     assert rows * steps + steps < num_tokens or num_tokens < 1000
 
 
-def test_byte_pairs_are_embedded_if_nothing_else_is_given():
-    def chosen(vocab_size, free=own_text.BY_TEXT, **settings):
-        return own_text.choose_model(CONFIG.replace(**settings), free, 10**6, vocab_size, FLOPS).model
+def test_tokens_are_embedded_if_nothing_else_is_given():
+    def chosen(free=own_text.BY_TEXT, **settings):
+        model = own_text.choose_model(CONFIG.replace(**settings), free, 10**6, 65, FLOPS).model
+        return model.embedding_dim, model.embedding_initializer
 
-    assert chosen(65).embedding_dim == 0
-    assert chosen(565, tokens="bpe").embedding_dim == own_text.BYTE_PAIR_EMBEDDING
-    assert chosen(565, {"units", "num_layers"}, tokens="bpe", embedding_dim=7).embedding_dim == 7
+    assert chosen() == (own_text.EMBEDDING_DIM, "normal")
+    given = {"units", "num_layers", "embedding_initializer"}
+    assert chosen(given, embedding_dim=7) == (7, "normal")
+    assert chosen(given, embedding_dim=0) == (0, "uniform")
+    assert chosen(given, embedding_dim=256, tie_weights=True) == (256, "uniform")
 
 
 @given(

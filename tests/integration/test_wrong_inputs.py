@@ -202,6 +202,7 @@ TRAINING = {
     "--schedule=plateau --validation_tokens=1": "a held-out text of at least two tokens; got 1",
     "--early_stopping=2 --validation_tokens=0": "a held-out text of at least two tokens; got 0",
     "--schedule=exponential --decay_to=0": "never reaches zero",
+    "--embedding_initializer=normal": "--embedding_initializer needs an --embedding_dim above 0",
     "--weight_decay=0.1 --optimizer=adam": "--weight_decay is for --optimizer=adamw; got adam; leave one out",
     "--log_dir={}/short --run_dir=run": "expected a folder that can be written",
     "--log_dir=/proc/none --run_dir=run": "expected a folder that can be written",

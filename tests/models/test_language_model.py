@@ -8,7 +8,9 @@ from all_cells import CELLS, combinations
 from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
 import tfrnn
+from tfrnn.config.sections import Model
 from tfrnn.layers.cells import RNNCell
+from tfrnn.models.building import build_language_model
 
 T, B, V, H, E = 3, 3, 11, 4, 6
 ROUNDINGS = recurrence_roundings(2 * T, V, H, B, num_layers=2)
@@ -42,6 +44,14 @@ def test_2t_steps_equal_t_steps_twice_with_the_state_carried(name, num_layers, e
     first, middle_state = model(ids[:T])
     second, last_state = model(ids[T:], middle_state)
     assert_equal_up_to_rounding((logits, state), (tf.concat([first, second], 0), last_state), ROUNDINGS)
+
+
+@pytest.mark.parametrize(("name", "std"), [("uniform", 0.1 / 12**0.5), ("normal", 1)])
+def test_an_embedding_begins_as_the_setting_says(name, std):
+    model = build_language_model(Model(embedding_dim=64, embedding_initializer=name), 500)
+    for model_now in (model, type(model).from_config(model.get_config())):
+        model_now.build()
+        assert np.std(model_now.embedding.get_weights()[0]) == pytest.approx(std, rel=0.02)
 
 
 def test_one_hot_vectors_equal_an_identity_embedding():

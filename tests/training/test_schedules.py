@@ -42,14 +42,20 @@ def test_the_learning_rate_follows_its_schedule(schedule, warmup_steps):
             assert before - float(variable.numpy()[0]) == pytest.approx(expected, rel=1e-2)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.3])
-def test_adamw_takes_its_fraction_of_each_weight(decay):
-    settings = Training(optimizer="adamw", learning_rate=RATE, weight_decay=decay)
-    variable = keras.Variable(np.array([2.0, -1.0], "f"))
+@pytest.mark.parametrize("decayed", ["kernels", "all"])
+def test_adamw_takes_its_fraction_of_each_weight_that_decays(decayed):
+    decay = 0.3
+    settings = Training(optimizer="adamw", learning_rate=RATE, weight_decay=decay, decayed=decayed)
+    model = tfrnn.LanguageModel(tfrnn.GRUCell(3, bias_initializer="ones"), 5, 2)
+    model.build()
     optimizer = optimizers.make_optimizer(settings)
-    optimizer.build([variable])
-    optimizer.apply([np.zeros(2, "f")], [variable])  # so that nothing else moves them
-    np.testing.assert_allclose(variable.numpy(), (1 - RATE * decay) * np.array([2, -1]), rtol=1e-6)
+    optimizer.build(model.trainable_variables)
+    before = model.get_weights()
+    zeros = [np.zeros(weight.shape, "f") for weight in before]
+    optimizer.apply(zeros, model.trainable_variables)  # so that nothing else moves them
+    for (name, weight), old in zip(model.named_weights.items(), before, strict=True):
+        decays = decayed == "all" or name.endswith("kernel")
+        np.testing.assert_allclose(weight.numpy(), (1 - RATE * decay * decays) * old, rtol=1e-6)
 
 
 def test_a_warm_up_is_saved_with_its_optimizer():

@@ -17,6 +17,7 @@ BY_TEXT = (
     "units",
     "num_layers",
     "embedding_dim",
+    "embedding_initializer",
     "dropout",
     "batch_size",
     "num_steps",
@@ -26,7 +27,7 @@ BY_TEXT = (
 )
 # Layers and units, from small to large.
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (2, 768), (2, 1024))
-BYTE_PAIR_EMBEDDING = 128  # one-hot inputs of so many tokens would be most of the weights
+EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
 LEARNING_RATE = 0.01
@@ -62,9 +63,11 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
     """
     seconds = 60 * (config.training.minutes or MINUTES)
     budget = EFFICIENCY * flops * seconds / FLOPS_PER_WEIGHT  # tokens times weights
-
-    if config.data.tokens == "bpe":
-        config = _replaced(config, free, embedding_dim=BYTE_PAIR_EMBEDDING)
+    if config.model.tie_weights:  # they fix the sizes, and logits that begin as large as a normal embedding
+        free = {*free}.difference(("units", "embedding_dim", "embedding_initializer"))
+    config = _replaced(config, free, embedding_dim=EMBEDDING_DIM)
+    if config.model.embedding_dim:
+        config = _replaced(config, free, embedding_initializer="normal")
 
     def num_weights(candidate: Config) -> float:
         model = candidate.model

@@ -230,6 +230,14 @@ class Model(Section):
     embedding_dim: int = setting(
         0, "size of the token embedding; 0: none, tokens are one-hot", minimum=0, maximum=2**14, rare=True
     )
+    embedding_initializer: str = setting(
+        "uniform",
+        "how the embedding begins. uniform: numbers up to 0.05, as in Keras; normal: of standard deviation 1, as in "
+        "PyTorch",
+        choices=("uniform", "normal"),
+        rare=True,
+        before="uniform",
+    )
     tie_weights: bool = setting(
         False, "share one matrix between embedding and output; needs --embedding_dim equal to --units", rare=True
     )
@@ -271,6 +279,13 @@ class Training(Section):
         maximum=1e6,
         rare=True,
         before=0.004,
+    )
+    decayed: str = setting(
+        "kernels",
+        "what --weight_decay is for. kernels: not biases and embeddings; all: all weights",
+        choices=("kernels", "all"),
+        rare=True,
+        before="all",
     )
     schedule: str = setting(
         "constant",

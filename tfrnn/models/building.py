@@ -14,6 +14,11 @@ from tfrnn.models.forecaster import Forecaster
 from tfrnn.models.language_model import LanguageModel
 from tfrnn.series.scaling import Relative, Scaling
 
+EMBEDDING_INITIALIZERS = {
+    "uniform": "uniform",
+    "normal": {"class_name": "RandomNormal", "config": {"mean": 0.0, "stddev": 1.0}},
+}
+
 
 def build_cells(settings: sections.Model, initialized: bool = True, dtype: Any = None) -> list:
     """Builds the cells that a config describes, one per layer."""
@@ -38,6 +43,7 @@ def build_language_model(
         settings.embedding_dim,
         dropout=settings.dropout,
         output_initializer=cells.SCRATCH_INITIALIZER if scratch else "glorot_uniform",
+        embedding_initializer=EMBEDDING_INITIALIZERS[settings.embedding_initializer],
         tie_weights=settings.tie_weights,
         dtype=dtype,
     )

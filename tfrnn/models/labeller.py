@@ -36,6 +36,7 @@ class SequenceLabeller(RecurrentModel):
       embedding_dim: E; 0 for one-hot vectors.
       dropout: the fraction of each layer's outputs that is dropped in training.
       output_initializer: the initializer of the dense layer's kernel.
+      embedding_initializer: that of the embedding, by default Keras's.
       tie_weights: whether the embedding matrix is also the kernel of the output layer, which then has no bias (Press
         and Wolf, 2017). Then num_labels must equal V, and E must equal the size of the last layer's outputs.
       bidirectional: whether each layer has a second cell, a copy with other weights, that reads the sequence from its
@@ -57,6 +58,7 @@ class SequenceLabeller(RecurrentModel):
         embedding_dim: int = 0,
         dropout: float = 0.0,
         output_initializer: Any = "glorot_uniform",
+        embedding_initializer: Any = "uniform",
         tie_weights: bool = False,
         bidirectional: bool = False,
         backward_cells: Any = None,
@@ -77,9 +79,12 @@ class SequenceLabeller(RecurrentModel):
         self.num_labels = num_labels
         self.embedding_dim = embedding_dim
         self.output_initializer = keras.initializers.get(output_initializer)
+        self.embedding_initializer = keras.initializers.get(embedding_initializer)
         self.tie_weights = tie_weights
         dtype = self.dtype_policy
-        self.embedding: Any = keras.layers.Embedding(vocab_size, embedding_dim, dtype=dtype) if embedding_dim else None
+        self.embedding: Any = None
+        if embedding_dim:
+            self.embedding = keras.layers.Embedding(vocab_size, embedding_dim, self.embedding_initializer, dtype=dtype)
         self.dense = None
         if not tie_weights:
             self.dense = keras.layers.Dense(num_labels, kernel_initializer=self.output_initializer, dtype=dtype)
@@ -137,6 +142,7 @@ class SequenceLabeller(RecurrentModel):
             "num_labels": self.num_labels,
             "embedding_dim": self.embedding_dim,
             "output_initializer": keras.initializers.serialize(self.output_initializer),
+            "embedding_initializer": keras.initializers.serialize(self.embedding_initializer),
             "tie_weights": self.tie_weights,
         }
 

@@ -30,6 +30,7 @@ class LanguageModel(SequenceLabeller):
       embedding_dim: E; 0 for one-hot vectors.
       dropout: the fraction of each layer's outputs that is dropped in training.
       output_initializer: the initializer of the dense layer's kernel.
+      embedding_initializer: that of the embedding, by default Keras's.
       tie_weights: whether the embedding matrix is also the kernel of the output layer, which then has no bias (Press
         and Wolf, 2017). Then E must equal the size of the last layer's outputs.
     Raises:

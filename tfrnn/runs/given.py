@@ -98,6 +98,9 @@ def settings_given(flags: Mapping[str, Any], preset: str = "") -> Given:
         settings["minutes"] = 0.0
     config = Config.from_preset(used, **settings)
     _check_effect(config, flags)
+    chooses_embedding = used == presets.OWN_TEXT and "embedding_dim" not in flags
+    if "embedding_initializer" in flags and not config.model.embedding_dim and not chooses_embedding:
+        raise UserError("`embedding_initializer` needs an `embedding_dim` above 0; give one, or leave it out")
     free = {*(own_text.BY_TEXT if used == presets.OWN_TEXT else ())}
     free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
     free |= {*(own_text.BY_TIME if config.training.minutes else ())}
@@ -116,6 +119,7 @@ def _check_effect(config: Config, flags: Mapping[str, Any]) -> None:
         "decay_to": ("schedule", sorted(sections.DECAYING_SCHEDULES | {"plateau"})),
         "plateau_patience": ("schedule", ["plateau"]),
         "weight_decay": ("optimizer", [sections.DECOUPLED]),
+        "decayed": ("optimizer", [sections.DECOUPLED]),
         "worker_timeout": ("strategy", ["multi_worker"]),
         "word_rule": ("tokens", ["word"]),
         "merges": ("tokens", ["bpe"]),

@@ -7,6 +7,8 @@ import keras
 from tfrnn.config import sections
 from tfrnn.errors import UserError
 
+NOT_KERNELS = ["bias", "embeddings"]  # names of weights, as Keras's layers and ours have them
+
 
 @keras.saving.register_keras_serializable("tfrnn")
 class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
@@ -85,7 +87,7 @@ def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.o
 
     Args:
       settings: `optimizer`, a name in `sections.OPTIMIZERS`, `learning_rate`, `schedule`, `decay_to`, `warmup_steps`,
-        and `weight_decay` for adamw (Loshchilov and Hutter, 2019).
+        and for adamw (Loshchilov and Hutter, 2019) `weight_decay` and `decayed`.
       total_steps: the number of steps of the whole training, warm-up included.
     """
     name, arguments = sections.OPTIMIZERS[settings.optimizer]
@@ -99,4 +101,7 @@ def make_optimizer(settings: sections.Training, total_steps: int = 1) -> keras.o
         rate = keras.optimizers.schedules.ExponentialDecay(rate, decay_steps, settings.decay_to)
     if settings.warmup_steps:
         rate = WarmUp(rate, settings.warmup_steps)
-    return getattr(keras.optimizers, name)(learning_rate=rate, **arguments)
+    optimizer = getattr(keras.optimizers, name)(learning_rate=rate, **arguments)
+    if settings.optimizer == sections.DECOUPLED and settings.decayed == "kernels":
+        optimizer.exclude_from_weight_decay(var_names=NOT_KERNELS)
+    return optimizer
