@@ -147,8 +147,8 @@ def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_pa
     ("flags", "message"),
     [
         (["--units=99"], "that run has --units=16; got 99; leave the flag out"),
-        (["--freeze=rnn.7"], "--freeze must be one of rnn.0, dense; got 'rnn.7'"),
-        (["--freeze=rnn.0", "--freeze=dense"], "leaves nothing to train"),
+        (["--freeze=rnn.7"], "--freeze must be one of rnn.0, embedding, dense; got 'rnn.7'"),
+        (["--freeze=rnn.0", "--freeze=embedding", "--freeze=dense"], "leaves nothing to train"),
     ],
 )
 def test_what_does_not_fit_the_other_run_is_refused(flags, message, own_run, other_text, tmp_path):

@@ -167,7 +167,7 @@ def test_a_checkpoint_under_another_name_is_not_used(tmp_path):
 
 @pytest.mark.parametrize("tokens", ["char", "word"])
 def test_a_run_that_is_older_than_a_setting_is_loaded_by_the_value_it_was_begun_with(tokens, tmp_path):
-    config = Config().replace(tokens=tokens, text_rule="raw", word_rule="spaces")
+    config = Config().replace(tokens=tokens, text_rule="raw", word_rule="spaces", decayed="all")
     with RunDir(tmp_path) as run:
         run.create(config, TOKENS)
         data = json.loads((tmp_path / "config.json").read_text())
