@@ -144,7 +144,19 @@ def test_presets_are_trained_with_each_seed_and_number_of_chains(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [{}, {"weight_drop": 0.2}, {"variational": 0.2}, {"merges": 20}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"weight_drop": 0.2, "kernels_alone": True, "optimizer": "AdamW", "of_optimizer": (("passes_to_decay", 2),)},
+        {"embedding_dim": 8, "embedding_dropout": 0.1, "activation": 0.1, "change": 0.1},
+        {"cell": "zoneout"},
+        {"cell": "normalized"},
+        {"cell": "minimal"},
+        {"merges": 20, "embedding_dim": 8},
+    ],
+    ids=str,
+)
 def test_a_change_of_a_recipe_is_measured_in_bits_of_the_held_out_text(change):
     text = "".join(np.random.default_rng(0).choice(["to be ", "or not ", "to see "], 3000))
     recipe = techniques.Recipe(units=16, rows=4, num_steps=16, **change)
