@@ -137,7 +137,7 @@ class Recipe:
     rows: int = 32
     num_steps: int = 64
     optimizer: str = "Adam"
-    rate: float = own_text.LEARNING_RATE
+    rate: float = 0.01
     of_optimizer: tuple[tuple[str, Any], ...] = ()
     kernels_alone: bool = False
     weight_drop: float = 0.0

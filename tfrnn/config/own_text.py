@@ -30,7 +30,7 @@ MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (
 EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
-LEARNING_RATE = 0.008  # twice as large, a run may diverge
+LEARNING_RATE = 0.008  # at 0.02 a run diverged
 DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on
 PASSES_TO_DECAY = 2.0
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
@@ -62,7 +62,7 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
     """
     seconds = 60 * (config.training.minutes or MINUTES)
     budget = flops * seconds / FLOPS_PER_WEIGHT  # tokens times weights
-    if config.model.tie_weights:  # they fix the sizes, and logits that begin as large as a normal embedding
+    if config.model.tie_weights:  # the sizes are fixed, and a normal embedding would make large logits
         free = {*free}.difference(("units", "embedding_dim", "embedding_initializer"))
     config = _replaced(config, free, embedding_dim=EMBEDDING_DIM)
     if config.model.embedding_dim:
