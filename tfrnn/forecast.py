@@ -19,6 +19,7 @@ from tfrnn.config import presets, sections, sizes
 from tfrnn.config.config import ForecastConfig
 from tfrnn.config.settings import Section, setting
 from tfrnn.errors import UserError
+from tfrnn.runs import given as given_lib
 from tfrnn.runs import run_dir as run_dir_lib
 from tfrnn.runs.run_dir import SeriesRunDir
 from tfrnn.runtime import devices, execution, host, threads
@@ -221,6 +222,7 @@ def _config(run: SeriesRunDir, given: dict[str, Any]) -> ForecastConfig:
     series = config.series
     if config.training.schedule == "plateau":
         raise UserError("`schedule=plateau` needs held-out steps, and forecast trains without; choose another schedule")
+    given_lib.check_needed(config.flat(), given)
     if not series.csv and (of_file := [name for name in FILE_SETTINGS if name in given]):
         raise UserError(f"`{of_file[0]}` is of a file; got no file; give `csv`, too")
     if series.csv and "noise" in given:

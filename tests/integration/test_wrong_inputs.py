@@ -339,6 +339,8 @@ ONLY_SAMPLING = {  # training with these names the setting or text that differs
     "small_vocabulary": "made with other settings or tokens",
 }
 FORECASTING = {
+    "--weight_decay=0.1": "--weight_decay is for --optimizer=adamw; got adam; leave one out",
+    "--decay_to=0.1 --schedule=constant": "--decay_to is for --schedule=cosine or exponential or plateau; got constant",
     "--csv={}/nowhere.csv": "it does not exist",
     "--csv={}/no_run": "cannot be read",
     "--csv={}/two.csv --column=c": "expected --column to name one of a, b; got 'c'",

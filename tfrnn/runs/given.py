@@ -16,6 +16,16 @@ FROM_OTHER_RUN = (
     "text_rule",
     *(f.name for f, _ in sections.Model.fields() if f.name != "dropout"),
 )
+# Settings that have an effect only if another one has one of these values.
+NEEDS = {
+    "decay_to": ("schedule", sorted(sections.DECAYING_SCHEDULES | {"plateau"})),
+    "plateau_patience": ("schedule", ["plateau"]),
+    "weight_decay": ("optimizer", [sections.DECOUPLED]),
+    "decayed": ("optimizer", [sections.DECOUPLED]),
+    "worker_timeout": ("strategy", ["multi_worker"]),
+    "word_rule": ("tokens", ["word"]),
+    "merges": ("tokens", ["bpe"]),
+}
 # What the machine decides, not a run that is resumed: it may be another one.
 EXECUTION = frozenset(("device", "strategy", "worker_timeout", "cpu_devices", "cache_dir"))
 
@@ -115,18 +125,13 @@ def _check_effect(config: Config, flags: Mapping[str, Any]) -> None:
         raise UserError("`validation_fraction` says how much is held out; got `validation_tokens` too; leave one out")
     if training.freeze and not training.init_from:
         raise UserError("`freeze` keeps the weights that `init_from` gives; give that too, or leave it out")
-    needs = {
-        "decay_to": ("schedule", sorted(sections.DECAYING_SCHEDULES | {"plateau"})),
-        "plateau_patience": ("schedule", ["plateau"]),
-        "weight_decay": ("optimizer", [sections.DECOUPLED]),
-        "decayed": ("optimizer", [sections.DECOUPLED]),
-        "worker_timeout": ("strategy", ["multi_worker"]),
-        "word_rule": ("tokens", ["word"]),
-        "merges": ("tokens", ["bpe"]),
-    }
-    settings = config.flat()
-    for name, (other, values) in needs.items():
-        if name in flags and settings[other] not in values:
-            raise UserError(f"`{name}` is for `{other}={' or '.join(values)}`; got {settings[other]}; leave one out")
+    check_needed(config.flat(), flags)
     if "encoding" in flags and data.corpus in catalogue.CORPORA:
         raise UserError(f"`encoding` is for files; got `corpus={data.corpus}`; leave one out")
+
+
+def check_needed(settings: Mapping[str, Any], flags: Mapping[str, Any]) -> None:
+    """Raises UserError if a flag was given that another setting leaves without effect, by NEEDS."""
+    for name, (other, values) in NEEDS.items():
+        if name in flags and settings[other] not in values:
+            raise UserError(f"`{name}` is for `{other}={' or '.join(values)}`; got {settings[other]}; leave one out")
