@@ -20,17 +20,18 @@ def test_the_epochs_fit_into_the_time_and_nearly_fill_it(seconds, step, epoch, n
     assume(seconds > 10 * (step + epoch))  # else there is not time for much
     epochs, per_pass = epochs_in(seconds, Speed(step, epoch, 0.0), num_batches)
     duration = epochs * (num_batches / per_pass * step + epoch)
-    assert duration <= seconds * (1 + 1e-9)
+    assert duration <= time_plan.TOLERATED * seconds * (1 + 1e-9)
     one_more = (epochs + 1) * (num_batches / per_pass * step + epoch)
-    assert one_more > seconds * (1 - 1e-9)
+    assert one_more > time_plan.TOLERATED * seconds * (1 - 1e-9)
     assert epochs >= time_plan.FEWEST_EPOCHS or per_pass == min(num_batches, time_plan.MOST_EPOCHS_PER_PASS)
 
 
 def test_a_long_pass_is_divided_and_a_short_one_is_not():
-    assert epochs_in(100, Speed(0.1, 0.0, 0.0), 10_000) == (5, 50)  # a tenth of a pass fits
+    assert epochs_in(100, Speed(0.1, 0.0, 0.0), 10_000) == (5, 49)  # a tenth of a pass fits
     assert epochs_in(100, Speed(0.1, 0.0, 0.0), 50) == (20, 1)
     assert epochs_in(100, Speed(0.1, 0.0, 0.0), 190)[1] > 1  # 19 seconds: with whole passes 5 would be left
     assert epochs_in(100, Speed(0.1, 0.0, 0.0), 190, epochs_per_pass=1) == (5, 1)  # as given
+    assert epochs_in(180, Speed(0.001, 0.013, 0.0), 8)[1] == 1  # 8571 epochs: nothing is left to gain
 
 
 def test_passes_are_limited():
@@ -49,7 +50,8 @@ def test_the_speed_of_a_trainer_is_measured(length, monkeypatch):
     speed = time_plan.measure(tfrnn.Trainer(model, "adam"), batches, tfrnn.sequential_batches(ids[:300], 4, 6))
     elapsed = time.perf_counter() - start
     assert 0 < speed.step < elapsed
-    assert 0 <= speed.epoch < elapsed
+    # The validation of short epochs is counted apart from their steps, so that dividing a pass has its price.
+    assert (0 < speed.epoch < elapsed) if length == 300 else (0 <= speed.epoch < elapsed)
     assert 0 < speed.start < elapsed
 
 

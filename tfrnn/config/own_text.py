@@ -28,7 +28,7 @@ BY_TEXT = (
 # Layers and units, from small to large.
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (2, 768), (2, 1024))
 EMBEDDING_DIM = 128
-TOKENS_PER_WEIGHT = 5  # a larger model learns less in the same time if it reads fewer
+TOKENS_PER_WEIGHT = 8  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
 LEARNING_RATE = 0.008  # at 0.02 a run diverged
 DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on

@@ -15,6 +15,8 @@ from tfrnn.runtime import devices, host
 MEASURED_SECONDS = 3.0  # of training at least, without the time to trace
 MEASURED_SHARE, MOST_MEASURED_SECONDS = 0.04, 12.0  # of the whole time, and what is enough of it
 MOST_EPOCHS_PER_PASS = 1000
+TOLERATED = 1.03  # of the time: a little too long is nearer than an epoch too few
+ENOUGH_OF_MOST = 0.97  # of the steps that the best division allows
 FEWEST_EPOCHS = 5  # so that the best weights are chosen among some
 
 
@@ -60,9 +62,9 @@ def measure(trainer: Any, batches: Batches, validation: Batches | None, time_in_
     stop = _StopAfter(max(MEASURED_SECONDS, min(MEASURED_SHARE * time_in_all, MOST_MEASURED_SECONDS)))
     history = trainer.fit(batches, 10**9, validation, [stop]).history
     seconds, tracing = history.get("seconds", [])[1:], trainer.excluded_seconds["tracing"]  # the first epoch traces
-    num_batches = batches.num_batches(0)
     if len(seconds) > 1:  # short epochs, which take some time of their own
-        return Speed(statistics.median(seconds) / num_batches, 0.0, tracing)
+        step = batches.batch_size * batches.num_steps / statistics.harmonic_mean(history["tokens_per_sec"][1:])
+        return Speed(step, max(0.0, statistics.fmean(seconds) - batches.num_batches(0) * step), tracing)
     assert stop.tokens_per_sec
     step = batches.batch_size * batches.num_steps / stop.tokens_per_sec
     if validation is None:
@@ -78,10 +80,10 @@ def measure(trainer: Any, batches: Batches, validation: Batches | None, time_in_
 def epochs_in(
     seconds: float, speed: Speed, num_batches: int, max_passes: float = math.inf, epochs_per_pass: int = 0
 ) -> tuple[int, int]:
-    """Returns the number of epochs that fit into a time, and the number of epochs of a pass.
+    """Returns the number of epochs that fill a time, and the number of epochs of a pass.
 
-    A pass is divided so that as many steps as possible are made in whole epochs. If the time is too short for
-    FEWEST_EPOCHS, it is divided further.
+    A pass is divided only so that nearly as many steps as possible are made in whole epochs, since each epoch takes
+    some time of its own. If the time is too short for FEWEST_EPOCHS, it is divided further.
 
     Args:
       seconds: the time.
@@ -92,12 +94,13 @@ def epochs_in(
     """
 
     def epochs(per_pass: int) -> int:
-        fitting = seconds / (num_batches / per_pass * speed.step + speed.epoch)
+        fitting = TOLERATED * seconds / (num_batches / per_pass * speed.step + speed.epoch)
         return max(1, int(min(fitting, max_passes * per_pass)))
 
     divisions = [epochs_per_pass] if epochs_per_pass else range(1, min(num_batches, MOST_EPOCHS_PER_PASS) + 1)
     enough = [per_pass for per_pass in divisions if epochs(per_pass) >= FEWEST_EPOCHS] or [divisions[-1]]
-    per_pass = max(enough, key=lambda per_pass: epochs(per_pass) / per_pass)
+    most_passes = max(epochs(per_pass) / per_pass for per_pass in enough)
+    per_pass = next(per_pass for per_pass in enough if epochs(per_pass) / per_pass >= ENOUGH_OF_MOST * most_passes)
     return epochs(per_pass), per_pass
 
 
