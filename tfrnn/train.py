@@ -219,7 +219,9 @@ def _fit(
         config = own_text.choose_model(config, free, num_tokens, vocab_size, flops)
         _check_memory(config, text)
     if not config.training.minutes:
-        return regularized(config, config.training.epochs / config.data.epochs_per_pass)
+        passes = config.training.epochs / config.data.epochs_per_pass
+        steps = int(passes * num_tokens / (config.data.batch_size * config.data.num_steps))
+        return own_text.choose_warmup(regularized(config, passes), free, steps)
     messages.note("measuring the speed ...")
     slowest = regularized(config, math.inf).replace(warmup_steps=0)
     trainer, batches, validation = _make_trainer(slowest, text, strategy, initial)
@@ -230,11 +232,19 @@ def _fit(
     max_passes = own_text.max_passes(num_tokens) if by_text else math.inf
     divisions = 0 if "epochs_per_pass" in free else config.data.epochs_per_pass
     epochs, epochs_per_pass = time_plan.epochs_in(left, speed, batches.num_batches(0), max_passes, divisions)
+    passes = epochs / epochs_per_pass
     config = config.replace(epochs=epochs, epochs_per_pass=epochs_per_pass)
-    config = regularized(config, epochs / epochs_per_pass)
-    if "warmup_steps" not in free:
-        return config
-    return config.replace(warmup_steps=own_text.warmup_steps(epochs * batches.num_batches(0) // epochs_per_pass))
+    steps = epochs * batches.num_batches(0) // epochs_per_pass
+    config = own_text.choose_warmup(regularized(config, passes), free, steps)
+    took = time.perf_counter() - started + speed.start
+    minutes = (took + speed.seconds(epochs, epochs_per_pass, batches.num_batches(0))) / 60
+    more = ", since more passes would teach it nothing that is general" if passes == max_passes else ""
+    model = config.model
+    messages.note(
+        f"plan: {model.cell} {model.num_layers} x {model.units}, dropout {model.dropout:g}; {passes:.1f} passes over "
+        f"what is trained on, in about {minutes:.1f} of {config.training.minutes:g} minutes{more}"
+    )
+    return config
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

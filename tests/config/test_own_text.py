@@ -82,6 +82,13 @@ def test_what_was_given_stays_as_it_was():
     assert chosen.training.weight_decay == 0.5
 
 
+def test_the_rate_rises_in_a_tenth_of_the_steps_but_for_a_schedule_that_sets_it():
+    assert own_text.choose_warmup(CONFIG, own_text.BY_TEXT, 500).training.warmup_steps == 50
+    assert own_text.choose_warmup(CONFIG, own_text.BY_TEXT, 10**6).training.warmup_steps == 100
+    assert own_text.choose_warmup(CONFIG.replace(warmup_steps=7), (), 500).training.warmup_steps == 7
+    assert own_text.choose_warmup(CONFIG.replace(schedule="plateau"), own_text.BY_TEXT, 500).training.warmup_steps == 0
+
+
 def test_a_path_is_a_text_of_ones_own_and_a_name_is_not():
     (config, free, *_), preset, _ = train.parse_flags(["train", "--corpus=my_book.txt"])
     assert (config.training.minutes, config.data.max_tokens, config.data.validation_fraction) == (10, 0, 0.1)
@@ -118,6 +125,7 @@ def test_any_flag_beside_it_wins():
         (["--minutes=3", "--epochs=4"], "`minutes` decides the number of epochs; got `epochs` too"),
         (["--validation_fraction=0.2", "--validation_tokens=4"], "`validation_fraction` says how much is held out"),
         (["--minutes=-1"], "must be a number at least 0"),
+        (["--corpus=my_book.txt", "--optimizer=sgd"], "has a learning rate for adam and adamw; got `optimizer=sgd`"),
     ],
 )
 def test_contradictions_are_refused(flags, message):

@@ -28,8 +28,10 @@ def own_run(tmp_path_factory):
 
 @pytest.mark.slow
 def test_the_settings_that_were_chosen_are_those_of_the_run(own_run):
-    folder, _, _, _ = own_run
+    folder, _, _, err = own_run
     config = tfrnn.load_run(folder / "run")[2]
+    passes = config.training.epochs / config.data.epochs_per_pass
+    assert f"plan: gru 1 x 16, dropout {config.model.dropout:g}; {passes:.1f} passes over" in err
     assert (config.training.minutes, config.model.units, config.data.validation_fraction) == (0.1, 16, 0.1)
     assert len(metrics(folder / "run")) == config.training.epochs
     assert {"val_perplexity"} <= metrics(folder / "run")[0].keys()

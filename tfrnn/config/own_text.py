@@ -30,7 +30,8 @@ MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (2, 384), (2, 512), (
 EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT = 8  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
-LEARNING_RATE = 0.008  # at 0.02 a run diverged
+LEARNING_RATE = 0.008  # of OPTIMIZERS; at 0.02 a run diverged
+OPTIMIZERS = ("adam", sections.DECOUPLED)
 DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on
 PASSES_TO_DECAY = 2.0
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
@@ -105,6 +106,13 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
 def _replaced(config: Config, free: Collection[str], **settings: Any) -> Config:
     """Returns a config with those of the settings changed that are free."""
     return config.replace(**{name: value for name, value in settings.items() if name in free})
+
+
+def choose_warmup(config: Config, free: Collection[str], total_steps: int) -> Config:
+    """Returns a config with the steps in which the learning rate rises, given the number of steps of the training."""
+    if config.training.schedule == "plateau":  # which sets the rate itself
+        return config
+    return _replaced(config, free, warmup_steps=warmup_steps(total_steps))
 
 
 def warmup_steps(total_steps: int) -> int:

@@ -108,6 +108,12 @@ def settings_given(flags: Mapping[str, Any], preset: str = "") -> Given:
         settings["minutes"] = 0.0
     config = Config.from_preset(used, **settings)
     _check_effect(config, flags)
+    optimizer = config.training.optimizer
+    if used == presets.OWN_TEXT and optimizer not in own_text.OPTIMIZERS and "learning_rate" not in flags:
+        raise UserError(
+            f"`preset=own_text` has a learning rate for {' and '.join(own_text.OPTIMIZERS)}; got "
+            f"`optimizer={optimizer}`; give a `learning_rate` too"
+        )
     chooses_embedding = used == presets.OWN_TEXT and "embedding_dim" not in flags
     if "embedding_initializer" in flags and not config.model.embedding_dim and not chooses_embedding:
         raise UserError("`embedding_initializer` needs an `embedding_dim` above 0; give one, or leave it out")

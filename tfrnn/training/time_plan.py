@@ -34,6 +34,10 @@ class Speed:
     epoch: float
     start: float
 
+    def seconds(self, epochs: int, epochs_per_pass: int, num_batches: int) -> float:
+        """Returns the time that epochs take, given the number of batches of a pass; without the start."""
+        return epochs * (num_batches / epochs_per_pass * self.step + self.epoch)
+
 
 class _StopAfter(keras.callbacks.Callback):
     """Stops training when steps have been made for some seconds; the first call, which traces, does not count."""
@@ -94,7 +98,7 @@ def epochs_in(
     """
 
     def epochs(per_pass: int) -> int:
-        fitting = TOLERATED * seconds / (num_batches / per_pass * speed.step + speed.epoch)
+        fitting = TOLERATED * seconds / speed.seconds(1, per_pass, num_batches)
         return max(1, int(min(fitting, max_passes * per_pass)))
 
     divisions = [epochs_per_pass] if epochs_per_pass else range(1, min(num_batches, MOST_EPOCHS_PER_PASS) + 1)
