@@ -30,7 +30,8 @@ MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (1, 768), (1, 1024), 
 EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT = 8  # a larger model learns less in the same time if it reads fewer
 WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
-LEARNING_RATE = 0.008  # of one layer, by OPTIMIZERS; at 0.02 a run diverged, and two layers learned little at first
+LEARNING_RATE = 0.008  # by OPTIMIZERS, of one layer of at most UNITS; more of both learned little at it
+UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
 DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on
 PASSES_TO_DECAY = 2.0
@@ -106,7 +107,7 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
 
 
 def _learning_rate(config: Config) -> float:
-    return LEARNING_RATE / config.model.num_layers
+    return LEARNING_RATE * min(1.0, UNITS / config.model.units) / config.model.num_layers
 
 
 def _replaced(config: Config, free: Collection[str], **settings: Any) -> Config:
