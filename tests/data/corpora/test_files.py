@@ -252,6 +252,11 @@ SENTENCES = {
     "cp1252": "Im Frühling gehen die Mädchen über die große Brücke; „Schön!“, rief der König – für alle.\n",
     "latin-1": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt à côté de l'hôtel.\n",
     "cp1250": "Zażółć gęślą jaźń, a potem pójdź do źródła i weź łódź. Wczoraj był piękny dzień.\n",
+    "iso8859-2": "Zażółć gęślą jaźń, a potem pójdź do źródła i weź łódź. Wczoraj był piękny dzień.\n",
+    "cp437": "Im Garten war es still; in den Träumen der Kinder und in den Wäldern hörte man schöne Töne.\n",
+    "cp850": "Árvore não há; el niño pequeño está aquí, y mañana también. Después cantó una canción.\n",
+    "mac_roman": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt – « à côté de l'hôtel ».\n",
+    "cp866": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "koi8-r": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "cp1251": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "gb18030": "床前明月光，疑是地上霜。举头望明月，低头思故乡。春眠不觉晓，处处闻啼鸟。\n",
@@ -276,6 +281,17 @@ def test_another_encoding_is_named_and_then_read(encoding, tmp_path):
             source = Files(path, chunk, name)
             assert "".join(source.pieces()) == text
         assert source.sha256() != Files(path).sha256()  # the ids of a large text depend on its encoding
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        ("Tegnap nagyon szép idő volt, és a gyerekek a kertben játszottak. Űrhajó.\n", "iso8859-2", "cp1250"),
+        ("Im Frühling gehen die Mädchen über die große Brücke; sie grüßen.\n", "mac_iceland", "mac_roman"),
+    ],
+)
+def test_the_commonest_of_encodings_that_read_a_text_alike_is_named(text, encoding, name):
+    assert (text.encode(encoding), encodings.guess(30 * text.encode(encoding))) == (text.encode(name), name)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
