@@ -1,5 +1,8 @@
 """The text of a run: how it is split, and what settings leave to it. Reading it is tested by the commands."""
 
+import io
+import tarfile
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,6 +108,24 @@ def test_what_is_left_out_of_a_folder_is_said(text_of_200, tmp_path):
     text = run_text.read(text_of_200.replace(corpus=str(tmp_path)))
     assert text.facts[:3] == (f"text: {tmp_path} (2 texts)", "encoding: UTF-16, UTF-8", "characters: 202")
     assert text.facts[-1] == "left out: 1 hidden or special files and folders"
+
+
+def test_what_is_read_is_said_of_the_whole_text_also_from_the_cache(tmp_path, monkeypatch):
+    """A part of a large text is trained on, and its second reading is of the cache."""
+    monkeypatch.setattr(run_text, "IN_MEMORY_LIMIT", 1000)
+    with tarfile.open(tmp_path / "tar", "w") as archive:
+        for name, content in {
+            "a.txt": b"a b" * 999, "._a.txt": b"\0", "b.txt": ("é" * 99).encode("utf-16"), ".DS_Store": b"\0",
+        }.items():  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    config = Config().replace(corpus=str(tmp_path / "tar"), max_tokens=90, validation_tokens=50, vocabulary="training")
+    first, cached = (run_text.read(config.replace(cache_dir=str(tmp_path / "cache"))).facts for _ in range(2))
+    monkeypatch.setattr(run_text, "IN_MEMORY_LIMIT", 10**9)
+    assert first == cached == run_text.read(config).facts
+    assert first[:3] == (f"text: {tmp_path}/tar (2 texts)", "encoding: UTF-8, UTF-16", "characters: 3,097")
+    assert first[-1] == "left out: 2 hidden or special files and folders"
 
 
 @given(num_tokens=st.integers(50, 200), max_tokens=st.integers(0, 220), validation_tokens=st.integers(0, 220))

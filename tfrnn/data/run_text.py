@@ -89,22 +89,22 @@ class SurveyedCorpus:
 
     def describe(self) -> list[str]:
         """Returns lines that tell what was read, each with one fact."""
-        noun = _plural(self.counted)
-        files = self._source if isinstance(self._source, Files) else None
-        several = f" ({files.num_texts:,} texts)" if files and files.num_texts > 1 else ""
-        unchanged = files and self.rule in ("plain", "raw")
+        noun, survey = _plural(self.counted), self.survey
+        several = f" ({survey.num_texts:,} texts)" if survey.num_texts > 1 else ""
+        unchanged = isinstance(self._source, Files) and self.rule in ("plain", "raw")
         cleaned = "" if unchanged else f" that the text rule {self.rule} leaves"
         return [
             f"text: {self.name}{several}",
-            f"encoding: {files.encoding if files else 'UTF-8'}",
-            f"{noun}: {self.survey.num_tokens:,}{cleaned}",
-            f"different {noun}: {len(self.survey.counts):,}",
+            f"encoding: {survey.encoding}",
+            f"{noun}: {survey.num_tokens:,}{cleaned}",
+            f"different {noun}: {len(survey.counts):,}",
         ]
 
     @property
     def num_left_out(self) -> int:
         """The number of hidden files and the like that were left out of a folder or an archive."""
-        return self._source.num_left_out if isinstance(self._source, Files) else 0
+        of_folders = self._source.num_left_out_of_folders if isinstance(self._source, Files) else 0
+        return self.survey.num_left_out + of_folders
 
     def vocabulary(self, num_tokens: int, max_size: int) -> Vocabulary:
         """Returns the vocabulary of the first `num_tokens` tokens, its `max_size` most frequent ones (0: all)."""

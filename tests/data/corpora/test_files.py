@@ -202,13 +202,15 @@ def test_an_archive_is_read_as_a_folder_without_what_a_mac_adds(file_format, chu
     PACKERS[file_format](path, {"books/a.txt": "größer".encode(), **MADE_BY_A_MAC})
     source, read = Files(path, chunk), []
     assert "".join(source.pieces(read.append)) == "größer"
-    assert (source.num_texts, source.encoding, sum(read)) == (1, "UTF-8", source.size)
-    assert source.num_left_out == len(MADE_BY_A_MAC)
+    assert (source.contents, sum(read)) == (("UTF-8", 1, len(MADE_BY_A_MAC)), source.size)
     several = {"books/b.txt": "größer\n".encode("utf-16"), "books/a.txt": b"\xef\xbb\xbffirst", "c": b"", "d": b"."}
     PACKERS[file_format](path, {**several, **MADE_BY_A_MAC})
     source = Files(path, chunk)
     assert "".join(source.pieces()) == ("first\ngrößer\n." if file_format == "zip" else "größer\nfirst\n.")
-    assert (source.num_texts, sorted(source.encoding.split(", "))) == (3, ["UTF-16", "UTF-8"])
+    assert (source.contents.num_texts, sorted(source.contents.encoding.split(", "))) == (3, ["UTF-16", "UTF-8"])
+    found = source.contents
+    next(source.pieces())
+    assert source.contents == found  # a reading of a part tells nothing of the whole
     PACKERS[file_format](path, {**several, "books/picture": b"\x89PNG\0"})
     with pytest.raises(UserError, match=r"a file: books/picture: expected .* but byte (4 is NUL|0 is 0x89)"):
         list(Files(path, chunk).pieces())
@@ -300,7 +302,7 @@ def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
     (tmp_path / "text").write_bytes(STORY.encode(encoding))
     source = Files(tmp_path / "text", chunk)
     assert "".join(source.pieces()) == STORY
-    assert source.encoding == encoding.removesuffix("-sig").upper()
+    assert source.contents.encoding == encoding.removesuffix("-sig").upper()
     (tmp_path / "text").write_bytes("a\0b".encode(encoding))
     with pytest.raises(UserError, match="NUL"):
         list(Files(tmp_path / "text", chunk).pieces())
