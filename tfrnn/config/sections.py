@@ -77,7 +77,8 @@ class Data(Section):
     validation_tokens: int = setting(5_000, "number of tokens held out, right after those", minimum=0)
     validation_fraction: float = setting(
         0.0,
-        "fraction of the text to hold out at its end, at most 500,000 tokens; 0: --validation_tokens says",
+        "fraction of the whole text to hold out, at most 500,000 tokens: its end, or what follows --max_tokens; 0: "
+        "--validation_tokens says",
         minimum=0,
         below=1,
         rare=True,

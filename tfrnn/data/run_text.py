@@ -171,6 +171,8 @@ class SurveyedCorpus:
 def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     """Splits a cleaned text: the tokens [0, end) are trained on, and [end, held_out_end) are held out.
 
+    A fraction is held out whatever `max_tokens` are trained on; of `validation_tokens` those that are left.
+
     Args:
       num_tokens: the number of tokens of the whole text.
       data: the settings `max_tokens`, `validation_tokens` and `validation_fraction`.
@@ -183,6 +185,8 @@ def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     if data.validation_fraction:
         validation_tokens = min(int(num_tokens * data.validation_fraction), MAX_FRACTION_TOKENS)
     end = max_tokens or num_tokens - validation_tokens
+    if data.validation_fraction:
+        end = min(end, num_tokens - validation_tokens)
     if end <= 0:
         raise UserError(
             f"`validation_tokens={validation_tokens}` leaves nothing to train on of the text's {num_tokens} tokens; "
@@ -197,7 +201,7 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
     Args:
       config: the settings.
       hold_out_exactly: whether `validation_tokens` are held out although the text has fewer after `max_tokens`, so that
-        fewer are trained on; else what there is after those is held out.
+        fewer are trained on; else what there is after those is held out. A fraction must then be of a token at least.
       known: a vocabulary with whose tokens and ids that of the run begins, if it begins with another run's weights.
     Raises:
       MissingFileError: the corpus does not exist or cannot be downloaded.
@@ -212,6 +216,11 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
         end, _ = split_bounds(survey.num_tokens, dataclasses.replace(data, max_tokens=0))
         data = dataclasses.replace(data, max_tokens=min(data.max_tokens, end))
     end, held_out_end = split_bounds(survey.num_tokens, data)
+    if hold_out_exactly and data.validation_fraction and end == held_out_end:
+        raise UserError(
+            f"`validation_fraction={data.validation_fraction:g}`: expected a fraction of at least one token; got a text "
+            f"of {survey.num_tokens}; take a longer text, a larger fraction, or 0 to hold out nothing"
+        )
     _check_held_out(config, held_out_end - end)
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
     if data.tokens == "bpe":  # of another run only characters are added: more pairs would divide the text otherwise
@@ -267,14 +276,15 @@ def _describe_parts(
     if not held_out:
         why = f"the text ends before `max_tokens={max_tokens}`" if asked else "`validation_tokens=0`"
         if data.validation_fraction:
-            why = f"`validation_fraction={data.validation_fraction:g}` of it is none"
+            why = f"`validation_fraction={data.validation_fraction:g}` of the whole text is none"
         held_out_line = f"held out: nothing, since {why}"
     else:
         fewer = f"; fewer than `validation_tokens={asked}`, since the text ends" if held_out < asked else ""
         if data.validation_fraction:
-            fewer = f", `validation_fraction={data.validation_fraction:g}` of it, at most {MAX_FRACTION_TOKENS:,}"
+            fraction = f"`validation_fraction={data.validation_fraction:g}`"
+            fewer = f", {fraction} of the whole text, at most {MAX_FRACTION_TOKENS:,}"
         held_out_line = f"held out: {held_out:,} {noun}, {'the next' if left_out else 'the last'}{fewer}"
-    is_reduced = max_tokens < asked_to_train_on
+    is_reduced = end < min(asked_to_train_on, num_tokens)
     why_fewer = f"; fewer than `max_tokens={asked_to_train_on}`, so that those can be held out"
     lines = [f"trained on: {end:,} {noun}, {where}{why_fewer if is_reduced else ''}", held_out_line]
     if left_out:
