@@ -78,7 +78,9 @@ def test_a_wrong_value_is_refused_with_its_name_the_bounds_and_the_value(name, v
         Config().replace(**{name: value})
 
 
-@pytest.mark.parametrize(("name", "suggested"), {"rot13": "", "hex_codec": "", "uft8": "utf8", "gb1803": "gb18030"}.items())
+@pytest.mark.parametrize(
+    ("name", "suggested"), {"rot13": "", "hex_codec": "", "uft8": "utf8", "gb1803": "gb18030"}.items()
+)
 def test_only_an_encoding_of_texts_is_suggested(name, suggested):
     with pytest.raises(UserError, match="an encoding of texts") as raised:
         Config().replace(encoding=name)

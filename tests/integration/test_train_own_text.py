@@ -120,9 +120,7 @@ def test_a_run_that_is_resumed_measures_the_same_held_out_text(own_run, tmp_path
     for name, epochs in (("resumed", 1), ("resumed", 2), ("whole", 2)):
         status, _, err = run(train.main, *flags, f"--epochs={epochs}", f"--run_dir={tmp_path}/{name}")
         assert status == 0, err
-    resumed, whole = (
-        [row["val_perplexity"] for row in metrics(tmp_path / name)] for name in ("resumed", "whole")
-    )
+    resumed, whole = ([row["val_perplexity"] for row in metrics(tmp_path / name)] for name in ("resumed", "whole"))
     assert resumed == whole
 
 

@@ -218,8 +218,8 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
     end, held_out_end = split_bounds(survey.num_tokens, data)
     if hold_out_exactly and data.validation_fraction and end == held_out_end:
         raise UserError(
-            f"`validation_fraction={data.validation_fraction:g}`: expected a fraction of at least one token; got a text "
-            f"of {survey.num_tokens}; take a longer text, a larger fraction, or 0 to hold out nothing"
+            f"`validation_fraction={data.validation_fraction:g}`: expected a fraction of at least one token; got a "
+            f"text of {survey.num_tokens}; take a longer text, a larger fraction, or 0 to hold out nothing"
         )
     _check_held_out(config, held_out_end - end)
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)

@@ -39,8 +39,8 @@ class Given(NamedTuple):
         taken from the run that it begins with.
       left: the names of those that a run that is resumed decides: what was not given, if no preset was named, and is
         not in EXECUTION.
-      hold_out_exactly: whether `validation_tokens` or `validation_fraction` was given, so that as many are held out even
-        if fewer than `max_tokens` are left to train on.
+      hold_out_exactly: whether `validation_tokens` or `validation_fraction` was given, so that as many are held out
+        even if fewer than `max_tokens` are left to train on.
     """
 
     config: Config

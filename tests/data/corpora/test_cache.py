@@ -89,7 +89,15 @@ def replace_in_json(**changes):
     ],
     ids=[
         *["truncated", "empty", "list", "no_fields", "other_number", "long_sha256", "counts_of_strings"],
-        *["beginning_of_number", "no_encoding", "number_of_string", "of_version_0_1", "no_counts", "deeply_nested", "not_utf8"],
+        *[
+            "beginning_of_number",
+            "no_encoding",
+            "number_of_string",
+            "of_version_0_1",
+            "no_counts",
+            "deeply_nested",
+            "not_utf8",
+        ],
     ],
 )
 def test_a_damaged_survey_is_rebuilt(damage, tmp_path):

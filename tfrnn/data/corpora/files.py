@@ -50,9 +50,9 @@ class Files:
     The files of a folder, and of a zip archive, are the regular files in it at any depth, in the order of their paths;
     those of a tar archive are in its own order. Hidden ones are left out: those with a leading dot, and the folder
     __MACOSX. A link to a folder is not followed. A line end is added after a file that does not end with one, if
-    another file follows. A file that is there several times, e.g. by itself and in a folder, is read once, where it comes
-    first. A path that is not a regular file but can be read, e.g. a pipe, is read when this object is made, and kept in
-    memory.
+    another file follows. A file that is there several times, e.g. by itself and in a folder, is read once, where it
+    comes first. A path that is not a regular file but can be read, e.g. a pipe, is read when this object is made, and
+    kept in memory.
 
     Attributes:
       name: the paths.
