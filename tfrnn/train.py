@@ -80,7 +80,8 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
     """Returns the training batches and the validation batches.
 
     The validation batches have no random offset. They have as many rows as the training batches if the held-out text
-    has two tokens for each row, else fewer, and rows of at most `num_steps` steps.
+    has two tokens for each row, else fewer, and rows of at most `num_steps` steps. If a fraction is held out, they have
+    the rows and steps by which nearly all of it is measured.
 
     Args:
       config: the settings.
@@ -112,6 +113,8 @@ def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, An
             f"at least {2 * replicas}, or none"
         )
     num_steps = min(data.num_steps, held_out // rows - 1)
+    if data.validation_fraction:
+        rows, num_steps = window_counts.validation_shape(held_out, data.batch_size, data.num_steps, replicas)
     return batches, sequential_batches(text.validation, rows, num_steps, random_offset=False)
 
 
@@ -159,10 +162,14 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     if run.exists:
         run.check_same(config, text.vocabulary)
     config = own_text.choose_batches(config, free, len(text.training))
-    # Errors in flags and texts are reported before TensorFlow loads and before memory is used.
+    # Errors in flags and texts are reported before TensorFlow loads and before memory is used, and what was read before
+    # the speed is measured.
     _check_memory(config, text)
     data = config.data
     window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
+    if workers is None or workers.rank == 0:
+        for line in (*text.facts, *text.notes):
+            messages.note(line)
     host.import_tensorflow_quietly()
     import tensorflow as tf
 

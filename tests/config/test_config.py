@@ -78,6 +78,16 @@ def test_a_wrong_value_is_refused_with_its_name_the_bounds_and_the_value(name, v
         Config().replace(**{name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "suggested"), {"rot13": "", "hex_codec": "", "uft8": "utf8", "gb1803": "gb18030"}.items()
+)
+def test_only_an_encoding_of_texts_is_suggested(name, suggested):
+    with pytest.raises(UserError, match="an encoding of texts") as raised:
+        Config().replace(encoding=name)
+    hint = f" (did you mean {suggested}?)" if suggested else ""
+    assert str(raised.value).endswith(f"got {name!r}{hint}")
+
+
 def test_every_setting_but_the_corpus_has_wrong_values():
     assert set(WRONG_VALUES) == set(FIELDS) - {"corpus"}
 

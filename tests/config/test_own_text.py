@@ -120,6 +120,19 @@ def test_any_flag_beside_it_wins():
 
 
 @pytest.mark.parametrize(
+    ("flags", "is_exact"),
+    [
+        (["--max_tokens=900"], False),
+        (["--max_tokens=900", "--validation_tokens=30"], True),
+        (["--max_tokens=900", "--validation_fraction=0.1"], True),
+    ],
+)
+def test_what_is_to_be_held_out_is_so_exactly_if_it_is_given(flags, is_exact):
+    parsed, *_ = train.parse_flags(["train", "--corpus=my_book.txt", *flags])
+    assert parsed.hold_out_exactly == is_exact
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--minutes=3", "--epochs=4"], "`minutes` decides the number of epochs; got `epochs` too"),

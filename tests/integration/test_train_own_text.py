@@ -7,6 +7,9 @@ from entry_points import metrics, run
 import tfrnn
 from tfrnn import sample, train
 from tfrnn.config import own_text
+from tfrnn.config.config import Config
+from tfrnn.data.run_text import Text
+from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.training import time_plan
 
 NAMES = ["Ana", "Bea", "Cleo", "Dora", "Eva", "Ida", "Lea", "Mia", "Nora", "Ute"]
@@ -99,6 +102,45 @@ def test_a_stop_that_cannot_come_is_refused(own_run):
     status, _, err = run(sample.main, f"--run_dir={folder}/run", "--report_new")
     assert status == 2
     assert "give that too" in err
+
+
+@pytest.mark.slow
+def test_what_was_read_is_said_before_the_speed_is_measured(own_run):
+    folder, flags, _, err = own_run
+    places = [err.index(line) for line in (f"text: {folder}/names.txt\n", "measuring the speed", "run directory: ")]
+    assert places == sorted(places)
+    assert err.count("held out: ") == 1
+    _, _, again = run(train.main, *flags)  # the run is finished
+    assert again.count("held out: ") == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_measures_the_same_held_out_text(own_run, tmp_path):
+    folder, _, _, _ = own_run
+    flags = [f"--corpus={folder}/names.txt", "--units=16", "--num_layers=1", "--schedule=constant", "--warmup_steps=0"]
+    flags += ["--dropout=0", "--weight_decay=0", "--max_tokens=3000"]
+    for name, epochs in (("resumed", 1), ("resumed", 2), ("whole", 2)):
+        status, _, err = run(train.main, *flags, f"--epochs={epochs}", f"--run_dir={tmp_path}/{name}")
+        assert status == 0, err
+    resumed, whole = ([row["val_perplexity"] for row in metrics(tmp_path / name)] for name in ("resumed", "whole"))
+    assert resumed == whole
+
+
+@pytest.mark.parametrize("held_out", [200, 4096, 50_000])
+def test_nearly_all_of_a_fraction_is_measured_and_the_books_batches_are_as_they_were(held_out):
+    text = Text(Vocabulary.from_text("ab"), np.zeros(10 * held_out, int), np.zeros(held_out, int), "", "plain", ())
+    config = own_text.choose_batches(Config.from_preset("own_text"), own_text.BY_TEXT, 10 * held_out)
+    data = config.data
+    for replicas in (1, 2):
+        training, validation = train.make_batches(config, text, replicas)
+        assert (training.batch_size, training.num_steps) == (data.batch_size, data.num_steps)
+        measured = validation.num_batches(0) * validation.batch_size * validation.num_steps
+        assert measured >= 0.95 * held_out
+        assert validation.batch_size % replicas == 0
+    book = config.replace(validation_fraction=0.0, validation_tokens=held_out)
+    _, validation = train.make_batches(book, text)
+    rows = min(data.batch_size, held_out // 2)
+    assert (validation.batch_size, validation.num_steps) == (rows, min(data.num_steps, held_out // rows - 1))
 
 
 BEGIN_WITH = ["--preset=own_text", "--epochs=2", "--max_tokens=600", "--num_steps=8", "--batch_size=4", "--dropout=0"]

@@ -25,6 +25,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam": ("Adam", {}),
     "adamw": ("AdamW", {}),
 }
+# Python's codecs that are no encodings of texts.
+_NOT_OF_TEXTS = {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
 DECOUPLED = "adamw"  # the one that takes `weight_decay`
 DECAYING_SCHEDULES = {"cosine", "exponential"}  # they depend on the number of epochs
 
@@ -75,7 +77,8 @@ class Data(Section):
     validation_tokens: int = setting(5_000, "number of tokens held out, right after those", minimum=0)
     validation_fraction: float = setting(
         0.0,
-        "fraction of the text to hold out at its end, at most 500,000 tokens; 0: --validation_tokens says",
+        "fraction of the whole text to hold out, at most 500,000 tokens: its end, or what follows --max_tokens; 0: "
+        "--validation_tokens says",
         minimum=0,
         below=1,
         rare=True,
@@ -130,9 +133,11 @@ def check_encoding(name: str) -> None:
         "a".encode(name)
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):  # unknown, not of texts, or no name at all
-        hint = did_you_mean(name.lower(), aliases)
+        of_texts = {name for names in aliases.items() if names[1] not in _NOT_OF_TEXTS for name in names}
+        hint = did_you_mean(name.lower(), sorted(of_texts))
         raise UserError(
-            f"`encoding` must be auto or the name of an encoding that Python knows, e.g. gb18030; got {name!r}{hint}"
+            "`encoding` must be auto or the name of an encoding of texts that Python knows, e.g. gb18030; got "
+            f"{name!r}{hint}"
         ) from None
 
 

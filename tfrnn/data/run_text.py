@@ -89,22 +89,22 @@ class SurveyedCorpus:
 
     def describe(self) -> list[str]:
         """Returns lines that tell what was read, each with one fact."""
-        noun = _plural(self.counted)
-        files = self._source if isinstance(self._source, Files) else None
-        several = f" ({files.num_texts:,} texts)" if files and files.num_texts > 1 else ""
-        unchanged = files and self.rule in ("plain", "raw")
+        noun, survey = _plural(self.counted), self.survey
+        several = f" ({survey.num_texts:,} texts)" if survey.num_texts > 1 else ""
+        unchanged = isinstance(self._source, Files) and self.rule in ("plain", "raw")
         cleaned = "" if unchanged else f" that the text rule {self.rule} leaves"
         return [
             f"text: {self.name}{several}",
-            f"encoding: {files.encoding if files else 'UTF-8'}",
-            f"{noun}: {self.survey.num_tokens:,}{cleaned}",
-            f"different {noun}: {len(self.survey.counts):,}",
+            f"encoding: {survey.encoding}",
+            f"{noun}: {survey.num_tokens:,}{cleaned}",
+            f"different {noun}: {len(survey.counts):,}",
         ]
 
     @property
     def num_left_out(self) -> int:
         """The number of hidden files and the like that were left out of a folder or an archive."""
-        return self._source.num_left_out if isinstance(self._source, Files) else 0
+        of_folders = self._source.num_left_out_of_folders if isinstance(self._source, Files) else 0
+        return self.survey.num_left_out + of_folders
 
     def vocabulary(self, num_tokens: int, max_size: int) -> Vocabulary:
         """Returns the vocabulary of the first `num_tokens` tokens, its `max_size` most frequent ones (0: all)."""
@@ -171,6 +171,8 @@ class SurveyedCorpus:
 def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     """Splits a cleaned text: the tokens [0, end) are trained on, and [end, held_out_end) are held out.
 
+    A fraction is held out whatever `max_tokens` are trained on; of `validation_tokens` those that are left.
+
     Args:
       num_tokens: the number of tokens of the whole text.
       data: the settings `max_tokens`, `validation_tokens` and `validation_fraction`.
@@ -183,6 +185,8 @@ def split_bounds(num_tokens: int, data: sections.Data) -> tuple[int, int]:
     if data.validation_fraction:
         validation_tokens = min(int(num_tokens * data.validation_fraction), MAX_FRACTION_TOKENS)
     end = max_tokens or num_tokens - validation_tokens
+    if data.validation_fraction:
+        end = min(end, num_tokens - validation_tokens)
     if end <= 0:
         raise UserError(
             f"`validation_tokens={validation_tokens}` leaves nothing to train on of the text's {num_tokens} tokens; "
@@ -197,7 +201,7 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
     Args:
       config: the settings.
       hold_out_exactly: whether `validation_tokens` are held out although the text has fewer after `max_tokens`, so that
-        fewer are trained on; else what there is after those is held out.
+        fewer are trained on; else what there is after those is held out. A fraction must then be of a token at least.
       known: a vocabulary with whose tokens and ids that of the run begins, if it begins with another run's weights.
     Raises:
       MissingFileError: the corpus does not exist or cannot be downloaded.
@@ -212,6 +216,11 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
         end, _ = split_bounds(survey.num_tokens, dataclasses.replace(data, max_tokens=0))
         data = dataclasses.replace(data, max_tokens=min(data.max_tokens, end))
     end, held_out_end = split_bounds(survey.num_tokens, data)
+    if hold_out_exactly and data.validation_fraction and end == held_out_end:
+        raise UserError(
+            f"`validation_fraction={data.validation_fraction:g}`: expected a fraction of at least one token; got a "
+            f"text of {survey.num_tokens}; take a longer text, a larger fraction, or 0 to hold out nothing"
+        )
     _check_held_out(config, held_out_end - end)
     vocabulary = corpus.vocabulary(survey.num_tokens if data.vocabulary == "corpus" else end, data.max_vocabulary)
     if data.tokens == "bpe":  # of another run only characters are added: more pairs would divide the text otherwise
@@ -267,14 +276,15 @@ def _describe_parts(
     if not held_out:
         why = f"the text ends before `max_tokens={max_tokens}`" if asked else "`validation_tokens=0`"
         if data.validation_fraction:
-            why = f"`validation_fraction={data.validation_fraction:g}` of it is none"
+            why = f"`validation_fraction={data.validation_fraction:g}` of the whole text is none"
         held_out_line = f"held out: nothing, since {why}"
     else:
         fewer = f"; fewer than `validation_tokens={asked}`, since the text ends" if held_out < asked else ""
         if data.validation_fraction:
-            fewer = f", `validation_fraction={data.validation_fraction:g}` of it, at most {MAX_FRACTION_TOKENS:,}"
+            fraction = f"`validation_fraction={data.validation_fraction:g}`"
+            fewer = f", {fraction} of the whole text, at most {MAX_FRACTION_TOKENS:,}"
         held_out_line = f"held out: {held_out:,} {noun}, {'the next' if left_out else 'the last'}{fewer}"
-    is_reduced = max_tokens < asked_to_train_on
+    is_reduced = end < min(asked_to_train_on, num_tokens)
     why_fewer = f"; fewer than `max_tokens={asked_to_train_on}`, so that those can be held out"
     lines = [f"trained on: {end:,} {noun}, {where}{why_fewer if is_reduced else ''}", held_out_line]
     if left_out:

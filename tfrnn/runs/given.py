@@ -39,8 +39,8 @@ class Given(NamedTuple):
         taken from the run that it begins with.
       left: the names of those that a run that is resumed decides: what was not given, if no preset was named, and is
         not in EXECUTION.
-      hold_out_exactly: whether `validation_tokens` was given, so that these are held out even if fewer than
-        `max_tokens` are left to train on.
+      hold_out_exactly: whether `validation_tokens` or `validation_fraction` was given, so that as many are held out
+        even if fewer than `max_tokens` are left to train on.
     """
 
     config: Config
@@ -121,7 +121,8 @@ def settings_given(flags: Mapping[str, Any], preset: str = "") -> Given:
     free |= {*(FROM_OTHER_RUN if config.training.init_from else ())}
     free |= {*(own_text.BY_TIME if config.training.minutes else ())}
     left = frozenset(free if preset else config.flat()).difference(flags, EXECUTION)
-    return Given(config, frozenset(free).difference(flags), left, "validation_tokens" in flags)
+    hold_out_exactly = not flags.keys().isdisjoint(("validation_tokens", "validation_fraction"))
+    return Given(config, frozenset(free).difference(flags), left, hold_out_exactly)
 
 
 def _check_effect(config: Config, flags: Mapping[str, Any]) -> None:

@@ -259,7 +259,6 @@ class TrainingRun(FollowerRun):
         run, trainer = self._run, self._trainer
         setting = "early_stopping" if trainer.epoch < self._config.training.epochs else "epochs"
         messages.note(f"run directory: {run.path}")
-        self._say_what_was_read()
         messages.note(f"this run is finished after {trainer.epoch} epochs; to continue it, give a larger `{setting}`")
         if run.plot_is_outdated:  # it was killed between the last checkpoint and the picture
             self._save_plot()
@@ -278,7 +277,6 @@ class TrainingRun(FollowerRun):
             if not restored:
                 self._save_checkpoint()  # so that even a run killed in its first second can be resumed
         messages.note(f"run directory: {run.path}")
-        self._say_what_was_read()
         if run.existed:
             messages.note(f"resuming after {self._describe_position()}")
         else:
@@ -287,10 +285,6 @@ class TrainingRun(FollowerRun):
         saving = SaveRun(run, self._save_checkpoint, self._save_plot, settings.save_every)
         self._timed = {"predictions": progress, "saving": saving}
         return [*callbacks, saving, progress]
-
-    def _say_what_was_read(self) -> None:
-        for line in (*self._text.facts, *self._text.notes):
-            messages.note(line)
 
     def _own_arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays of a checkpoint that are not in the trainer's snapshot."""

@@ -80,13 +80,24 @@ def replace_in_json(**changes):
         lambda data: data.replace(b'"sha256": "', b'"sha256": "00'),
         replace_in_json(counts={"a": "b"}),
         replace_in_json(beginning=1),
+        replace_in_json(encoding=None),
+        replace_in_json(num_texts="1"),
+        lambda data: json.dumps({k: v for k, v in json.loads(data).items() if k != "num_left_out"}).encode(),
         replace_in_json(counts=None),
         lambda data: b"[" * 100_000,
         lambda data: b"\xff",
     ],
     ids=[
         *["truncated", "empty", "list", "no_fields", "other_number", "long_sha256", "counts_of_strings"],
-        *["beginning_of_number", "no_counts", "deeply_nested", "not_utf8"],
+        *[
+            "beginning_of_number",
+            "no_encoding",
+            "number_of_string",
+            "of_version_0_1",
+            "no_counts",
+            "deeply_nested",
+            "not_utf8",
+        ],
     ],
 )
 def test_a_damaged_survey_is_rebuilt(damage, tmp_path):

@@ -108,7 +108,27 @@ def test_a_corpus_names_paths_in_its_order(corpus, paths, texts):
 def test_several_texts_are_read_in_their_order(texts):
     assert tfrnn.load_corpus("b.txt,deep,a.txt") == "b.txt\ndeep/c.txt\na.txt"
     source = catalogue.open_corpus("b.txt,deep,a.txt")
-    assert (len("".join(source.pieces())), source.num_texts) == (22, 3)
+    assert (len("".join(source.pieces())), source.contents.num_texts) == (22, 3)
+
+
+@pytest.mark.parametrize(
+    ("corpus", "files"),
+    [
+        ("b.txt,?.txt", ["b.txt", "a.txt"]),
+        ("?.txt,b.txt", ["a.txt", "b.txt"]),
+        ("deep,deep/c.txt", ["deep/c.txt"]),
+        ("deep/c.txt,a.txt,deep", ["deep/c.txt", "a.txt"]),
+        ("deep/**", ["deep/c.txt"]),
+        ("**/?.txt,deep,link.txt", ["a.txt", "b.txt", "deep/c.txt"]),
+        ("**,deep", ["Poe, E. A..txt", "[x].txt", "a.txt", "b.txt", "deep/c.txt"]),
+    ],
+)
+def test_a_file_is_read_once_where_it_comes_first(corpus, files, texts, tmp_path):
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    source = catalogue.open_corpus(corpus)
+    assert "".join(source.pieces()).split("\n") == files
+    assert source.size == sum(map(len, files))
+    assert source.contents.num_texts == len(files)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +138,8 @@ def test_several_texts_are_read_in_their_order(texts):
         ("b.txt,a", "there is no file 'a'"),
         ("b.txt,", "there is no file ''"),
         ("?.bak", r"nothing matches '\?\.bak'"),
-        ("a.txt,?.txt", "each path once; got 'a.txt' twice"),
+        ("a.txt,?.txt,./a.txt", "each path once; got 'a.txt' twice"),
+        ("deep,deep/", "each path once; got 'deep' twice"),
         ("a.txt,sample", "one of sample, .* alone; got sample among others"),
     ],
 )

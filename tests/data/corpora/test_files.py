@@ -202,13 +202,15 @@ def test_an_archive_is_read_as_a_folder_without_what_a_mac_adds(file_format, chu
     PACKERS[file_format](path, {"books/a.txt": "größer".encode(), **MADE_BY_A_MAC})
     source, read = Files(path, chunk), []
     assert "".join(source.pieces(read.append)) == "größer"
-    assert (source.num_texts, source.encoding, sum(read)) == (1, "UTF-8", source.size)
-    assert source.num_left_out == len(MADE_BY_A_MAC)
+    assert (source.contents, sum(read)) == (("UTF-8", 1, len(MADE_BY_A_MAC)), source.size)
     several = {"books/b.txt": "größer\n".encode("utf-16"), "books/a.txt": b"\xef\xbb\xbffirst", "c": b"", "d": b"."}
     PACKERS[file_format](path, {**several, **MADE_BY_A_MAC})
     source = Files(path, chunk)
     assert "".join(source.pieces()) == ("first\ngrößer\n." if file_format == "zip" else "größer\nfirst\n.")
-    assert (source.num_texts, sorted(source.encoding.split(", "))) == (3, ["UTF-16", "UTF-8"])
+    assert (source.contents.num_texts, sorted(source.contents.encoding.split(", "))) == (3, ["UTF-16", "UTF-8"])
+    found = source.contents
+    next(source.pieces())
+    assert source.contents == found  # a reading of a part tells nothing of the whole
     PACKERS[file_format](path, {**several, "books/picture": b"\x89PNG\0"})
     with pytest.raises(UserError, match=r"a file: books/picture: expected .* but byte (4 is NUL|0 is 0x89)"):
         list(Files(path, chunk).pieces())
@@ -252,6 +254,11 @@ SENTENCES = {
     "cp1252": "Im Frühling gehen die Mädchen über die große Brücke; „Schön!“, rief der König – für alle.\n",
     "latin-1": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt à côté de l'hôtel.\n",
     "cp1250": "Zażółć gęślą jaźń, a potem pójdź do źródła i weź łódź. Wczoraj był piękny dzień.\n",
+    "iso8859-2": "Zażółć gęślą jaźń, a potem pójdź do źródła i weź łódź. Wczoraj był piękny dzień.\n",
+    "cp437": "Im Garten war es still; in den Träumen der Kinder und in den Wäldern hörte man schöne Töne.\n",
+    "cp850": "Árvore não há; el niño pequeño está aquí, y mañana también. Después cantó una canción.\n",
+    "mac_roman": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt – « à côté de l'hôtel ».\n",
+    "cp866": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "koi8-r": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "cp1251": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "gb18030": "床前明月光，疑是地上霜。举头望明月，低头思故乡。春眠不觉晓，处处闻啼鸟。\n",
@@ -278,13 +285,24 @@ def test_another_encoding_is_named_and_then_read(encoding, tmp_path):
         assert source.sha256() != Files(path).sha256()  # the ids of a large text depend on its encoding
 
 
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [
+        ("Tegnap nagyon szép idő volt, és a gyerekek a kertben játszottak. Űrhajó.\n", "iso8859-2", "cp1250"),
+        ("Im Frühling gehen die Mädchen über die große Brücke; sie grüßen.\n", "mac_iceland", "mac_roman"),
+    ],
+)
+def test_the_commonest_of_encodings_that_read_a_text_alike_is_named(text, encoding, name):
+    assert (text.encode(encoding), encodings.guess(30 * text.encode(encoding))) == (text.encode(name), name)
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 @pytest.mark.parametrize("chunk", [4, 5, 2**20])
 def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
     (tmp_path / "text").write_bytes(STORY.encode(encoding))
     source = Files(tmp_path / "text", chunk)
     assert "".join(source.pieces()) == STORY
-    assert source.encoding == encoding.removesuffix("-sig").upper()
+    assert source.contents.encoding == encoding.removesuffix("-sig").upper()
     (tmp_path / "text").write_bytes("a\0b".encode(encoding))
     with pytest.raises(UserError, match="NUL"):
         list(Files(tmp_path / "text", chunk).pieces())

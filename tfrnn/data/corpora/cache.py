@@ -19,7 +19,8 @@ from tfrnn.errors import UserError
 from tfrnn.runtime import durable
 
 SURVEY_FILE = "survey.json"
-FORMAT_VERSION = 1  # to be increased if a text rule or the content of a file changes
+# To be increased if a text rule or the content of a file changes; a survey that lacks something is made again as it is.
+FORMAT_VERSION = 1
 MAX_SURVEY_BYTES = 2**32
 # Of tokens, in names of folders: version 0.1's stay.
 _KINDS = {"char": "char", "spaced": "word", "word": "words", "bpe": "bpe"}
@@ -174,11 +175,13 @@ def _has_size(path: Path, size: int) -> bool:
 
 
 def _read_survey(path: Path) -> Survey | None:
-    """Returns the survey in a file, or None if the file does not exist or is damaged."""
+    """Returns the survey in a file, or None if the file does not exist or is damaged, or is of version 0.1."""
     try:
         survey = Survey(**json.loads(durable.read(path, MAX_SURVEY_BYTES)))
         complete = 0 < survey.num_tokens == sum(survey.counts.values()) and min(survey.counts.values()) > 0
         sha256_is_valid = len(bytes.fromhex(survey.sha256)) == 32
-        return survey if complete and sha256_is_valid and isinstance(survey.beginning, str) else None
+        texts_are_valid = isinstance(survey.beginning, str) and isinstance(survey.encoding, str)
+        numbers_are_valid = isinstance(survey.num_texts, int) and isinstance(survey.num_left_out, int)
+        return survey if complete and sha256_is_valid and texts_are_valid and numbers_are_valid else None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return None

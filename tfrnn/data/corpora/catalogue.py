@@ -89,13 +89,15 @@ def paths_of(corpus: str) -> list[str]:
     """Returns the paths that a setting names, in its order.
 
     Commas separate paths. A path may itself contain some, if there is such a file. The files that match a pattern, such
-    as `texts/*.txt` or `texts/**/*.txt`, are in the order of their paths.
+    as `texts/*.txt` or `texts/**/*.txt`, are in the order of their paths; some may be among the other paths, or in
+    folders among these.
 
     Raises:
       MissingFileError: nothing matches a pattern.
       UserError: a path is named twice.
     """
     paths: list[str] = []
+    named: list[str] = []
     parts = corpus.split(",")
     while parts:
         candidates = ((n, ",".join(parts[:n])) for n in range(len(parts), 0, -1))
@@ -107,10 +109,11 @@ def paths_of(corpus: str) -> list[str]:
             paths += matches
         else:
             paths.append(path)
+            named.append(path)
         parts = parts[count:]
-    if len(paths) > 1:
-        seen = collections.Counter(map(os.path.realpath, paths))
-        if named_twice := [path for path in paths if seen[os.path.realpath(path)] > 1]:
+    if len(named) > 1:
+        seen = collections.Counter(map(os.path.realpath, named))
+        if named_twice := [path for path in named if seen[os.path.realpath(path)] > 1]:
             raise UserError(f"`corpus`: expected each path once; got {named_twice[0]!r} twice; leave one out")
     return paths
 

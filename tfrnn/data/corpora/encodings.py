@@ -1,6 +1,8 @@
 """Encodings of text files: what a byte order mark tells, and what bytes that are not UTF-8 probably are."""
 
 import codecs
+import re
+from collections.abc import Sequence, Set
 
 MARK_BYTES = 4  # at the beginning of a file that tell its encoding
 # A mark is removed by these encodings. UTF-32 comes first, because its mark begins with that of UTF-16.
@@ -21,11 +23,15 @@ _NAMES = {
     "cp949": "EUC-KR",
     "euc_jis_2004": "EUC-JP",
     "gb18030": "GB 18030",
+    "iso8859-2": "ISO-8859-2",
+    "mac-roman": "Mac Roman",
 }
 # How the names of the encodings begin in which texts are found; the library below knows rarer ones, and guesses these
 # from noise.
 _LIKELY = ("big5", "cp125", "cp437", "cp85", "cp866", "cp932", "cp949", "euc_", "gb", "iso", "koi8", "mac_", "shift")
-# The letters beyond ASCII of Western languages, each as one alphabet, for `_is_western`.
+# Of encodings that read a text alike, the first of these is named: most texts are in it.
+_COMMONEST = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp866", "mac_roman")
+# The letters beyond ASCII of languages, each as one alphabet, for `_is_in`.
 _WESTERN_ALPHABETS = [
     set("àâæçéèêëîïôœùûüÿ"),  # French
     set("áéíóúüñàèìòùãõâêôçï"),  # Spanish, Portuguese, Italian, Catalan
@@ -34,7 +40,22 @@ _WESTERN_ALPHABETS = [
     set("áéíóúýðþæö"),  # Icelandic
     set("éëïöüáóíèê"),  # Dutch
 ]
-_WESTERN_MARKS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
+_CENTRAL_EUROPEAN_ALPHABETS = [
+    set("ąćęłńóśźż"),  # Polish
+    set("áčďéěíňóřšťúůýžäĺľôŕ"),  # Czech, Slovak
+    set("áéíóöőúüű"),  # Hungarian
+    set("čćđšž"),  # Croatian, Slovene
+]
+# Tried in this order. Latin-1 is a part of Windows-1252, and the letters of code page 437 are where those of 850 are.
+_ALPHABETS = {
+    "cp1252": _WESTERN_ALPHABETS,
+    "cp850": _WESTERN_ALPHABETS,
+    "mac_roman": _WESTERN_ALPHABETS,
+    "cp1250": _CENTRAL_EUROPEAN_ALPHABETS,
+    "iso8859_2": _CENTRAL_EUROPEAN_ALPHABETS,
+}
+_MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
+_QUOTES = "„‚“”"
 
 
 def by_mark(beginning: bytes) -> str:
@@ -68,13 +89,15 @@ def guess(part: bytes) -> str:
     lines = part.splitlines(keepends=True)
     whole_lines = b"".join(lines[1:-1]) if len(lines) > 3 else b""
     for data in filter(None, (part, whole_lines)):
-        if _is_western(data):
-            return "cp1252"
+        if known := next((name for name, alphabets in _ALPHABETS.items() if _is_in(data, name, alphabets)), ""):
+            return known
         import charset_normalizer
 
-        found = charset_normalizer.from_bytes(data).best()
-        if found and found.encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
-            return found.encoding
+        if found := charset_normalizer.from_bytes(data).best():
+            alike = found.could_be_from_charset
+            encoding = next((name for name in _COMMONEST if name in alike), found.encoding)
+            if encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
+                return encoding
     return ""
 
 
@@ -84,19 +107,23 @@ def _is_damaged_utf_8(data: bytes) -> bool:
     return beyond_ascii.count("\ufffd") < len(beyond_ascii) / 4
 
 
-def _is_western(data: bytes) -> bool:
-    """Returns whether bytes are a text in Windows-1252, of which Latin-1 is a part, in a Western language.
+def _is_in(data: bytes, encoding: str, alphabets: Sequence[Set[str]]) -> bool:
+    """Returns whether bytes are a text in an encoding of a byte a character, in a language with one of the alphabets.
 
-    Most other encodings of a byte a character can be read as this one, but give letters of no single language.
+    Most other encodings of a byte a character can be read as this one, but give letters of no single language, or
+    quotation marks within words.
     """
     try:
-        text = data.decode("cp1252").lower()
+        text = data.decode(encoding).lower()
     except UnicodeDecodeError:
         return False
     letters = [character for character in text if character.isalpha()]
     marks = {character for character in text if not (character.isascii() or character.isalpha())}
     beyond_ascii = [character for character in letters if not character.isascii()]
     is_binary = any(character < " " and character not in "\t\n\r\f" for character in text)
-    if is_binary or not marks <= _WESTERN_MARKS or 2 * len(beyond_ascii) > len(letters):
+    if is_binary or not marks <= _MARKS_OF_TEXTS or 2 * len(beyond_ascii) > len(letters):
         return False
-    return any(sum(c in alphabet for c in beyond_ascii) >= 0.97 * len(beyond_ascii) for alphabet in _WESTERN_ALPHABETS)
+    within_words = len(re.findall(rf"(?<=[^\W\d_])[{_QUOTES}](?=[^\W\d_])", text))
+    if 2 * within_words > sum(map(text.count, _QUOTES)):
+        return False
+    return any(sum(c in alphabet for c in beyond_ascii) >= 0.97 * len(beyond_ascii) for alphabet in alphabets)

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
 
 from tfrnn.data.corpora import encodings
-from tfrnn.data.corpora.sources import OnBytes, check_size, does_not_fit, joined
+from tfrnn.data.corpora.sources import Contents, OnBytes, check_size, does_not_fit, joined
 from tfrnn.errors import UserError
 
 CHUNK_BYTES = 2**19  # that are read at once
@@ -50,14 +50,15 @@ class Files:
     The files of a folder, and of a zip archive, are the regular files in it at any depth, in the order of their paths;
     those of a tar archive are in its own order. Hidden ones are left out: those with a leading dot, and the folder
     __MACOSX. A link to a folder is not followed. A line end is added after a file that does not end with one, if
-    another file follows. A path that is not a regular file but can be read, e.g. a pipe, is read once, when this object
-    is made, and kept in memory.
+    another file follows. A file that is there several times, e.g. by itself and in a folder, is read once, where it
+    comes first. A path that is not a regular file but can be read, e.g. a pipe, is read when this object is made, and
+    kept in memory.
 
     Attributes:
       name: the paths.
       size: the number of bytes on disk.
-      encoding: the encoding of the texts read last, as people write it; of several, all of them.
-      num_texts: the number of texts read last; of an archive, that of the files in it.
+      contents: what the last whole reading found; of an archive it counts the files in it.
+      num_left_out_of_folders: the number of hidden files and folders, and of what is no regular file, in folders.
 
     Args:
       path: the path of the file or folder; or several.
@@ -72,36 +73,33 @@ class Files:
     def __init__(self, path: str | os.PathLike | Sequence[str], chunk: int = CHUNK_BYTES, encoding: str = "auto"):
         paths = [os.fspath(path)] if isinstance(path, (str, os.PathLike)) else list(path)
         self.name = ", ".join(paths)
-        self.encoding, self.num_texts = "", 0
-        self._num_left_out_of_folders = 0
+        self.contents = Contents("", 0)
+        self.num_left_out_of_folders = 0
         self._encoding = encoding
         self._files: list[_File] = []
         self._is_one_file = len(paths) == 1
+        known: set[str] = set()
         for one in paths:
             try:
-                status = Path(one).stat()
-                if stat.S_ISDIR(status.st_mode):
+                members, advice = [Path(one)], ""
+                if stat.S_ISDIR(Path(one).stat().st_mode):
                     self._is_one_file = False
                     members, num_left_out = _files_in(Path(one))
-                    self._num_left_out_of_folders += num_left_out
+                    self.num_left_out_of_folders += num_left_out
                     advice = ", or remove it from the folder"
-                    self._files += [_File(member, member.stat(), chunk, encoding, advice) for member in members]
                     if not members:
                         raise UserError(
                             f"{one}: expected a text file or a directory of text files, but this one holds none"
                         )
-                else:
-                    self._files.append(_File(Path(one), status, chunk, encoding))
+                for member in members:
+                    if (real := os.path.realpath(member)) not in known:
+                        known.add(real)
+                        self._files.append(_File(member, member.stat(), chunk, encoding, advice))
             except (FileNotFoundError, UserError):
                 raise
             except (OSError, ValueError) as error:
                 raise _unreadable(one, error) from None
         self.size = sum(file.size for file in self._files)
-
-    @property
-    def num_left_out(self) -> int:
-        """The number of hidden files and folders, and of what is no regular file, that were left out."""
-        return self._num_left_out_of_folders + sum(file.num_left_out for file in self._files)
 
     def sha256(self, on_bytes: OnBytes = None) -> str:
         """Returns the SHA-256 of the bytes on disk, in hex; of several files, that of their digests, in order.
@@ -125,13 +123,13 @@ class Files:
                 for _, piece in text:
                     empty = False
                     found[file.encoding] = None
-                    self.encoding, self.num_texts = ", ".join(found), num_texts
                     if piece:
                         yield between + piece
                         between, last = "", piece[-1]
         if empty:
             which = "the file is" if self._is_one_file else f"all {len(self._files)} files in it are"
             raise UserError(f"{self.name}: expected a text, but {which} empty")
+        self.contents = Contents(", ".join(found), num_texts, sum(file.num_left_out for file in self._files))
 
 
 class _File:

@@ -18,19 +18,23 @@ CHARACTERS_PER_COUNT = 2**18  # so that they stay in a processor's cache while t
 
 
 class Survey(NamedTuple):
-    """The counts of a cleaned text.
+    """The counts of a cleaned text, and what is known of its source only after a whole reading.
 
     Attributes:
       counts: the number of times each token occurs, in order of first appearance.
       num_tokens: the number of tokens of the text.
       sha256: the SHA-256 of the text in UTF-8, in hex.
       beginning: the first BEGINNING_TOKENS tokens of the text; words are joined by one space.
+      encoding, num_texts, num_left_out: the source's `Contents`.
     """
 
     counts: dict[str, int]
     num_tokens: int
     sha256: str
     beginning: str
+    encoding: str
+    num_texts: int
+    num_left_out: int
 
 
 def cleaned(source: Source, rule: str, tokens: str, on_bytes: OnBytes = None) -> Iterator[str]:
@@ -82,7 +86,8 @@ def survey(source: Source, rule: str, tokens: str = "char", on_bytes: OnBytes = 
         beginning.extend(part[: max(0, BEGINNING_TOKENS - num_tokens)])
         num_tokens += len(part)
         counts.add(part)
-    return Survey(counts.by_token(), num_tokens, sha256.hexdigest(), text_rules.join(beginning, tokens))
+    first = text_rules.join(beginning, tokens)
+    return Survey(counts.by_token(), num_tokens, sha256.hexdigest(), first, *source.contents)
 
 
 def count_first(source: Source, rule: str, tokens: str, num_tokens: int) -> dict[str, int]:

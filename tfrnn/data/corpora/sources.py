@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tfrnn.errors import UserError
 
@@ -12,16 +12,32 @@ MAX_TEXT_BYTES = 2**33  # of a text that is read as a whole
 OnBytes = Callable[[int], object] | None  # is called with the number of bytes read since the last call
 
 
+class Contents(NamedTuple):
+    """What the bytes of a source contain, which a whole reading finds.
+
+    Attributes:
+      encoding: that of the texts, as people write it; of several, all of them.
+      num_texts: the number of texts that are not empty.
+      num_left_out: the number of files in archives that are left out.
+    """
+
+    encoding: str = "UTF-8"
+    num_texts: int = 1
+    num_left_out: int = 0
+
+
 class Source(Protocol):
     """A text that can be read any number of times.
 
     Attributes:
       name: the name or path that the user gave.
       size: the number of bytes that are read for the whole text.
+      contents: what the last whole reading found.
     """
 
     name: str
     size: int
+    contents: Contents
 
     def sha256(self, on_bytes: OnBytes = None) -> str:
         """Returns the SHA-256 of the bytes, in hex; `on_bytes` is called with the number of bytes read."""
@@ -34,7 +50,7 @@ class InMemory:
     """A Source of a text that is in memory; its bytes are the text in UTF-8."""
 
     def __init__(self, name: str, text: str):
-        self.name, self._text = name, text
+        self.name, self._text, self.contents = name, text, Contents()
         self.size = len(text.encode())
 
     def sha256(self, on_bytes: OnBytes = None) -> str:
