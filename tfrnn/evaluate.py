@@ -24,13 +24,15 @@ from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import UNKNOWN, Vocabulary
 from tfrnn.errors import MissingFileError, UserError
 from tfrnn.inference import memorisation
-from tfrnn.runs.opening import open_run
+from tfrnn.runs.opening import open_corpus_of, open_run
 from tfrnn.runtime import host, threads
 
 EXAMPLES = (
     "--run_dir=runs/first --heatmap=surprise.html",
     "--run_dir=runs/first --text_file=other.txt",
 )
+# What to do if the run's own text cannot be had.
+OTHERWISE = "read another by `corpus` or `text_file`, with `part=held_out` if it is the same, without `memorised`"
 PARTS = {"held_out": "what it held out of", "training": "what it was trained on of", "all": "all of"}  # in titles
 
 
@@ -158,10 +160,11 @@ def evaluate(
 ) -> None:
     """Prints how well the model predicts the text, and writes the files that were asked for."""
     check_outputs_are_not_inputs(trained, choice, outputs)
-    _, vocabulary, config = open_run(trained.run_dir)
+    opened = open_run(trained.run_dir)
+    _, vocabulary, config = opened
     memorised = memorisation_test.memorised
     needs_run_corpus = memorised or not choice.name_or_path
-    run_corpus = open_run_corpus(trained, vocabulary, config, run.cache_dir) if needs_run_corpus else None
+    run_corpus = open_corpus_of(*opened, run.cache_dir, OTHERWISE) if needs_run_corpus else None
     text = read_text(choice, config, run_corpus, memorised, run.cache_dir)
 
     ids = vocabulary.encode(text, "unk")
@@ -225,25 +228,6 @@ def check_outputs_are_not_inputs(trained: Trained, choice: TextChoice, outputs: 
     for flag, path in outputs.paths().items():
         if Path(path).resolve() in texts or RunDir(trained.run_dir).is_run_file(path):
             raise UserError(f"`{flag}={path}`: expected a file that this command does not read; name another")
-
-
-def open_run_corpus(trained: Trained, vocabulary: Vocabulary, config: Config, cache_dir: str) -> SurveyedCorpus:
-    """Opens the corpus that the run was trained on.
-
-    Raises UserError if its text has changed since, and MissingFileError if it does not exist any more.
-    """
-    from tfrnn.runs.run_dir import RunDir
-
-    data = config.data
-    try:
-        corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, cache_dir, data.encoding)
-    except MissingFileError as error:  # the run may come from another machine
-        raise MissingFileError(
-            f"`run_dir={trained.run_dir}`: expected the run's own corpus {data.corpus!r}, but it cannot be read "
-            f"({error}); evaluate in the folder in which train was called, or give `corpus=PATH` with `part=held_out`"
-        ) from None
-    RunDir(trained.run_dir).check_text(bytes.fromhex(corpus.survey.sha256), config, vocabulary)
-    return corpus
 
 
 def read_text(

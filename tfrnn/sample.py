@@ -14,10 +14,11 @@ from tfrnn.config.sections import Data
 from tfrnn.config.settings import TEXTS, Section, setting
 from tfrnn.config.trained_run import Sampling, Trained
 from tfrnn.data import run_text, text_rules
-from tfrnn.data.run_text import SurveyedCorpus
 from tfrnn.data.vocabulary import NOUNS, UNKNOWN_POLICIES, Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.runs.opening import open_run
+from tfrnn.inference import records
+from tfrnn.runs.opening import open_corpus_of, open_run
+from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import host, threads
 
 EXAMPLES = (
@@ -123,7 +124,7 @@ def check_flags(given: dict[str, Any]) -> None:
         if conflicting := [name for name in ("stream", "interactive") if name in given]:
             raise UserError(f"`report_new` counts all samples at the end; got `{conflicting[0]}` too; leave one out")
     if given.get("temperature") == 0:
-        conflicting = [name for name in ("top_k", "top_p", "min_p") if name in given]
+        conflicting = [name for name in ("top_k", "top_p", "min_p", "seed") if name in given]
         if given.get("num_samples", 1) > 1:
             conflicting.append("num_samples")
         if conflicting:
@@ -153,8 +154,10 @@ def check_sizes(settings: SampleSettings) -> None:
 def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> None:
     """Prints the samples."""
     check_sizes(settings)
-    _, vocabulary, config = open_run(trained.run_dir)
-    if unknown := vocabulary.unknown(settings.stop_text):
+    opened = open_run(trained.run_dir)
+    _, vocabulary, config = opened
+    stop = records.as_written(vocabulary, settings.stop_text)
+    if unknown := vocabulary.unknown(stop):
         raise UserError(
             f"`stop` must be of {NOUNS[vocabulary.tokens]}s that the run knows, or no text ends; got {unknown[0]!r}"
         )
@@ -162,11 +165,12 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
         text_rules.clean_prefixes(filter(None, settings.prefix), config.data.text_rule, config.data.token_kind)
     )
     prefixes = tuple(next(cleaned) if prefix else "" for prefix in settings.prefix)
-    beginning = "" if settings.beam_width else settings.stop_text or vocabulary.line_end
+    beginning = "" if settings.beam_width else stop or vocabulary.line_end
     for prefix in prefixes:  # before TensorFlow loads, and before the first is continued
         vocabulary.encode_prefix(prefix or beginning, settings.unknown)
     prefixes = prefixes or config.run.prefix
     check_memory(settings, config, vocabulary)
+    known = _known_records(*opened, stop) if settings.report_new else None
     host.import_tensorflow_quietly()
     threads.set_threads()
     from tfrnn.inference.generation import TextGenerator
@@ -174,9 +178,7 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     from tfrnn.models.loading import load_text_run
 
     model, vocabulary, config = load_text_run(trained.run_dir, trained.checkpoint)
-    generator = TextGenerator(
-        model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown, settings.stop_text
-    )
+    generator = TextGenerator(model, vocabulary, Sampler(**vars(sampling)), settings.seed, settings.unknown, stop)
     if settings.interactive:
         converse(generator, config.data, settings.length)
     elif settings.beam_width:
@@ -184,7 +186,6 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     elif settings.stream:
         _print_streams(generator, prefixes, settings)
     else:
-        known = _records(config, generator.stop) if settings.report_new else None
         _print_samples(generator, prefixes, settings, known)
 
 
@@ -199,29 +200,24 @@ def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabular
 def _print_samples(
     generator: Any, prefixes: Sequence[str], settings: SampleSettings, known: set[str] | None = None
 ) -> None:
-    for samples in generator.generate(prefixes, settings.length, settings.num_samples):
-        print(*samples, sep="\n")
+    for samples in generator.samples(prefixes, settings.length, settings.num_samples):
+        print(*(sample.text for sample in samples), sep="\n")
         if known is not None:
-            new = [sample for sample in samples if sample.strip() not in known]
-            messages.note(
-                f"{len(samples)} samples: {len(samples) - len(new)} are in the training text, {len(new)} are new, "
-                f"{len(set(new))} of them different"
-            )
+            messages.note(records.describe(samples, known, settings.length))
 
 
-def _records(config: Config, stop: str) -> set[str]:
-    """Returns the records of the run's training text, which `stop` separates."""
-    data = config.data
-    corpus = SurveyedCorpus(data.corpus, data.text_rule, data.token_kind, config.run.cache_dir, data.encoding)
-    end, _ = run_text.split_bounds(corpus.survey.num_tokens, data)
-    return {record.strip() for record in corpus.part(0, end).split(stop)}
+def _known_records(run: RunDir, vocabulary: Vocabulary, config: Config, stop: str) -> set[str]:
+    """Returns the records of the run's training text. Raises UserError if it cannot be read, or has changed."""
+    corpus = open_corpus_of(run, vocabulary, config, config.run.cache_dir, "leave `report_new` out")
+    end, _ = run_text.split_bounds(corpus.survey.num_tokens, config.data)
+    return records.split(corpus.part(0, end), stop)
 
 
 def _print_streams(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
     reading = generator.read(prefixes).repeat(settings.num_samples)
     for row, prefix in enumerate(prefix for prefix in prefixes for _ in range(settings.num_samples)):
         sys.stdout.write(prefix)
-        for piece, _ in generator.stream(reading.row(row), settings.length):
+        for piece, _ in generator.stream(reading.row(row), settings.length, prefix):
             _write_now(piece)
         print(flush=True)
 
@@ -254,7 +250,7 @@ def converse(generator: Any, data: Data, length: int) -> None:
         except UserError as error:  # the conversation continues without this line
             messages.show_error(str(error).removeprefix("`prefix` "))
             continue
-        pieces = generator.stream(reading, length)
+        pieces = generator.stream(reading, length, line)
         with contextlib.suppress(KeyboardInterrupt):
             for piece, reading_after in pieces:
                 reading = reading_after

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrnn.cli import flags as flags_lib
-from tfrnn.cli import invocation, messages, program
+from tfrnn.cli import foreign_flags, invocation, messages, program
 from tfrnn.config import config as config_lib
 from tfrnn.config import own_text, presets, sections, sizes
 from tfrnn.config.config import Config
@@ -22,10 +22,11 @@ from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data import window_counts
 from tfrnn.data.run_text import Text
-from tfrnn.errors import DivergedError, UserError
+from tfrnn.data.vocabulary import Vocabulary
+from tfrnn.errors import DivergedError, MissingFileError, UserError
 from tfrnn.runs import run_dir as run_dir_lib
-from tfrnn.runs.given import Given, settings_given
-from tfrnn.runs.opening import open_run
+from tfrnn.runs.given import Given, check_unchanged, settings_given, settings_resumed
+from tfrnn.runs.opening import open_trained
 from tfrnn.runs.run_dir import RunDir
 from tfrnn.runtime import cluster, devices, execution, host, threads
 
@@ -69,11 +70,20 @@ def make_flags() -> flags_lib.Flags:
 def parse_flags(argv: Sequence[str]) -> tuple[Given, str, str]:
     """Returns what the flags give, the preset and the run directory, each "" if it is not given.
 
+    What the flags leave to the run, or to the one that it begins with, is taken from there.
+
     Raises UserError if a flag is wrong, or has no effect beside the others.
     """
     flags = make_flags().parse(argv)
     preset, run_dir = flags.pop("preset", ""), flags.pop("run_dir", "")
-    return settings_given(flags, preset), preset, run_dir
+    begun = RunDir(run_dir).config() if run_dir and RunDir(run_dir).exists else None
+    init_from = flags.get("init_from", "")
+    if (not begun or begun.training.init_from != init_from) and (answer := foreign_flags.answer_init_from(init_from)):
+        raise UserError(answer)
+    if begun:
+        return settings_resumed(flags, preset, begun, run_dir), preset, run_dir
+    other = open_trained(init_from, "init_from")[2] if init_from else None
+    return settings_given(flags, preset, other), preset, run_dir
 
 
 def make_batches(config: Config, text: Text, replicas: int = 1) -> tuple[Any, Any]:
@@ -124,7 +134,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     If there are several workers, only the chief writes the run directory and prints.
 
     Args:
-      given: the settings, and which of them the text, the time or the run may change.
+      given: the settings, and which of them the text and the time may change.
       run_dir: a folder that does not exist, is empty, or holds a run with the same settings.
       resume_command: the command that is shown to resume an interrupted run.
     Raises:
@@ -132,16 +142,8 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
       DivergedError: training diverged.
     """
     started = time.perf_counter()
-    run, other, known = RunDir(run_dir), None, None
-    if run.exists:
-        given = given.resumed(run.config(), run_dir)
-        begun = given.config
-        is_kept = begun.training.init_from or begun.data.tokens == "bpe"
-        known = run.vocabulary(begun.data.token_kind) if is_kept else None
-    elif given.config.training.init_from:
-        other, known, others_config = open_run(given.config.training.init_from)
-        given = given.beginning_with(others_config)
-    config, free = given.config, given.free
+    run, (config, free, hold_out_exactly) = RunDir(run_dir), given
+    known, other = _begins_with(config, run)
     if config.data.word_rule == "auto":
         config = config.replace(word_rule="marks")
     if config.run.log_dir and importlib.util.find_spec("tensorboard") is None:
@@ -156,7 +158,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
             "speed; give another `preset`, and `epochs`"
         )
-    text = text_lib.read(config, given.hold_out_exactly, known)
+    text = text_lib.read(config, hold_out_exactly, known)
     # A run is sampled without its text.
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
     if run.exists:
@@ -190,6 +192,29 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
         if workers is None:
             raise
         raise workers.connection_lost(error) from None
+
+
+def _begins_with(config: Config, run: RunDir) -> tuple[Vocabulary | None, RunDir | None]:
+    """Returns the vocabulary with which that of the run begins, and the other run whose weights are to be taken.
+
+    Each is None if there is none. A run that was killed before its first checkpoint begins again.
+    """
+    known, init_from = None, config.training.init_from
+    if run.exists and (init_from or config.data.tokens == "bpe"):
+        known = run.vocabulary(run.config().data.token_kind)
+    if not init_from or (run.exists and run.has_checkpoint):
+        return known, None
+    try:
+        other, others_vocabulary, others_config = open_trained(init_from, "init_from")
+    except MissingFileError as error:
+        if not run.exists:
+            raise
+        raise MissingFileError(
+            f"`run_dir={run.path}`: this run was stopped before its first checkpoint, and cannot begin again: {error}"
+        ) from None
+    known = known or others_vocabulary
+    check_unchanged(config, known, others_config, others_vocabulary)
+    return known, other
 
 
 def _check_memory(config: Config, text: Text) -> None:

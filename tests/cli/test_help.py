@@ -214,6 +214,29 @@ def test_a_flag_of_several_values_may_be_repeated():
         ("train --top_p=0.5", "--top_p is a flag of sample; here, for sample: --top_p=0.5"),
         ("sample --max_gen_length=300", "--max_gen_length is textgenrnn's; here: --length=300"),
         ("sample --start_text=" + "long " * 99, "--start_text is torch-rnn's; here: --prefix=..."),
+        ("train --val_frac=0.1", "--val_frac is torch-rnn's; here: --validation_fraction=0.1;"),
+        ("train --test_frac=0.1", "--test_frac is torch-rnn's; here: --validation_fraction=0.1;"),
+        ("train --train_frac=0.9", "--train_frac is char-rnn's; here: --validation_fraction=... (what is held out"),
+        ("train --train_size=0.9", "--train_size is textgenrnn's; here: --validation_fraction=... (what is held out"),
+        ("sample --start=\\n", "--start is nanoGPT's; here: --prefix= (an empty one begins after a line end);"),
+        ("sample --start=\n", "--start is nanoGPT's; here: --prefix= (an empty one begins after a line end);"),
+        (
+            r"sample --start=ROMEO:\n",
+            "--start is nanoGPT's; here: --prefix=... (it has no escapes: a line end",
+        ),
+        ("train --init_from=resume", "--init_from=resume is nanoGPT's; here: --run_dir=..., the folder of the run"),
+        ("sample --init_from=gpt2", "--init_from=gpt2 is nanoGPT's; leave it out, since there are no pretrained"),
+        (
+            "train --init_from=scratch",
+            "--init_from=scratch is nanoGPT's; leave it out, since a run begins",
+        ),
+        ("train --init_from=gpt2-xl", "--init_from=gpt2-xl is nanoGPT's; leave it out, since there are no pretrained"),
+        ("train --input=a.txt", "--input is char-rnn-tensorflow's; here: --corpus=a.txt;"),
+        ("sample --n=500", "--n is char-rnn-tensorflow's; here: --length=500;"),
+        ("sample --width=4", "--width is word-rnn-tensorflow's; here: --beam_width=4;"),
+        ("train --dtype=bfloat16", "--dtype is nanoGPT's; here: --mixed_precision=bfloat16;"),
+        ("train --eval_only", "--eval_only is nanoGPT's; leave it out, since evaluate measures a run;"),
+        ("sample --line_delimited", r"--line_delimited is textgenrnn's; here: --stop=... (\n for lines,"),
         ("sample --units=3", "--units is a flag of train; here, for train: --units=3"),
     ],
 )
@@ -222,6 +245,21 @@ def test_a_flag_of_another_program_is_answered_with_ours(arguments, expected):
     status, out, err = run(__main__.choose, command, *flags)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"tfrnn: error: {expected}")
+
+
+def test_a_run_may_have_the_name_of_a_value_of_another_program(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert foreign_flags.answer_init_from("scratch")
+    (tmp_path / "scratch").mkdir()
+    assert foreign_flags.answer_init_from("scratch") == foreign_flags.answer_init_from("runs/novels") == ""
+
+
+def test_every_flag_that_was_met_is_answered():
+    met = """
+        pick width batchnorm output_keep_prob data_start rnn_bidirectional line_delimited n eval_iters eval_only dtype
+        bias gradient_accumulation_steps beta2 always_save_checkpoint wandb_log input
+    """
+    assert [name for name in met.split() if not foreign_flags.answer(name, f"--{name}", set())] == []
 
 
 def test_each_answer_names_a_flag_that_exists():
@@ -240,7 +278,15 @@ def test_long_prefixes_are_not_repeated_in_hints():
         "--prefix='so it goes'"
         in COMMANDS["sample"].next_steps({**given, "prefix": ("so it goes",)})["try another temperature"]
     )
-    assert invocation.without_long_prefixes(["--epochs=2", "--prefix=" + "a" * 99, "--prefix=b"]) == [
-        "--epochs=2",
-        "--prefix=b",
-    ]
+
+
+@pytest.mark.parametrize("long", [["--prefix={}"], ["-prefix={}"], ["--prefix", "{}"], ["-prefix", "{}"]])
+def test_long_prefixes_are_left_out_however_they_are_given(long):
+    others = [["--epochs=2"], ["--prefix=b"], ["--prefix", "b"], ["--prefixes=" + "c" * 99]]
+    short = [[word.format("a" * 80) for word in long], *others]
+    long = [word.format("a" * 81) for word in long]
+    rest = [word for flag in short for word in flag]
+    assert invocation.without_long_prefixes(rest) == rest
+    for place in range(len(short) + 1):
+        arguments = [word for flag in [*short[:place], long, *short[place:]] for word in flag]
+        assert invocation.without_long_prefixes(arguments) == rest

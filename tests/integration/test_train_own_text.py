@@ -1,8 +1,12 @@
 """Training on a text of one's own by the command alone."""
 
+import json
+import shutil
+from unittest import mock
+
 import numpy as np
 import pytest
-from entry_points import metrics, run
+from entry_points import SMALL, metrics, run, without_timings
 
 import tfrnn
 from tfrnn import sample, train
@@ -10,6 +14,8 @@ from tfrnn.config import own_text
 from tfrnn.config.config import Config
 from tfrnn.data.run_text import Text
 from tfrnn.data.vocabulary import Vocabulary
+from tfrnn.runs.run_dir import RunDir
+from tfrnn.runtime import host
 from tfrnn.training import time_plan
 
 NAMES = ["Ana", "Bea", "Cleo", "Dora", "Eva", "Ida", "Lea", "Mia", "Nora", "Ute"]
@@ -87,8 +93,9 @@ def test_names_end_at_their_lines_and_are_counted(own_run):
     assert status == 0, err
     lines = out.splitlines()
     assert len(lines) == 8
-    known = sum(line in NAMES for line in lines)
-    assert f"8 samples: {known} are in the training text, {8 - known} are new" in err
+    records = [line for line in lines if line and len(line) < 30]
+    known = sum(line in NAMES for line in records)
+    assert f"8 samples: {known} are in the training text, {len(records) - known} are new" in err
     status, out, _ = run(sample.main, f"--run_dir={folder}/run", r"--stop=\n", "--prefix=", "--length=30", "--stream")
     assert (status, out.splitlines()) == (0, lines[:1])
 
@@ -202,6 +209,125 @@ def test_what_does_not_fit_the_other_run_is_refused(flags, message, own_run, oth
     assert status == 2
     assert message in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def small_names_run(tmp_path_factory):
+    """A run of a second on a text of names, and its folder."""
+    folder = tmp_path_factory.mktemp("names")
+    (folder / "names.txt").write_text("".join(f"{name}\n" for name in np.random.default_rng(0).choice(NAMES, 300)))
+    status, _, err = run(train.main, *SMALL, f"--corpus={folder}/names.txt", f"--run_dir={folder}/run")
+    assert status == 0, err
+    return folder
+
+
+def test_new_names_are_counted_against_the_text_as_it_was_trained_on(small_names_run, tmp_path, monkeypatch):
+    folder = shutil.copytree(small_names_run, tmp_path / "names")
+    config = json.loads((folder / "run" / "config.json").read_text())
+    flags = [f"--run_dir={folder}/run", r"--stop=\n", "--prefix=", "--num_samples=9", "--length=6", "--report_new"]
+    status, out, err = run(sample.main, f"--run_dir={small_names_run}/run", *flags[1:])
+    cut = [line for line in out.splitlines() if len(line) == 6]
+    assert (status, f"; {len(cut)} cut at --length=6, not counted" in err) == (0, bool(cut)), err
+    # Neither is told after TensorFlow has loaded.
+    monkeypatch.setattr(host, "import_tensorflow_quietly", None)
+    path = folder / "names.txt"
+    config["data"]["corpus"] = str(path)
+    (folder / "run" / "config.json").write_text(json.dumps(config))
+    for spoil in (lambda: path.write_text(path.read_text().replace("Ana", "Ane")), path.unlink):
+        spoil()
+        status, _, err = run(sample.main, *flags)
+        assert (status, err.count("\n")) == (2, 1)
+        assert ("has changed since" in err) == path.exists()
+        assert "or leave --report_new out" in err
+
+
+def begin_with(folder, run_dir, *flags):
+    given = [*SMALL, f"--init_from={folder}/run", f"--corpus={folder}/names.txt", f"--run_dir={run_dir}"]
+    del given[given.index("--units=16")]
+    return run(train.main, *given, *flags)
+
+
+def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_the_others_weights(
+    small_names_run, tmp_path, monkeypatch
+):
+    assert begin_with(small_names_run, tmp_path / "at_once")[0] == 0
+    other = shutil.copytree(small_names_run, tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        assert begin_with(other, tmp_path / "killed")[0] == 130
+    assert (tmp_path / "killed" / "config.json").exists()
+    assert not list((tmp_path / "killed" / "checkpoints").iterdir())
+    shutil.move(other / "run", tmp_path / "away")
+    status, out, err = begin_with(other, tmp_path / "killed")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"cannot begin again: --init_from={other}/run: expected the folder of a run" in err
+    shutil.move(tmp_path / "away", other / "run")
+    status, _, err = run(train.main, f"--run_dir={tmp_path}/killed")
+    assert status == 0, err
+    assert without_timings(metrics(tmp_path / "killed")) == without_timings(metrics(tmp_path / "at_once"))
+    weights = [tfrnn.load_run(tmp_path / name, "last")[0].get_weights() for name in ("killed", "at_once")]
+    for weight, expected in zip(*weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    shutil.rmtree(other / "run")
+    assert begin_with(other, tmp_path / "killed")[0] == 0  # it has a checkpoint now
+
+
+def test_another_run_of_that_name_is_not_begun_with(small_names_run, tmp_path, monkeypatch):
+    other = shutil.copytree(small_names_run, tmp_path / "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDir, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        assert begin_with(other, tmp_path / "killed")[0] == 130
+    shutil.rmtree(other / "run")
+    assert run(train.main, *SMALL, "--units=8", f"--corpus={other}/names.txt", f"--run_dir={other}/run")[0] == 0
+    status, _, err = begin_with(other, tmp_path / "killed")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "expected the run whose weights this one began with, but it has other settings or tokens now" in err
+
+
+@pytest.mark.slow
+def test_the_text_of_a_run_is_that_of_one_that_begins_with_it(small_names_run, tmp_path):
+    flags = [f"--init_from={small_names_run}/run", "--epochs=1", "--learning_rate=0.001"]
+    for name, corpus in (("taken", []), ("given", [f"--corpus={small_names_run}/names.txt"])):
+        status, _, err = run(train.main, *flags, *corpus, f"--run_dir={tmp_path}/{name}")
+        assert status == 0, err
+        assert f"text: {small_names_run}/names.txt" in err
+    taken, given = (tfrnn.load_run(tmp_path / name)[2] for name in ("taken", "given"))
+    assert taken == given
+    assert (taken.data.validation_fraction, taken.training.optimizer) == (0.1, "adamw")
+    config = (tmp_path / "taken" / "config.json").read_bytes()
+    for more in ([], ["--preset=own_text"]):
+        status, _, err = run(train.main, *flags, *more, f"--run_dir={tmp_path}/taken")
+        assert "this run is finished" in err
+    assert (tmp_path / "taken" / "config.json").read_bytes() == config
+
+
+def test_a_text_that_is_not_there_any_more_is_told(small_names_run, tmp_path):
+    folder = shutil.copytree(small_names_run, tmp_path / "names")
+    config = (folder / "run" / "config.json").read_text()
+    (folder / "run" / "config.json").write_text(config.replace(str(small_names_run), str(folder)))
+    (folder / "names.txt").unlink()
+    status, _, err = run(train.main, f"--init_from={folder}/run", f"--run_dir={tmp_path}/run")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"there is no file '{folder}/names.txt'" in err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (shutil.rmtree, "expected the folder of a run that train has begun, but there is no such folder"),
+        (lambda run_dir: (run_dir / "config.json").unlink(), "it has no config.json"),
+        (lambda run_dir: (run_dir / "vocabulary.json").unlink(), "it has no vocabulary.json"),
+        (lambda run_dir: shutil.rmtree(run_dir / "checkpoints"), "the run has no checkpoint yet"),
+    ],
+)
+def test_what_is_wrong_with_the_run_to_begin_with_is_told_by_its_flag(spoil, message, small_names_run, tmp_path):
+    other = shutil.copytree(small_names_run / "run", tmp_path / "other")
+    spoil(other)
+    status, out, err = run(train.main, f"--init_from={other}", f"--run_dir={tmp_path}/run")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"tfrnn: error: --init_from={other}: ")
+    assert message in err
+    assert "--run_dir" not in err
 
 
 def test_a_run_to_begin_with_must_exist_and_frozen_layers_need_one(tmp_path):

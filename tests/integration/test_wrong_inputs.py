@@ -277,6 +277,7 @@ SAMPLING = {
     "--run_dir={}/run --beam_width=4 --num_samples=5": "--num_samples must be at most --beam_width=4",
     "--run_dir={}/run --temperature=0 --top_p=0.5": "--temperature=0 always takes the likeliest token",
     "--run_dir={}/run --temperature=0 --num_samples=2": "got --num_samples too",
+    "--run_dir={}/run --temperature=0 --seed=3": "always takes the likeliest token; got --seed too",
     "--run_dir={}/run --interactive --prefix=a": "--interactive reads prefixes from standard input",
     "--run_dir={}/run --interactive --num_samples=3": "got --num_samples too",
     "--run_dir={}/run --prefix=a --prefix=b --num_samples=100000 --length=600": "for all prefixes",

@@ -1,5 +1,7 @@
 """Flags of other programs, and of other commands, answered with ours."""
 
+import os
+import re
 from collections.abc import Container
 from typing import NamedTuple
 
@@ -31,27 +33,36 @@ def _answers(program: str, command: str, **flags: str) -> dict[str, Answer]:
     return {name: Answer(program, command, flag, remark) for name, (flag, _, remark) in split.items()}
 
 
-_SHARE = "validation_tokens, a number of tokens"
+_SHARE = "validation_fraction"
+_REST = "validation_fraction, what is held out of the text, not what is trained on"
 _IN_EPOCHS = "show_every, a number of epochs"
 _IN_SECONDS = "save_every, a number of seconds"
 _DECAY = "schedule, cosine, exponential or plateau"
 _DEVICE = "device, cpu or gpu:N"
+_KEPT = "dropout, the fraction that is dropped, not what is kept"
+_LOG = "log_dir, a folder for TensorBoard"
 FLAGS: dict[str, Answer] = {
     **_answers("textgenrnn", "train", rnn_layers="num_layers", max_length="num_steps", dim_embeddings="embedding_dim",
-               num_epochs="epochs", max_words="max_vocabulary", word_level="tokens, char or word", train_size=_SHARE,
+               num_epochs="epochs", max_words="max_vocabulary", word_level="tokens, char or word", train_size=_REST,
                gen_epochs=_IN_EPOCHS, save_epochs=_IN_SECONDS, file_path="corpus", new_model="run_dir, a new folder",
-               multi_gpu="strategy, mirrored"),
-    **_answers("textgenrnn", "sample", max_gen_length="length", top_n="top_k"),
+               multi_gpu="strategy, mirrored",
+               rnn_bidirectional=", since a model that writes reads only what comes before"),
+    **_answers("textgenrnn", "sample", max_gen_length="length", top_n="top_k",
+               line_delimited=r"stop, \n for lines, which train reads as they are"),
     **_answers("torch-rnn", "train", model_type="cell", wordvec_size="embedding_dim", input_txt="corpus",
                input_h5="corpus, the text itself", input_json="corpus, the text itself", val_frac=_SHARE,
                test_frac=_SHARE, lr_decay_every=_DECAY, lr_decay_factor=_DECAY, checkpoint_name="run_dir",
-               checkpoint_every=_IN_SECONDS, gpu=_DEVICE, gpu_backend=_DEVICE),
+               checkpoint_every=_IN_SECONDS, gpu=_DEVICE, gpu_backend=_DEVICE,
+               batchnorm=", since there is no batch normalization"),
     **_answers("torch-rnn", "sample", start_text="prefix"),
-    **_answers("char-rnn-tensorflow", "train", save_dir="run_dir"),
-    **_answers("char-rnn-tensorflow", "sample", prime="prefix"),
+    **_answers("char-rnn-tensorflow", "train", save_dir="run_dir", input="corpus", output_keep_prob=_KEPT,
+               input_keep_prob=_KEPT),
+    **_answers("char-rnn-tensorflow", "sample", prime="prefix", n="length"),
+    **_answers("word-rnn-tensorflow", "sample", pick="beam_width, above 0 for a beam search", width="beam_width"),
+    **_answers("another program", "train", data_start=", since a text is read from its beginning"),
     **_answers("char-rnn", "train", data_dir="corpus", rnn_size="units", model="cell", seq_length="num_steps",
                max_epochs="epochs", grad_clip="clip_norm, which bounds the norm of all gradients together",
-               train_frac=_SHARE, learning_rate_decay=_DECAY, learning_rate_decay_after=_DECAY,
+               train_frac=_REST, learning_rate_decay=_DECAY, learning_rate_decay_after=_DECAY,
                decay_rate="optimizer, rmsprop", checkpoint_dir="run_dir", savefile="run_dir", print_every=_IN_EPOCHS,
                eval_val_every=_IN_EPOCHS, gpuid=_DEVICE, opencl=_DEVICE),
     **_answers("char-rnn", "sample", primetext="prefix", sample="temperature, 0 for always the likeliest token"),
@@ -59,13 +70,25 @@ FLAGS: dict[str, Answer] = {
                max_iters="epochs, each of which reads the text once", out_dir="run_dir", warmup_iters="warmup_steps",
                min_lr="decay_to, a fraction of the learning rate", decay_lr=_DECAY, lr_decay_iters=_DECAY,
                eval_interval=_IN_EPOCHS, log_interval=_IN_EPOCHS, compile="jit_compile, on or off",
-               n_head=", since a recurrent network has no attention heads"),
+               n_head=", since a recurrent network has no attention heads", dtype="mixed_precision",
+               bias=", since a recurrent layer has biases", beta2=", since the optimizers have Keras's numbers",
+               gradient_accumulation_steps="batch_size, all rows of a step, which are read at once",
+               eval_iters=", since all of the held-out text is read", eval_only=", since evaluate measures a run",
+               always_save_checkpoint=", since the last weights and the best are saved", wandb_log=_LOG),
     **_answers("nanoGPT", "sample", start="prefix", max_new_tokens="length"),
     **_answers("the book", "train", num_hiddens="units", num_units="units", theta="clip_norm"),
     **_answers("", "sample", length="length", num_samples="num_samples", stream="stream", interactive="interactive",
                beam_width="beam_width", **{field.name: field.name for field, _ in Sampling.fields()}),
     **_answers("", "train", **{field.name: field.name for section in SECTIONS for field, _ in section.fields()}),
 }  # fmt: skip
+
+
+# nanoGPT's values of a flag that is ours too, by patterns.
+_INIT_FROM = {
+    "resume": "here: --run_dir=..., the folder of the run, without this flag",
+    "scratch": "leave it out, since a run begins from scratch without it",
+    "gpt2.*": "leave it out, since there are no pretrained models",
+}
 
 
 def answer(name: str, argument: str, flags: Container[str]) -> str:
@@ -76,14 +99,32 @@ def answer(name: str, argument: str, flags: Container[str]) -> str:
       argument: what was given, `--name=value`, or `--name` if the value is another argument.
       flags: the flags of the command.
     """
-    found = FLAGS.get(name)
+    found, given = FLAGS.get(name), argument.partition("=")[2]
     if not found:
         return ""
+    if name == "init_from" and (of_value := answer_init_from(given)):
+        return of_value
     whose = f"--{name} is {found.program}'s" if found.program else f"--{name} is a flag of {found.command}"
     if not found.flag:
         return f"{whose}; leave it out, {found.remark}"
-    value = argument.partition("=")[2]
-    is_ours = value and not found.remark and len(value) <= MAX_SHOWN_VALUE
-    ours = f"--{found.flag}={value if is_ours else '...'}"
+    value, remark = _ours(found, given)
     place = "here" if found.flag in flags else f"here, for {found.command}"
-    return f"{whose}; {place}: {ours}" + (f" ({found.remark})" if found.remark else "")
+    return f"{whose}; {place}: --{found.flag}={value}" + (f" ({remark})" if remark else "")
+
+
+def _ours(found: Answer, value: str) -> tuple[str, str]:
+    """Returns the value to give to our flag, `...` if that is another one, and how ours differs."""
+    if found.flag == "prefix" and not found.remark and re.search(r"\n|\\[nt]", value):
+        if not re.sub(r"\\n|\n", "", value):
+            return "", "an empty one begins after a line end"
+        return "...", "it has no escapes: a line end in it is one"
+    is_ours = value and not found.remark and len(value) <= MAX_SHOWN_VALUE
+    return value if is_ours else "...", found.remark
+
+
+def answer_init_from(value: str) -> str:
+    """Returns what to give in place of nanoGPT's values of --init_from; empty if there is such a file."""
+    for pattern, remark in _INIT_FROM.items():
+        if re.fullmatch(pattern, value) and not os.path.lexists(value):
+            return f"--init_from={value} is nanoGPT's; {remark}"
+    return ""

@@ -1,5 +1,6 @@
 """The command line that this program was started with, so that messages can show commands to paste."""
 
+import re
 import shlex
 import shutil
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 LONG_PREFIX = 80  # characters; a longer prefix is not repeated in a command line to paste
+_PREFIX = re.compile(r"--?prefix(?==|\Z)")
 
 
 def command_line(command: str = "", *arguments: str) -> str:
@@ -27,8 +29,15 @@ def command_line(command: str = "", *arguments: str) -> str:
 
 
 def without_long_prefixes(arguments: Sequence[str]) -> list[str]:
-    """Returns arguments without flags --prefix=TEXT whose text is long."""
-    return [word for word in arguments if not (word.startswith("--prefix=") and len(word) > LONG_PREFIX)]
+    """Returns arguments without flags --prefix=TEXT or --prefix TEXT, with one dash or two, whose text is long."""
+    kept, rest = [], list(arguments)
+    while rest:
+        flag = rest[: 2 if _PREFIX.fullmatch(rest[0]) else 1]
+        del rest[: len(flag)]
+        text = flag[1] if len(flag) == 2 else flag[0].partition("=")[2]
+        if not (_PREFIX.match(flag[0]) and len(text) > LONG_PREFIX):
+            kept += flag
+    return kept
 
 
 def _quoted(word: str) -> str:

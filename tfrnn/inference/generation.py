@@ -17,8 +17,9 @@ import tensorflow as tf
 from tfrnn.config import trained_run
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import UserError
-from tfrnn.inference import samplers
+from tfrnn.inference import records, samplers
 from tfrnn.inference.reading import MAX_RECENT, Reading, read_prefixes
+from tfrnn.inference.records import Ending, Sample
 from tfrnn.inference.samplers import GREEDY, Choosing, Sampler
 from tfrnn.layers.model_protocol import with_weights_read
 from tfrnn.layers.state import State, join_rows, split_rows
@@ -64,6 +65,11 @@ class TextGenerator:
         _check_sampler(self.sampler)
         _whole_number("seed", self.seed)
 
+    @functools.cached_property
+    def _stop(self) -> str:
+        """`stop` as the vocabulary writes it."""
+        return records.as_written(self.vocabulary, self.stop)
+
     def read(self, prefixes: Sequence[str], after: Reading | None = None) -> Reading:
         """Reads texts side by side: see `read_prefixes`. An empty one begins after `stop`, or after a line end."""
         if isinstance(prefixes, (list, tuple)) and after is None:
@@ -72,20 +78,35 @@ class TextGenerator:
 
     def generate(self, prefixes: Sequence[str], length: int, num_samples: int = 1) -> list[list[str]]:
         """Continues each prefix several times, all side by side: see `generate_many`."""
+        return [[sample.text for sample in of_prefix] for of_prefix in self.samples(prefixes, length, num_samples)]
+
+    def samples(self, prefixes: Sequence[str], length: int, num_samples: int = 1) -> list[list[Sample]]:
+        """Returns what `generate` does, with the record of each sample that came to `stop`."""
         if num_samples < 1:
             raise UserError(f"`num_samples` must be at least 1; got {num_samples}")
         reading = self.read(prefixes).repeat(num_samples)
-        rows = iter(self._extend_to_stop(reading, length) if self.stop else self.extend(reading, length)[0])
-        return [[prefix + next(rows) for _ in range(num_samples)] for prefix in prefixes]
+        if self.stop:
+            before = [records.as_written(self.vocabulary, prefix) for prefix in prefixes for _ in range(num_samples)]
+            rows = iter(self._extend_to_stop(before, reading, length))
+        else:
+            rows = iter([Sample(text) for text in self.extend(reading, length)[0]])
+        samples = [[next(rows) for _ in range(num_samples)] for _ in prefixes]
+        return [
+            [sample._replace(text=prefix + sample.text) for sample in of_prefix]
+            for prefix, of_prefix in zip(prefixes, samples, strict=True)
+        ]
 
-    def _extend_to_stop(self, reading: Reading, length: int) -> list[str]:
-        """Returns the continuations of each row by at most `length` tokens, each up to the first `stop` in it."""
-        length, texts = _whole_number("length", length), [""] * len(reading.sample)
-        while length and not all(self.stop in text for text in texts):
+    def _extend_to_stop(self, before: Sequence[str], reading: Reading, length: int) -> list[Sample]:
+        """Returns the continuation of each row by at most `length` tokens, up to the first `stop` that ends in it."""
+        length, endings = _whole_number("length", length), [Ending(self._stop, text) for text in before]
+        texts = [""] * len(endings)
+        while length and not all(ending.is_reached for ending in endings):
             count = min(length, TOKENS_BETWEEN_STOPS)
             pieces, reading = self.extend(reading, count)
-            texts, length = [text + piece for text, piece in zip(texts, pieces, strict=True)], length - count
-        return [text.split(self.stop)[0] for text in texts]
+            length -= count
+            texts = [text + ending.feed(piece) for text, ending, piece in zip(texts, endings, pieces, strict=True)]
+        texts = [text + ending.rest() for text, ending in zip(texts, endings, strict=True)]
+        return [Sample(text, ending.record(text)) for text, ending in zip(texts, endings, strict=True)]
 
     def extend(self, reading: Reading, length: int) -> tuple[list[str], Reading]:
         """Generates the next `length` tokens of each row: see `continue_texts`."""
@@ -102,23 +123,19 @@ class TextGenerator:
         texts = [self.vocabulary.decode_after(gap, ids) for gap, ids in zip(gaps, rows_of_tokens, strict=True)]
         return texts, reading
 
-    def stream(self, reading: Reading, length: int) -> Iterator[tuple[str, Reading]]:
-        """Continues a reading of one row token by token: see `stream_on`."""
+    def stream(self, reading: Reading, length: int, prefix: str = "") -> Iterator[tuple[str, Reading]]:
+        """Continues a reading of one row token by token: see `stream_on`. `stop` may begin in the prefix."""
         length = _whole_number("length", length)
         if len(reading.sample) != 1:
             raise UserError(f"expected a reading of one row to stream, see Reading.row; got {len(reading.sample)} rows")
-        held = ""  # what may be the beginning of `stop`
+        ending = Ending(self._stop, records.as_written(self.vocabulary, prefix))
         for _ in range(length):
             (gap,) = reading.gaps
             tokens, reading = self.extend_within_block(reading, 1)
-            held += self.vocabulary.decode_after(gap, tokens[:, 0])
-            if self.stop and self.stop in held:
-                yield held.split(self.stop)[0], reading
+            yield ending.feed(self.vocabulary.decode_after(gap, tokens[:, 0])), reading
+            if ending.is_reached:
                 return
-            kept = next((n for n in range(len(self.stop) - 1, 0, -1) if held.endswith(self.stop[:n])), 0)
-            yield held[: len(held) - kept], reading
-            held = held[len(held) - kept :]
-        if held:
+        if held := ending.rest():
             yield held, reading
 
     def extend_within_block(self, reading: Reading, length: int, use_xla: bool = False) -> tuple[np.ndarray, Reading]:
@@ -314,8 +331,8 @@ def generate_many(
       sampler: how each token is chosen; greedy by default.
       seed: fixes the random numbers of a sampler that draws.
       unknown: what to do with unknown tokens in a prefix: `error`, `unk` or `skip`.
-      stop: a text before which a sample ends, such as a line end if the texts are lines. An empty prefix begins after
-        it, or else after a line end.
+      stop: a text before which a sample ends, such as a line end if the texts are lines; it may begin in the prefix,
+        which then is all of the sample. An empty prefix begins after it, or else after a line end.
     Raises:
       UserError: num_samples is below 1, or as `generate`.
     """
@@ -349,8 +366,8 @@ def generate(
       sampler: how each token is chosen; greedy by default.
       seed: fixes the random numbers of a sampler that draws.
       unknown: what to do with unknown tokens in the prefix: `error`, `unk` or `skip`.
-      stop: a text before which a sample ends, such as a line end if the texts are lines. An empty prefix begins after
-        it, or else after a line end.
+      stop: a text before which a sample ends, such as a line end if the texts are lines; it may begin in the prefix,
+        which then is all of the sample. An empty prefix begins after it, or else after a line end.
     Raises:
       UserError: the prefix has no known token, or has an unknown one and `unknown` is `error`; a setting of the
         sampler is out of its range; the sampler, the length or the seed cannot be used.
@@ -379,5 +396,5 @@ def stream(
     True
     """
     generator = TextGenerator(model, vocabulary, sampler, seed, unknown, stop)
-    for piece, _ in generator.stream(generator.read([prefix]), length):
+    for piece, _ in generator.stream(generator.read([prefix]), length, prefix):
         yield piece

@@ -46,9 +46,13 @@ class RunDir:
 
     Within `with` it is locked by this process: on entering if the folder exists, else by `create`.
 
+    Args:
+      path: the folder.
+      setting: the name of the setting that names it, for messages.
     Attributes:
       path: the folder.
       metrics: the rows of its finished epochs.
+      shown: the setting that names it, for messages.
       existed: whether it held a run already when it was entered.
     Raises (on entering):
       UserError: the path is a file or a folder of something other than a run, or another process has locked it.
@@ -59,8 +63,9 @@ class RunDir:
     files: tuple[str, ...] = (CONFIG, VOCABULARY, metrics.FILE_NAME, CHECKPOINTS, PLOT)
     measures: Mapping[str, tuple] = metrics.MEASURES
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, setting: str = "run_dir"):
         self.path = Path(path)
+        self.shown = f"`{setting}={self.path}`"
         self.metrics = Metrics(self.path, self.measures)
         self.existed = False
         self._checkpoints = checkpoints.Folder(self.path / CHECKPOINTS)
@@ -92,6 +97,11 @@ class RunDir:
             return os.path.lexists(self.path / CONFIG)
         except ValueError:  # a NUL character in the path
             return False
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, complete or not. Raises UserError if their folder cannot be read."""
+        return bool(self._checkpoints.files())
 
     def is_run_file(self, path: str | os.PathLike) -> bool:
         """Returns whether a path is that of a file of this run."""
@@ -181,7 +191,7 @@ class RunDir:
         for name, value in now.items():
             if before[name] != value and name in fixed:
                 raise UserError(
-                    f"`run_dir={self.path}`: the run was begun with `{name}={before[name]}`, now it is {value}; "
+                    f"{self.shown}: the run was begun with `{name}={before[name]}`, now it is {value}; "
                     f"give `{name}={before[name]}` to resume it, or another `run_dir` for a new run"
                 )
         self._check_same_side(config, vocabulary)
@@ -189,7 +199,7 @@ class RunDir:
     def changed_corpus_error(self, config: Any) -> UserError:
         """Returns the error to raise if the text is not the one that the run was begun with."""
         return UserError(
-            f"`run_dir={self.path}`: the text of `corpus={config.data.corpus}` has changed since the run began; bring "
+            f"{self.shown}: the text of `corpus={config.data.corpus}` has changed since the run began; bring "
             "the old one back, or give another `run_dir` for a new run"
         )
 
@@ -269,20 +279,28 @@ class RunDir:
 
         weights = self._checkpoints.read_newest(read, self._max_checkpoint_bytes(config, vocabulary))
         if weights is None:
-            raise MissingFileError(f"`run_dir={self.path}`: the run has no checkpoint yet; resume its training first")
+            raise self.no_checkpoint_error()
         return weights
 
-    def check_text(self, sha256: bytes, config: Config, vocabulary: Vocabulary) -> None:
-        """Checks that the run was trained on the cleaned text with this SHA-256.
+    def no_checkpoint_error(self) -> MissingFileError:
+        """Returns the error to raise if the weights are needed and there is no checkpoint."""
+        return MissingFileError(f"{self.shown}: the run has no checkpoint yet; resume its training first")
 
+    def check_text(self, sha256: bytes, config: Config, vocabulary: Vocabulary, otherwise: str) -> None:
+        """Checks that the run was trained on the cleaned text with this SHA-256, if it has a checkpoint.
+
+        Args:
+          sha256: that of the text.
+          config, vocabulary: of the run.
+          otherwise: what to do if the text cannot be brought back, for the message.
         Raises:
           UserError: the newest usable checkpoint was trained on another text.
         """
 
-        if self._trained_on(config, vocabulary) != sha256:
+        if self._trained_on(config, vocabulary) not in (None, sha256):
             raise self._error(
                 f"the text of `corpus={config.data.corpus}` as it was trained on, but that has changed since; bring it "
-                "back, or read another by `text_file`, without `memorised`"
+                f"back, or {otherwise}"
             )
 
     def _trained_on(self, config: Any, vocabulary: Any) -> bytes | None:
@@ -351,7 +369,7 @@ class RunDir:
             raise self._error(expected) from None
         if not self._lock.locked:
             warnings.warn(
-                f"`run_dir={self.path}`: the folder cannot be locked; make sure that no other process trains in it",
+                f"{self.shown}: the folder cannot be locked; make sure that no other process trains in it",
                 RunWarning,
                 stacklevel=2,
             )
@@ -361,13 +379,13 @@ class RunDir:
         try:
             return durable.read(path, _MAX_BYTES.get(name, _MAX_BYTES_OF_OTHERS)).decode()
         except FileNotFoundError:
-            raise MissingFileError(f"`run_dir={self.path}`: expected a run of tfrnn, but it has no {name}") from None
+            raise MissingFileError(f"{self.shown}: expected a run of tfrnn, but it has no {name}") from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(f"{path}: expected JSON, but it cannot be read ({reason})") from None
 
     def _error(self, expected: str) -> UserError:
-        return UserError(f"`run_dir={self.path}`: expected {expected}")
+        return UserError(f"{self.shown}: expected {expected}")
 
 
 class SeriesRunDir(RunDir):
