@@ -10,12 +10,12 @@ from tfrnn.layers.stack import RecurrentStack
 B, D, H = 3, 5, 4
 
 
-def graph_size(name, num_steps):
-    """Returns the number of operations of the graph of a cell's gradients."""
+def graph_size(name, num_steps, **options):
+    """Returns the number of operations of the graph of a cell's gradients, traced with these options of tf.function."""
     layer = RecurrentStack(CELL_FORMS[name](H))
     layer.build((None, None, D))
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, **options)
     def gradients(x):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(layer(x)[0])
@@ -29,6 +29,14 @@ def test_the_size_of_the_graph_does_not_depend_on_the_number_of_steps(monkeypatc
     monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 3)
     monkeypatch.setattr(time_blocks, "BLOCK", 2)
     assert graph_size("rnn_scratch", 128) == graph_size("rnn_scratch", 1024)
+
+
+def test_where_xla_compiles_the_graph_the_loop_begins_earlier():
+    longest, block = time_blocks.LONGEST_UNROLLED_BY_XLA, time_blocks.BLOCK_BY_XLA
+    in_loop = graph_size("rnn_scratch", longest + block, jit_compile=True)
+    assert graph_size("rnn_scratch", longest + 2 * block, jit_compile=True) == in_loop
+    assert longest + block <= time_blocks.LONGEST_UNROLLED
+    assert in_loop < graph_size("rnn_scratch", longest + block)
 
 
 @pytest.mark.slow

@@ -54,12 +54,19 @@ class NumpyTrainer:
       validation_losses: epoch -> loss; by default it depends on the weights.
       diverges_at: the (epoch, batch) at which training diverges.
       chains: what num_chains returns.
+      jit_compile: what it says of XLA.
       on_batch: called with (epoch, batch) before each step, e.g. to send a signal.
     """
 
-    jit_compile = False
-
-    def __init__(self, learning_rate=0.5, validation_losses=None, diverges_at=None, chains=1, on_batch=None):
+    def __init__(
+        self,
+        learning_rate=0.5,
+        validation_losses=None,
+        diverges_at=None,
+        chains=1,
+        jit_compile=False,
+        on_batch=None,
+    ):
         self.model = types.SimpleNamespace(
             weights=np.linspace(-1, 1, 5, dtype=np.float32),
             optimizer=types.SimpleNamespace(learning_rate=learning_rate),
@@ -68,6 +75,7 @@ class NumpyTrainer:
         self.replicas, self.workers = OneReplica(tf.distribute.get_strategy()), Alone()
         self.excluded_seconds = {"tracing": 0.0, "validation": 0.0}
         self.epoch = self.batch = 0
+        self.jit_compile = jit_compile
         self._validation_losses, self._diverges_at, self._chains = validation_losses, diverges_at, chains
         self._on_batch = on_batch or (lambda epoch, batch: None)
         self._state, self._generator, self._sums = np.zeros(5, np.float32), np.array(1, np.int64), np.zeros(2)

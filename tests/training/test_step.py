@@ -134,8 +134,8 @@ def test_xla_computes_the_same_loss_gradients_and_state(cell):
 
 @pytest.mark.parametrize("cell", [c if c == "rnn_scratch" else pytest.param(c, marks=pytest.mark.slow) for c in CELLS])
 def test_xla_computes_the_same_in_blocks_of_steps(cell, monkeypatch):
-    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 4)
-    monkeypatch.setattr(time_blocks, "BLOCK", 2)
+    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED_BY_XLA", 4)
+    monkeypatch.setattr(time_blocks, "BLOCK_BY_XLA", 2)
     check_xla(cell, 5)
 
 

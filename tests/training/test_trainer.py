@@ -162,8 +162,8 @@ def test_xla_trains_the_same_weights(cell):
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", CELLS)
 def test_xla_trains_the_same_weights_in_blocks_of_steps(cell, monkeypatch):
-    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED", 8)
-    monkeypatch.setattr(time_blocks, "BLOCK", 4)
+    monkeypatch.setattr(time_blocks, "LONGEST_UNROLLED_BY_XLA", 8)
+    monkeypatch.setattr(time_blocks, "BLOCK_BY_XLA", 4)
     check_same(cell, num_steps=9, jit_compile=True)
 
 

@@ -308,6 +308,12 @@ def test_a_checkpoint_of_another_seed_is_refused(copy):
     assert (status, "made with other settings or tokens than are in config.json" in err) == (2, True)
 
 
+@pytest.mark.parametrize("by_xla", [False, True])
+def test_that_xla_compiles_the_step_is_told_before_training(by_xla, tmp_path):
+    status, _, err = command(tmp_path / "run", trainer=NumpyTrainer(jit_compile=by_xla))
+    assert (status, "/CPU:0: XLA compiles the step before the first one" in err) == (0, by_xla)
+
+
 def test_a_step_that_is_executed_in_another_way_is_told(copy):
     status, _, err = command(copy, trainer=NumpyTrainer(chains=2), epochs=3)
     assert (status, "with 1 chains, XLA off before and is with 2 chains, XLA off now" in err) == (0, True)

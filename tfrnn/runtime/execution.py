@@ -54,6 +54,17 @@ def jit_by_default(strategy: Any = None) -> bool:
     return "GPU" in (devices_of(strategy) or [device_name()])[0]
 
 
+def is_compiled_by_xla() -> bool:
+    """Returns whether XLA compiles the graph that is being traced, or one that it is part of.
+
+    TensorFlow has no public name for this.
+    """
+    import tensorflow as tf
+    from tensorflow.python.ops import control_flow_util
+
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
 def set_seed(seed: int, deterministic: bool = False) -> None:
     """Seeds the random number generators of Python, NumPy and TensorFlow.
 
