@@ -170,7 +170,7 @@ def evaluate(
     ids = vocabulary.encode(text, "unk")
     _check_predictable(vocabulary, text, ids)
 
-    host.import_tensorflow_quietly()
+    host.import_tensorflow_for_command()
     threads.set_threads()
     from tfrnn.inference.scoring import score
     from tfrnn.models.loading import load_run

@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
             f"`format={settings.format}`: expected a run of train, on a text; got one of forecast, on a time series; "
             "name another, or take `format=saved_model`"
         )
-    host.import_tensorflow_quietly()
+    host.import_tensorflow_for_command()
     threads.set_threads()
     from tfrnn.formats.exporting import FORMATS, export, export_forecast
     from tfrnn.models import loading

@@ -143,7 +143,7 @@ def forecast(run: SeriesRunDir, given: dict[str, Any], output: Output, resume_co
         5 * 4 * sum(map(math.prod, shapes)),
         f"training with `units={config.model.units}`, `num_layers={config.model.num_layers}`",
     )
-    host.import_tensorflow_quietly()
+    host.import_tensorflow_for_command()
     threads.set_threads()
     from tfrnn.training.forecast_run import ForecastRun, TrainingSeries
 

@@ -171,7 +171,7 @@ def sample(trained: Trained, settings: SampleSettings, sampling: Sampling) -> No
     prefixes = prefixes or config.run.prefix
     check_memory(settings, config, vocabulary)
     known = _known_records(*opened, stop) if settings.report_new else None
-    host.import_tensorflow_quietly()
+    host.import_tensorflow_for_command()
     threads.set_threads()
     from tfrnn.inference.generation import TextGenerator
     from tfrnn.inference.samplers import Sampler

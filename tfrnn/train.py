@@ -172,7 +172,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     if workers is None or workers.rank == 0:
         for line in (*text.facts, *text.notes):
             messages.note(line)
-    host.import_tensorflow_quietly()
+    host.import_tensorflow_for_command()
     import tensorflow as tf
 
     try:

@@ -44,6 +44,21 @@ def import_tensorflow_quietly() -> None:
         del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # child processes must not inherit it
 
 
+def import_tensorflow_for_command() -> None:
+    """As `import_tensorflow_quietly`, a fifth faster, for a process that is a command of this package.
+
+    Keras imports matplotlib's pyplot and pandas if they are installed, for functions of its own that no command calls.
+    It is made to think that they are not; the commands can import them afterwards.
+    """
+    hidden = [package for package in ("matplotlib", "pandas") if package not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # an import of what is None here raises ImportError
+    try:
+        import_tensorflow_quietly()
+    finally:
+        for package in hidden:
+            del sys.modules[package]
+
+
 def num_cores() -> int:
     """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
