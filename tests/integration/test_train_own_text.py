@@ -257,6 +257,20 @@ def test_a_run_that_was_begun_without_another_cannot_begin_with_it_later(small_n
             assert f"--run_dir={begun}: the run was begun without --init_from, now it is {other}; leave it out" in err
 
 
+def test_an_unknown_character_of_a_prefix_is_told_by_the_flag(small_names_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "import_tensorflow_quietly", None)
+    folder, expected = small_names_run, "unknown characters 'Z', 'ë' in --prefix 'Zoë': expected only those of the voc"
+    for main, flags, end in (
+        (train.main, [*SMALL, f"--corpus={folder}/names.txt", f"--run_dir={tmp_path}/run"], "; leave them out\n"),
+        (sample.main, [f"--run_dir={folder}/run"], "; leave them out, or give --unknown=skip\n"),
+    ):
+        status, out, err = run(main, *flags, "--prefix=Ana", "--prefix=Zoë")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert expected in err
+        assert err.endswith(end)
+    assert not (tmp_path / "run").exists()
+
+
 def begin_with(folder, run_dir, *flags):
     given = [*SMALL, f"--init_from={folder}/run", f"--corpus={folder}/names.txt", f"--run_dir={run_dir}"]
     del given[given.index("--units=16")]
