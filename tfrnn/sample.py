@@ -111,6 +111,11 @@ def next_steps(given: dict[str, Any]) -> dict[str, str]:
 def check_flags(given: dict[str, Any]) -> None:
     """Raises UserError if the given flags contradict each other."""
     given = {name: value for name, value in given.items() if value is not False}
+    if given.get("stop") == "":
+        raise UserError(
+            r"`stop`: expected the text before which a sample ends; got an empty one; give one, such as \n for a line "
+            "end, or leave it out"
+        )
     drawing = [*(field.name for field, _ in Sampling.fields()), "seed"]
     for flag, reason, excluded in (
         ("beam_width", "searches the likeliest text and draws nothing", [*drawing, "stream", "interactive", "stop"]),
@@ -248,7 +253,7 @@ def converse(generator: Any, data: Data, length: int) -> None:
         try:
             reading = _read_line(generator, data, line, reading)
         except UserError as error:  # the conversation continues without this line
-            messages.show_error(str(error).removeprefix("`prefix` "))
+            messages.show_error(str(error).replace("`prefix` ", "", 1))
             continue
         pieces = generator.stream(reading, length, line)
         with contextlib.suppress(KeyboardInterrupt):

@@ -76,11 +76,14 @@ def parse_flags(argv: Sequence[str]) -> tuple[Given, str, str]:
     """
     flags = make_flags().parse(argv)
     preset, run_dir = flags.pop("preset", ""), flags.pop("run_dir", "")
-    begun = RunDir(run_dir).config() if run_dir and RunDir(run_dir).exists else None
+    run = RunDir(run_dir)
+    begun = run.config() if run_dir and run.exists else None
     init_from = flags.get("init_from", "")
     if (not begun or begun.training.init_from != init_from) and (answer := foreign_flags.answer_init_from(init_from)):
         raise UserError(answer)
     if begun:
+        if init_from not in ("", begun.training.init_from):  # before the other run is opened, which would be another's
+            raise run.changed_setting_error("init_from", begun.training.init_from, init_from)
         return settings_resumed(flags, preset, begun, run_dir), preset, run_dir
     other = open_trained(init_from, "init_from")[2] if init_from else None
     return settings_given(flags, preset, other), preset, run_dir

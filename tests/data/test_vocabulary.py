@@ -86,8 +86,10 @@ def test_a_known_character_is_taken_as_it_is_typed_beside_one_that_is_not_known(
 def test_a_mark_in_a_prefix_is_that_which_the_text_has():
     vocabulary = Vocabulary.from_text("so it goes! (well, well)", "word")
     assert vocabulary.decode(vocabulary.encode_prefix("so ! ( so")) == "so! (so"
-    with pytest.raises(UserError, match=r"unknown words '\?' in 'so\?': expected only .*'!'"):
+    with pytest.raises(UserError, match=r"unknown words '\?' in `prefix` 'so\?': expected only .*'!'.*`unknown=skip`"):
         vocabulary.encode_prefix("so?")
+    with pytest.raises(UserError, match=r"in `prefix` 'so\?': .*; give another$"):
+        vocabulary.encode_prefix("so?", what_to_do="give another")
 
 
 @given(text=TEXTS, tokens=TOKENS, cut=st.integers(0, 60))

@@ -12,6 +12,7 @@ import tfrnn
 from tfrnn import sample, train
 from tfrnn.config import own_text
 from tfrnn.config.config import Config
+from tfrnn.data import run_text
 from tfrnn.data.run_text import Text
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.runs.run_dir import RunDir
@@ -194,20 +195,12 @@ def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--units=99"], "that run has --units=16; got 99; leave the flag out"),
-        (["--freeze=rnn.7"], "--freeze must be one of rnn.0, embedding, dense; got 'rnn.7'"),
-        (["--freeze=rnn.0", "--freeze=embedding", "--freeze=dense"], "leaves nothing to train"),
-    ],
-)
-def test_what_does_not_fit_the_other_run_is_refused(flags, message, own_run, other_text, tmp_path):
+def test_what_does_not_fit_the_other_run_is_refused(own_run, other_text, tmp_path):
     folder, _, _, _ = own_run
     given = [f"--init_from={folder}/run", f"--corpus={other_text}", *BEGIN_WITH, f"--run_dir={tmp_path}/run"]
-    status, _, err = run(train.main, *given, *flags)
+    status, _, err = run(train.main, *given, "--units=99")
     assert status == 2
-    assert message in err
+    assert "that run has --units=16; got 99; leave the flag out" in err
     assert not (tmp_path / "run").exists()
 
 
@@ -239,6 +232,43 @@ def test_new_names_are_counted_against_the_text_as_it_was_trained_on(small_names
         assert (status, err.count("\n")) == (2, 1)
         assert ("has changed since" in err) == path.exists()
         assert "or leave --report_new out" in err
+
+
+def test_layers_that_there_are_not_are_told_before_the_text_is_read(small_names_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_text, "read", None)
+    there_are = "rnn.0, embedding, dense"
+    for frozen, message in (
+        (["rnn.7"], f"--freeze must be one of {there_are}; got 'rnn.7'"),
+        (there_are.split(", "), f"--freeze leaves nothing to train; the layers are {there_are}; leave one of them out"),
+    ):
+        status, out, err = begin_with(small_names_run, tmp_path / "run", *(f"--freeze={name}" for name in frozen))
+        assert (status, out, err.count("\n"), message in err) == (2, "", 1, True), err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_was_begun_without_another_cannot_begin_with_it_later(small_names_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_text, "read", None)
+    begun = shutil.copytree(small_names_run / "run", tmp_path / "run")
+    for spoil in (lambda: None, lambda: shutil.rmtree(begun / "checkpoints"), lambda: (begun / "checkpoints").mkdir()):
+        spoil()  # killed before its first checkpoint, it would begin again
+        for other in (small_names_run / "run", tmp_path / "none"):
+            status, out, err = run(train.main, f"--run_dir={begun}", f"--init_from={other}")
+            assert (status, out, err.count("\n")) == (2, "", 1)
+            assert f"--run_dir={begun}: the run was begun without --init_from, now it is {other}; leave it out" in err
+
+
+def test_an_unknown_character_of_a_prefix_is_told_by_the_flag(small_names_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "import_tensorflow_quietly", None)
+    folder, expected = small_names_run, "unknown characters 'Z', 'ë' in --prefix 'Zoë': expected only those of the voc"
+    for main, flags, end in (
+        (train.main, [*SMALL, f"--corpus={folder}/names.txt", f"--run_dir={tmp_path}/run"], "; leave them out\n"),
+        (sample.main, [f"--run_dir={folder}/run"], "; leave them out, or give --unknown=skip\n"),
+    ):
+        status, out, err = run(main, *flags, "--prefix=Ana", "--prefix=Zoë")
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert expected in err
+        assert err.endswith(end)
+    assert not (tmp_path / "run").exists()
 
 
 def begin_with(folder, run_dir, *flags):

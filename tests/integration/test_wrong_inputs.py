@@ -143,6 +143,7 @@ def folder(tmp_path_factory, small_run):
     with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.txt", "the quick brown fox " * 500)
     content = bytearray(deflated.getvalue())
+    (folder / "cut.zip").write_bytes(content[:-30])
     content[40:60] = bytes(20)
     (folder / "bad.zip").write_bytes(content)
     with (folder / "sparse").open("wb") as file:
@@ -231,6 +232,7 @@ TRAINING = {
     "--corpus={}/gzip": "cannot be unpacked",
     "--corpus={}/zip": "zip",
     "--corpus={}/bad.zip": "cannot be unpacked",
+    "--corpus={}/cut.zip": "cut.zip: expected a text, got a zip archive that is damaged or within another; unpack it",
     "--corpus={}/sparse": "byte 0 is NUL",
     "--corpus=/dev/zero": "got a device",
     "--device=gpu:" + "9" * 5000: "--device must be",
@@ -242,7 +244,7 @@ TRAINING = {
     "--max_tokens=100": "100 tokens",
     "--max_tokens=-1": "at least 0",
     "--corpus={}/short --max_tokens=0 --validation_tokens=9": "leaves nothing to train on",
-    "--prefix=Ünknown --text_rule=spaces": "unknown characters 'Ü'",
+    "--prefix=Ünknown --text_rule=spaces": "unknown characters 'Ü' in --prefix 'Ünknown': expected only",
     "--prefix=123": "--prefix '123'",
     "--prefix=": "--prefix ''",
     "--prefix=\udcff": "a list of texts",
@@ -262,6 +264,7 @@ SAMPLING = {
     "--run_dir=a\0b": "there is no such folder",
     "--run_dir={}/unsaved": "no checkpoint yet",
     "--run_dir={}/run --length=0": "at least 1",
+    "--run_dir={}/run --stop=": "--stop: expected the text before which a sample ends; got an empty one; give one,",
     "--run_dir={}/run --temperature=-1": "at least 0",
     "--run_dir={}/run --temperature=nan": "a number",
     "--run_dir={}/run --top_p=0": "above 0",

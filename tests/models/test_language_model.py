@@ -8,8 +8,10 @@ from all_cells import CELLS, combinations
 from rounding import assert_equal_up_to_rounding, recurrence_roundings
 
 import tfrnn
+from tfrnn.config import sections
 from tfrnn.config.sections import Model
 from tfrnn.layers.cells import RNNCell
+from tfrnn.models import loading
 from tfrnn.models.building import build_language_model
 
 T, B, V, H, E = 3, 3, 11, 4, 6
@@ -44,6 +46,23 @@ def test_2t_steps_equal_t_steps_twice_with_the_state_carried(name, num_layers, e
     first, middle_state = model(ids[:T])
     second, last_state = model(ids[T:], middle_state)
     assert_equal_up_to_rounding((logits, state), (tf.concat([first, second], 0), last_state), ROUNDINGS)
+
+
+@pytest.mark.parametrize("implementation", ["scratch", "keras"])
+@pytest.mark.parametrize("cell", sections.CELLS)
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("options", [{}, {"embedding_dim": E}, {"embedding_dim": H, "tie_weights": True}])
+def test_the_names_of_the_layers_are_known_from_the_settings(cell, implementation, num_layers, options):
+    settings = Model(cell=cell, implementation=implementation, units=H, num_layers=num_layers, **options)
+    model = build_language_model(settings, V)
+    model.build()
+    assert list(dict.fromkeys(name.rpartition(".")[0] for name in model.named_weights)) == [*settings.layer_names]
+    first, *others = settings.layer_names
+    loading.freeze(model, others)
+    trained = {id(weight) for weight in model.trainable_weights}
+    assert trained == {id(weight) for name, weight in model.named_weights.items() if name.startswith(f"{first}.")}
+    loading.freeze(model, [first])
+    assert not model.trainable_weights
 
 
 @pytest.mark.parametrize(("name", "std"), [("uniform", 0.1 / 12**0.5), ("normal", 1)])

@@ -97,3 +97,23 @@ def test_a_flag_of_the_model_must_be_the_other_runs():
     with pytest.raises(UserError, match="that run has `tokens=word`; got bpe"):
         settings_given({"init_from": "runs/novels", "tokens": "bpe"}, "", OTHER)
     settings_given({"init_from": "runs/novels", "units": 16, "tokens": "word"}, "", OTHER)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "message"),
+    [
+        (["nosuchlayer"], "`freeze` must be one of rnn.0, rnn.1, dense; got 'nosuchlayer'$"),
+        (["dense", "rnn2"], r"got 'rnn2' \(did you mean rnn\.\d\?\)$"),
+        (["embedding"], "got 'embedding'"),
+        (["rnn.0", "dense", "rnn.1"], "`freeze` leaves nothing to train; the layers are rnn.0, rnn.1, dense; leave"),
+    ],
+)
+def test_layers_to_freeze_are_those_of_the_other_run_and_not_all(freeze, message):
+    other = Config().replace(num_layers=2)
+    flags = {"init_from": "runs/other", "freeze": tuple(freeze)}
+    with pytest.raises(UserError, match=message):
+        settings_given(flags, other=other)
+    begun = settings_given({**flags, "freeze": ("rnn.1",)}, other=other).config
+    for preset in ("", "gru_concise"):
+        with pytest.raises(UserError, match=message):
+            settings_resumed(flags, preset, begun, "run")

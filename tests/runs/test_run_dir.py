@@ -156,6 +156,21 @@ def test_a_folder_that_cannot_be_locked_is_told(tmp_path, monkeypatch):
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "now", "message"),
+    [
+        ("units", 16, 17, "begun with `units=16`, now it is 17; give `units=16` to resume it, or another `run_dir`"),
+        ("init_from", "", "a", "begun without `init_from`, now it is a; leave it out to resume the run, or give"),
+        ("init_from", "a", "", "begun with `init_from=a`, now it is not given; give `init_from=a` to resume it"),
+        ("freeze", (), ("dense",), "begun without `freeze`, now it is dense; leave it out to resume the run"),
+        ("freeze", ("a", "b"), (), "begun with `freeze=a` `freeze=b`, now it is not given; give `freeze=a` `freeze=b`"),
+    ],
+)
+def test_a_setting_that_a_run_was_begun_without_or_with_others_is_told(name, before, now, message, tmp_path):
+    run = RunDir(tmp_path)
+    assert str(run.changed_setting_error(name, before, now)).startswith(f"`run_dir={tmp_path}`: the run was {message}")
+
+
 def test_a_checkpoint_under_another_name_is_not_used(tmp_path):
     train(tmp_path, [], 2)
     newest = max((tmp_path / "checkpoints").iterdir())

@@ -144,8 +144,18 @@ LONG_ENOUGH = "\n".join(map(str, range(300)))
         ("a,a\n1,2\n", ["--column=a"], "expected --column to name one of a, a"),
         ("", [], "expected the names of the columns, separated by commas, in line 1; got []"),
         ("1\n2\n", [], "series too short: 1 values to train on"),
-        ("a\n1\n\n2\n", [], "line 3, column 'a': expected a finite number; got nothing (a gap)"),
-        ("v,w\n0,5,1\n", ["--column=w"], "line 2: expected 2 fields separated by commas; got 3"),
+        (
+            "a\n1\n\n2\n",
+            [],
+            "line 3, column 'a': expected a finite number; got nothing (a gap); fill such gaps by --fill=linear or "
+            "another --fill, or leave the lines out by --fill=skip\n",
+        ),
+        (
+            "v,w\n0,5,1\n",
+            ["--column=w"],
+            "line 2: expected 2 fields separated by commas; got 3; put a field that has commas in it between quotation "
+            "marks, or give another --separator\n",
+        ),
         ("v\n1,234\n", [], "line 2: expected to know whether the comma in '1,234' is a decimal mark"),
         ("a\n1_0\n", [], "got '1_0'"),
         ("a,b\n1,2\n3,\n", ["--column=b"], "line 3, column 'b': expected a finite number; got nothing (a gap)"),

@@ -162,9 +162,9 @@ GAPS = "date,v\n2024-01-01,1\n2024-01-02,NA\n2024-01-03,4\n2024-01-05,8\n"
 
 
 def test_gaps_are_named_unless_they_are_to_be_filled(tmp_path):
-    with pytest.raises(UserError, match=r"line 3, column 'v': expected a finite number; got 'NA'. .*`fill` does"):
+    with pytest.raises(UserError, match=r"line 3, column 'v': .*; got 'NA'; fill such gaps by .*`fill=skip`$"):
         read(tmp_path, GAPS)
-    with pytest.raises(UserError, match=r"line 5: expected dates 1 day apart; 2024-01-04 is missing"):
+    with pytest.raises(UserError, match=r"line 5: expected dates 1 day apart; 2024-01-04 is missing, .*`fill=skip`$"):
         read(tmp_path, GAPS.replace("NA", "2"))
     filled = {
         "linear": [1, 2.5, 4, 6, 8], "previous": [1, 1, 4, 4, 8], "zero": [1, 0, 4, 0, 8], "skip": [1, 4, 8],
@@ -187,10 +187,12 @@ def test_gaps_at_the_ends_take_the_nearest_value_and_a_column_of_gaps_is_refused
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\n1\nten\n", "line 3, column 'a': expected a finite number; got 'ten'"),
+        ("a\n1\nten\n", "line 3, column 'a': expected a finite number; got 'ten'; write a number, or nothing if"),
         ("a\n1\ninf\n", "got 'inf'"),
         ("a;b\n1;1,234\n", "expected to know whether the comma in '1,234' is a decimal mark"),
-        ("date,a\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\nsoon,3\n", r"column 'date'|got 'soon'"),
+        ("date,a\n2024-01-01,1\n2024-01-02,2\n2024-01-03,2\nsoon,3\n", r"column 'date': .* got 'soon'; write it"),
+        ("a;b\n1;2\n1;2;3\n", "line 3: expected 2 fields separated by semicolons; got 3; put a field that has sem"),
+        ("a\tb\n1\t2\n1\t2\t3\n", "got 3; put a field that has tabs in it .*, or give another `separator`$"),
         ("date,a\n2024-01-01,1\n2024-01-03,2\n2024-01-05,2\n2024-01-06,3\n", "2 days apart; got one after 2024-01-05"),
         ("date,a\n01/02/2023,1\n01/03/2023,2\n", "day and month can be told apart"),
     ],
@@ -349,7 +351,7 @@ def test_titles_above_the_names_are_told(title, separator, tmp_path):
 def test_signs_beside_numbers_are_told(field, sign, tmp_path):
     with pytest.raises(UserError) as refused:
         read(tmp_path, f"a;b\n1;{field}\n", "b")
-    assert f"got {field!r}. Take {sign!r} away in all lines" in str(refused.value)
+    assert f"got {field!r}; take {sign!r} away in all lines" in str(refused.value)
 
 
 def test_a_line_of_values_that_is_read_as_names_is_told(tmp_path):

@@ -259,6 +259,12 @@ class Model(Section):
                 f"{self.embedding_dim} and {self.units}"
             )
 
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of a language model's layers, with which those of its weights begin."""
+        others = {"embedding": self.embedding_dim > 0, "dense": not self.tie_weights}
+        return (*(f"rnn.{i}" for i in range(self.num_layers)), *(name for name, has_it in others.items() if has_it))
+
 
 @dataclasses.dataclass(frozen=True)
 class Training(Section):

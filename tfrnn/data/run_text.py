@@ -310,7 +310,7 @@ def _prefixes(config: Config, corpus: SurveyedCorpus, vocabulary: Vocabulary) ->
     if not config.run.prefix and data.max_vocabulary:
         prefixes = tuple(_known_part(prefix, vocabulary) for prefix in prefixes)
     for prefix in prefixes:
-        vocabulary.encode_prefix(prefix)
+        vocabulary.encode_prefix(prefix, what_to_do="leave them out" if config.run.prefix else "give another")
     return prefixes
 
 

@@ -18,6 +18,7 @@ UNKNOWN = "<unk>"
 UNKNOWN_POLICIES = ("error", "skip", "unk")
 SPACE_TO_COME = "\b"  # what a text ends with if the next token brings the space at its end: see `gap_of`
 MAX_KEPT = 2**16  # words whose byte-pair tokens are kept
+_WHAT_TO_DO = "leave them out, or give `unknown=skip`"
 
 
 class Vocabulary:
@@ -157,10 +158,14 @@ class Vocabulary:
         Raises:
           UserError: the text has unknown tokens and `unknown` is `error`; the message names them.
         """
-        return self._encode_tokens(text if self.tokens == "char" else self.split(text), text, unknown)
+        tokens = text if self.tokens == "char" else self.split(text)
+        return self._encode_tokens(tokens, unknown, repr(text_rules.shortened(text)), _WHAT_TO_DO)
 
-    def _encode_tokens(self, tokens: str | Sequence[str], text: str, unknown: str) -> np.ndarray:
-        """Encodes the tokens of a text, characters in a string or others in a list: see `encode`."""
+    def _encode_tokens(self, tokens: str | Sequence[str], unknown: str, shown: str, what_to_do: str) -> np.ndarray:
+        """Encodes the tokens of a text, characters in a string or others in a list: see `encode`.
+
+        A message shows the text as `shown`, and says what to do.
+        """
         if unknown not in UNKNOWN_POLICIES:
             raise UserError(f"`unknown` must be one of {', '.join(UNKNOWN_POLICIES)}; got {unknown!r}")
         ids = self.ids(tokens).astype(np.int32)
@@ -170,8 +175,8 @@ class Vocabulary:
             listed = ", ".join(map(_quoted, unknown_tokens[:10])) + (", ..." if len(unknown_tokens) > 10 else "")
             expected = ", ".join(map(_quoted, self.id_to_token[1:31])) + (", ..." if len(self) > 31 else "")
             raise UserError(
-                f"unknown {NOUNS[self.tokens]}s {listed} in {text_rules.shortened(text)!r}: expected only those of the "
-                f"vocabulary ({expected}); leave them out, or give `unknown=skip`"
+                f"unknown {NOUNS[self.tokens]}s {listed} in {shown}: expected only those of the vocabulary "
+                f"({expected}); {what_to_do}"
             )
         return ids[known] if unknown == "skip" else ids
 
@@ -215,21 +220,23 @@ class Vocabulary:
                 table[ord(token)] = i
         return table
 
-    def encode_prefix(self, prefix: str, unknown: str = "error") -> np.ndarray:
+    def encode_prefix(self, prefix: str, unknown: str = "error", what_to_do: str = _WHAT_TO_DO) -> np.ndarray:
         """Encodes a prefix as `encode` does, as the vocabulary writes it: see `as_written`.
 
         A space at its end is left out if the token that continues it brings it: see `gap_of`.
 
+        Args:
+          prefix: the prefix.
+          unknown: as for `encode`.
+          what_to_do: about unknown tokens, for the message.
         Raises:
           UserError: there is no token in it to continue, or as `encode`.
         """
         read = prefix[:-1] if self._brings_space(prefix) else prefix
-        ids = self._encode_tokens(self.as_written(read), prefix, unknown)
+        shown = f"`prefix` {text_rules.shortened(prefix)!r}"
+        ids = self._encode_tokens(self.as_written(read), unknown, shown, what_to_do)
         if not len(ids):
-            raise UserError(
-                f"`prefix` {text_rules.shortened(prefix)!r}: expected at least one known {NOUNS[self.tokens]} to "
-                "continue; give a longer one"
-            )
+            raise UserError(f"{shown}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one")
         return ids
 
     def _brings_space(self, prefix: str) -> bool:

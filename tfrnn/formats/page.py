@@ -109,7 +109,7 @@ def show(
     if text_rule not in TEXT_RULES:
         raise UserError(f"`text_rule` must be one of {', '.join(TEXT_RULES)}; got {text_rule!r}")
     prefix = prefix or vocabulary.id_to_token[1]
-    vocabulary.encode_prefix(prefix)
+    vocabulary.encode_prefix(prefix, what_to_do="leave them out")
     bits, layout, packed, change = _pack_smallest(model, vocabulary, prefix)
     description, noun = PageModel.of(model).description, NOUNS[vocabulary.tokens]
     numbers = sum(math.prod(entry["shape"]) for entry in layout)

@@ -10,7 +10,7 @@ import numpy as np
 from tfrnn.config import sizes
 from tfrnn.config.config import Config, ForecastConfig
 from tfrnn.data.vocabulary import Vocabulary
-from tfrnn.errors import MissingFileError, UserError, did_you_mean
+from tfrnn.errors import MissingFileError, UserError
 from tfrnn.models.building import build_forecaster, build_language_model
 from tfrnn.models.forecaster import Forecaster
 from tfrnn.models.language_model import LanguageModel
@@ -110,16 +110,8 @@ def begin_with(model: LanguageModel, weights: Mapping[str, np.ndarray]) -> None:
 
 
 def freeze(model: LanguageModel, names: Iterable[str]) -> None:
-    """Makes layers of a model keep their weights, given their names: the beginnings of those in `named_weights`.
-
-    Raises:
-      UserError: there is no such layer, or no weight would be left to train.
-    """
+    """Makes layers of a model keep their weights, given their names, which are among `sections.Model.layer_names`."""
     layers: dict[str, Any] = {f"rnn.{i}": cell for i, cell in enumerate(model.rnn.cells)}
     layers |= {name: layer for name in ("embedding", "dense") if (layer := getattr(model, name))}
     for name in names:
-        if name not in layers:
-            raise UserError(f"`freeze` must be one of {', '.join(layers)}; got {name!r}{did_you_mean(name, layers)}")
         layers[name].trainable = False
-    if not model.trainable_weights:
-        raise UserError(f"`freeze` leaves nothing to train; the layers are {', '.join(layers)}")

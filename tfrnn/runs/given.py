@@ -1,13 +1,13 @@
 """What the flags of train give, and what they leave to the text, the time, or a run that there is already."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from typing import Any, NamedTuple
 
 from tfrnn.config import own_text, presets, sections
 from tfrnn.config.config import Config
 from tfrnn.data.corpora import catalogue
 from tfrnn.data.vocabulary import Vocabulary
-from tfrnn.errors import UserError
+from tfrnn.errors import UserError, did_you_mean
 
 # What a run takes from the one that it begins with: its model, and how it reads texts.
 FROM_OTHER_RUN = (
@@ -180,11 +180,22 @@ def _check_effect(config: Config, flags: Mapping[str, Any], free: Container[str]
         raise UserError("`validation_fraction` says how much is held out; got `validation_tokens` too; leave one out")
     if training.freeze and not training.init_from:
         raise UserError("`freeze` keeps the weights that `init_from` gives; give that too, or leave it out")
+    _check_frozen(training.freeze, config.model.layer_names)
     check_needed(config.flat(), flags)
     if "encoding" in flags and data.corpus in catalogue.CORPORA:
         raise UserError(f"`encoding` is for files; got `corpus={data.corpus}`; leave one out")
     if "embedding_initializer" in flags and not config.model.embedding_dim and "embedding_dim" not in free:
         raise UserError("`embedding_initializer` needs an `embedding_dim` above 0; give one, or leave it out")
+
+
+def _check_frozen(frozen: Collection[str], layers: Collection[str]) -> None:
+    """Raises UserError if layers are to keep their weights that a model does not have, or all that it has."""
+    shown = ", ".join(layers)
+    for name in frozen:
+        if name not in layers:
+            raise UserError(f"`freeze` must be one of {shown}; got {name!r}{did_you_mean(name, layers)}")
+    if set(layers) == set(frozen):
+        raise UserError(f"`freeze` leaves nothing to train; the layers are {shown}; leave one of them out")
 
 
 def check_needed(settings: Mapping[str, Any], flags: Mapping[str, Any]) -> None:

@@ -190,11 +190,21 @@ class RunDir:
         fixed, before, now = {*previous.fixed(), *config.fixed()}, previous.flat(), config.flat()
         for name, value in now.items():
             if before[name] != value and name in fixed:
-                raise UserError(
-                    f"{self.shown}: the run was begun with `{name}={before[name]}`, now it is {value}; "
-                    f"give `{name}={before[name]}` to resume it, or another `run_dir` for a new run"
-                )
+                raise self.changed_setting_error(name, before[name], value)
         self._check_same_side(config, vocabulary)
+
+    def changed_setting_error(self, name: str, before: Any, now: Any) -> UserError:
+        """Returns the error to raise if a setting that may not change on resume is not as it was before."""
+        if before in ("", ()):
+            return UserError(
+                f"{self.shown}: the run was begun without `{name}`, now it is {_in_words(now)}; leave it out to resume "
+                "the run, or give another `run_dir` for a new run"
+            )
+        given = " ".join(f"`{name}={value}`" for value in (before if isinstance(before, tuple) else [before]))
+        return UserError(
+            f"{self.shown}: the run was begun with {given}, now it is {_in_words(now)}; give {given} to resume it, or "
+            "another `run_dir` for a new run"
+        )
 
     def changed_corpus_error(self, config: Any) -> UserError:
         """Returns the error to raise if the text is not the one that the run was begun with."""
@@ -452,6 +462,12 @@ def default_path(name: str, source: str) -> str:
     path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
+
+
+def _in_words(value: Any) -> str:
+    """Returns the value of a setting as a message shows it."""
+    shown = ", ".join(value) if isinstance(value, tuple) else str(value)
+    return shown or "not given"
 
 
 def _digest(config: Any, of_weights: Any) -> np.ndarray:

@@ -348,8 +348,8 @@ class _Form:
             if gaps.any():
                 row, column = np.argwhere(gaps)[0].tolist()
                 line, index = int(lines[row]), self.indices[column]
-                advice = " Fill or drop such rows first: `fill` does"
-                raise self._field_error(line, index, self._field_of(line, index), advice)
+                what_to_do = "fill such gaps by `fill=linear` or another `fill`, or leave the lines out by `fill=skip`"
+                raise self._field_error(line, index, self._field_of(line, index), what_to_do)
         num_steps = int(steps[-1]) + 1 if len(steps) else 0
         if num_steps > len(values):
             missing = int(np.flatnonzero(np.diff(steps) > 1)[0])
@@ -358,7 +358,8 @@ class _Form:
                 date = calendar._replace(last=calendar.last - calendar.step * (num_steps - 1 - int(steps[missing])))
                 raise UserError(
                     f"{self.path}, line {lines[missing + 1]}: expected dates {calendar.description} apart; "
-                    f"{date.after(1)[0]} is missing, one of {num_steps - len(values)} such gaps; fill them by `fill`"
+                    f"{date.after(1)[0]} is missing, one of {num_steps - len(values)} such gaps; fill them "
+                    "by `fill=linear` or another `fill`, or take the lines as they are by `fill=skip`"
                 )
             if num_steps > 100 * len(values):
                 raise UserError(
@@ -499,7 +500,8 @@ class _Form:
             if len(row) > len(self.names) and any(field.strip() for field in row[len(self.names) :]):
                 raise UserError(
                     f"{self.path}, line {line}: expected {len(self.names)} fields separated by {self._between}; got "
-                    f"{len(row)}"
+                    f"{len(row)}; put a field that has {self._between} in it between quotation marks, or give another "
+                    "`separator`"
                 )
             for index in self.indices:
                 text = row[index].strip() if index < len(row) else ""
@@ -522,7 +524,7 @@ class _Form:
                 except ValueError:
                     raise UserError(
                         f"{self.path}, line {line}, column {self.names[self.date_index]!r}: expected a date as in the "
-                        f"lines before, e.g. {last_date!r}; got {text!r}"
+                        f"lines before, e.g. {last_date!r}; got {text!r}; write it in the same way, or delete the line"
                     ) from None
                 offsets.append(calendars.offset_of(text, self.style) if has_time else 0)
                 last_date = text
@@ -572,13 +574,15 @@ class _Form:
             )
         return True
 
-    def _field_error(self, line: int, index: int, text: str, advice: str = "") -> UserError:
+    def _field_error(self, line: int, index: int, text: str, what_to_do: str = "") -> UserError:
         field = repr(text) if text else "nothing (a gap)"
+        what_to_do = what_to_do or "write a number, or nothing if it is missing"
         sign = _SIGNS.search(text)
         if sign and _is_numeric(_SIGNS.sub("", text).strip()):
-            advice = f" Take {sign[0]!r} away in all lines"
+            what_to_do = f"take {sign[0]!r} away in all lines"
         return UserError(
-            f"{self.path}, line {line}, column {self.names[index]!r}: expected a finite number; got {field}.{advice}"
+            f"{self.path}, line {line}, column {self.names[index]!r}: expected a finite number; got {field}; "
+            f"{what_to_do}"
         )
 
 

@@ -103,9 +103,9 @@ def test_any_bytes_in_any_chunks_are_a_text_or_a_known_error(content, chunk, tmp
     try:
         text = "".join(Files(path, chunk).pieces())
     except UserError as error:
-        if content[:4] in files._NO_TEXTS or content.startswith(UTF16_OR_UTF32):
+        if files._no_text(content) or content.startswith(UTF16_OR_UTF32):
             return
-        packed = content.startswith(tuple(files._COMPRESSED)) or b"PK\5\6" in content
+        packed = files._compression_of(content) or b"PK\5\6" in content
         reasons = ["unpacked"] if packed else [f"byte {bad_byte} is 0x", f"byte {nul} is NUL"] if content else ["empty"]
         assert any(reason in str(error) for reason in reasons)  # noqa: PT017
     else:
@@ -219,8 +219,50 @@ def test_an_archive_is_read_as_a_folder_without_what_a_mac_adds(file_format, chu
         list(Files(path, chunk).pieces())
     PACKERS[file_format](path, several)
     path.write_bytes(path.read_bytes()[: min(path.stat().st_size // 2, 1100)])
-    with pytest.raises(UserError, match=r"unpacked|is 0x|NUL"):
+    with pytest.raises(UserError, match=r"unpacked|damaged"):
         list(Files(path, chunk).pieces())
+
+
+def packed_by(file_format, path, files):
+    PACKERS[file_format](path, files)
+    return path.read_bytes()
+
+
+WITHIN = {
+    "zip": "a zip archive that is damaged or within another",
+    "tar": "a tar archive within another",
+    "tar.gz": "a gzip file within another",
+    "tar.bz2": "a bzip2 file within another",
+    "tar.xz": "an xz file within another",
+}
+
+
+@pytest.mark.parametrize("outer", PACKERS)
+@pytest.mark.parametrize("inner", WITHIN)
+def test_an_archive_within_another_is_told(inner, outer, tmp_path):
+    content = packed_by(inner, tmp_path / "inner", {"a.txt": b"some text"})
+    for beside, name in (({}, "(inner: )?"), ({"a.txt": b"text"}, "inner: ")):
+        PACKERS[outer](tmp_path / "outer", {**beside, "inner": content})
+        with pytest.raises(UserError, match=f"outer: {name}expected a text, got {WITHIN[inner]}; unpack it first$"):
+            read_text(tmp_path / "outer")
+
+
+def test_a_zip_archive_without_its_end_and_documents_in_one_are_told(tmp_path):
+    content = packed_by("zip", tmp_path / "cut", {"a.txt": STORY.encode()})
+    (tmp_path / "cut").write_bytes(content[:-30])
+    with pytest.raises(UserError, match=f"cut: expected a text, got {WITHIN['zip']}; unpack it first$"):
+        read_text(tmp_path / "cut")
+    for first in ("[Content_Types].xml", "mimetype"):
+        with zipfile.ZipFile(tmp_path / "document", "w") as document:
+            document.writestr(first, b"<xml>")
+        pack_zip(tmp_path / "zip", {"a.docx": (tmp_path / "document").read_bytes(), "b.txt": b"text"})
+        with pytest.raises(UserError, match=r"zip: a\.docx: expected a text, got an office document or an e-book;"):
+            read_text(tmp_path / "zip")
+
+
+def test_a_text_about_bzip2_is_no_bzip2_file(tmp_path):
+    (tmp_path / "text").write_text("BZh is how they begin")
+    assert read_text(tmp_path / "text") == "BZh is how they begin"
 
 
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])

@@ -10,6 +10,7 @@ import itertools
 import lzma
 import operator
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -28,17 +29,25 @@ GUESS_BYTES = 2**15  # before a byte that is not UTF-8, and after it, by which t
 _READ_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, RuntimeError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
 )  # fmt: skip
-_COMPRESSED = {b"\x1f\x8b": "gzip file", b"BZh": "bzip2 file", b"\xfd7zXZ\0": "xz file"}
+# The formats of compressed files, with how they begin.
+_COMPRESSED = {
+    "a gzip file": re.compile(rb"\x1f\x8b"),
+    "a bzip2 file": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),  # a text may begin with BZh
+    "an xz file": re.compile(rb"\xfd7zXZ\0"),
+}
 _TAR_MAGIC, _TAR_MAGIC_AT = b"ustar", 257
+_ZIP_MAGIC, _FIRST_NAME_AT = b"PK\3\4", 30
+_FIRST_NAMES_IN_DOCUMENTS = (b"[Content_Types].xml", b"_rels/.rels", b"mimetype")
 _UNPACK, _SAVE_AS_TEXT = "unpack it first", "save its text in a file of its own"
+_OFFICE = "an office document or an e-book"
 # What is no text and cannot be unpacked, by its first bytes, with what to do.
 _NO_TEXTS = {
-    b"%PDF": ("PDF document", _SAVE_AS_TEXT),
-    b"{\\rt": ("document in RTF", _SAVE_AS_TEXT),
-    b"\xd0\xcf\x11\xe0": ("document of an old office program", _SAVE_AS_TEXT),
-    b"7z\xbc\xaf": ("7z archive", _UNPACK),
-    b"Rar!": ("RAR archive", _UNPACK),
-    b"\x28\xb5\x2f\xfd": ("zstd file", _UNPACK),
+    b"%PDF": ("a PDF document", _SAVE_AS_TEXT),
+    b"{\\rt": ("a document in RTF", _SAVE_AS_TEXT),
+    b"\xd0\xcf\x11\xe0": ("a document of an old office program", _SAVE_AS_TEXT),
+    b"7z\xbc\xaf": ("a 7z archive", _UNPACK),
+    b"Rar!": ("a RAR archive", _UNPACK),
+    b"\x28\xb5\x2f\xfd": ("a zstd file", _UNPACK),
 }
 
 
@@ -174,9 +183,9 @@ class _File:
         decoder = codecs.getincrementaldecoder(encoding)()
         may_have_nul_bytes = encodings.has_nul_bytes(encoding)
         begin, at_start, last = 0, True, b""  # begin: the position of the chunk, in bytes of the text
-        if head[: encodings.MARK_BYTES] in _NO_TEXTS:
-            kind, advice = _NO_TEXTS[head[: encodings.MARK_BYTES]]
-            raise self._error(member, f"a text, got a {kind}; {advice}")
+        if no_text := _no_text(head):
+            kind, advice = no_text
+            raise self._error(member, f"a text, got {kind}; {advice}")
         for chunk in itertools.chain([head], chunks):
             if 0 in chunk and not may_have_nul_bytes:
                 raise self._binary(member, f"byte {begin + chunk.index(0)}", chunk)
@@ -247,7 +256,7 @@ class _File:
             if not file_format:
                 raise _unreadable(self._path, error) from None
             raise self._error(
-                "", f"a {file_format} of a text, but it cannot be unpacked ({error}); pack or download it again"
+                "", f"{file_format} of a text, but it cannot be unpacked ({error}); pack or download it again"
             ) from None
 
     def _check_unchanged(self, file: BinaryIO) -> None:
@@ -261,17 +270,35 @@ class _File:
 def _format_of(file: BinaryIO) -> str:
     """Returns the format of a packed file, or an empty string if it is plain."""
     beginning = file.read(tarfile.BLOCKSIZE)
-    file_format = next((name for magic, name in _COMPRESSED.items() if beginning.startswith(magic)), "")
+    file_format = _compression_of(beginning)
     if not file_format and _is_tar(beginning):
-        file_format = "tar archive"
+        file_format = "a tar archive"
     if not file_format and zipfile.is_zipfile(file):
-        file_format = "zip archive"
+        file_format = "a zip archive"
     file.seek(0)
     return file_format
 
 
+def _compression_of(beginning: bytes) -> str:
+    return next((name for name, magic in _COMPRESSED.items() if magic.match(beginning)), "")
+
+
 def _is_tar(beginning: bytes) -> bool:
     return beginning[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
+
+
+def _no_text(head: bytes) -> tuple[str, str] | None:
+    """Returns what is no text by its first bytes, with what to do; None if it may be a text.
+
+    A packed file comes here only if it is within another, or is a zip archive without its end.
+    """
+    if head.startswith(_ZIP_MAGIC):
+        if head.startswith(_FIRST_NAMES_IN_DOCUMENTS, _FIRST_NAME_AT):
+            return _OFFICE, _SAVE_AS_TEXT
+        return "a zip archive that is damaged or within another", _UNPACK
+    if packed := _compression_of(head) or ("a tar archive" if _is_tar(head) else ""):
+        return f"{packed} within another", _UNPACK
+    return _NO_TEXTS.get(head[: encodings.MARK_BYTES])
 
 
 def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes] | None]]:
@@ -279,11 +306,11 @@ def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes] |
 
     In place of a file in an archive that is left out it yields None.
     """
-    if file_format == "zip archive":
+    if file_format == "a zip archive":
         yield from _members_of_zip(zipfile.ZipFile(file))
         return
     stream = _decompressed(file, file_format)
-    is_tar = file_format == "tar archive"
+    is_tar = file_format == "a tar archive"
     if stream is not file:
         is_tar = _is_tar(stream.read(tarfile.BLOCKSIZE))
         stream.seek(0)
@@ -295,19 +322,17 @@ def _unpack(file: BinaryIO, file_format: str) -> Iterator[tuple[str, IO[bytes] |
 
 def _decompressed(file: BinaryIO, file_format: str) -> IO[bytes]:
     """Returns the stream of the bytes in a compressed file; of another file itself."""
-    if file_format == "gzip file":
+    if file_format == "a gzip file":
         return cast(IO[bytes], gzip.GzipFile(fileobj=file))
-    if file_format == "bzip2 file":
+    if file_format == "a bzip2 file":
         return cast(IO[bytes], bz2.BZ2File(file))
-    return cast(IO[bytes], lzma.LZMAFile(file)) if file_format == "xz file" else file
+    return cast(IO[bytes], lzma.LZMAFile(file)) if file_format == "an xz file" else file
 
 
 def _members_of_zip(archive: zipfile.ZipFile) -> Iterator[tuple[str, IO[bytes] | None]]:
     names = archive.namelist()
     if "[Content_Types].xml" in names or "mimetype" in names:
-        raise UserError(
-            f"{archive.filename or 'the file'}: expected a text, got an office document or an e-book; {_SAVE_AS_TEXT}"
-        )
+        raise UserError(f"{archive.filename or 'the file'}: expected a text, got {_OFFICE}; {_SAVE_AS_TEXT}")
     files = [member for member in archive.infolist() if not member.is_dir()]
     members = [member for member in files if not _is_hidden(member.filename)]
     if not members:
