@@ -68,3 +68,12 @@ def batches(case: Case, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ascontiguousarray(streams.transpose(1, 2, 0), np.int64)
 
     return cut(0), cut(1)
+
+
+def flop_per_token(case: Case, vocab_size: int) -> int:
+    """Returns the floating-point operations of the matrix products for each token that is trained on.
+
+    Look-ups of rows for one-hot inputs are no products, and the backward pass makes twice as many as the forward pass.
+    """
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[case.cell]
+    return 6 * (gates * case.units**2 * (2 * case.num_layers - 1) + case.units * vocab_size)

@@ -11,6 +11,7 @@ skipped.
 import argparse
 import contextlib
 import datetime
+import functools
 import importlib.util
 import json
 import statistics
@@ -37,10 +38,15 @@ Rounds = dict[str, list[dict[str, float]]]  # for each way, the measurements of 
 
 
 class Worker:
-    """A process that runs one way for as long as it is told to."""
+    """A process that runs one way for as long as it is told to.
 
-    def __init__(self, way: str, task: str, case: Case):
-        command = [sys.executable, "-m", "benchmarks.ways", way, task, json.dumps(case._asdict())]
+    Args:
+      way, task, case: what it runs.
+      module: the program that has such ways.
+    """
+
+    def __init__(self, way: str, task: str, case: Case, module: str = "benchmarks.ways"):
+        command = [sys.executable, "-m", module, way, task, json.dumps(case._asdict())]
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (open as long as the process runs)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, encoding="utf-8"
@@ -54,6 +60,7 @@ class Worker:
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate("")
+        self._errors.close()
 
     def _answer(self) -> dict[str, float]:
         line = self._process.stdout.readline()
@@ -66,12 +73,17 @@ class Worker:
 
 
 def measure(task: str, case: Case, ways: list[str], rounds: int, seconds: float) -> Rounds:
-    """Runs the ways in turn and returns their measurements; a way that cannot be built is skipped with a message."""
+    """Runs the ways of a case in turn, as `in_turn`."""
+    return in_turn({way: functools.partial(Worker, way, task, case) for way in ways}, rounds, seconds)
+
+
+def in_turn(starts: dict[str, Callable[[], Worker]], rounds: int, seconds: float) -> Rounds:
+    """Lets workers work in turn and returns their measurements; one that cannot start is skipped with a message."""
     workers: dict[str, Worker] = {}
     try:
-        for way in ways:
+        for way, start in starts.items():
             try:
-                workers[way] = Worker(way, task, case)
+                workers[way] = start()
             except RuntimeError as error:
                 print(f"{way} is skipped: {error}", file=sys.stderr)
         found: Rounds = {way: [] for way in workers}

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case, batches, tokens
+from benchmarks.cases import Case, batches, flop_per_token, tokens
 from tfrnn.runtime import host
 
 Work = Callable[[float], dict[str, float]]  # seconds -> measurements
@@ -54,8 +54,8 @@ def _tfrnn_model(case: Case, vocab_size: int) -> Any:
     return build_language_model(settings, vocab_size)
 
 
-def train_tfrnn(case: Case) -> Work:
-    """tfrnn as users call it, including its input pipeline with random offsets."""
+def tfrnn_trainer(case: Case) -> tuple[Any, Any]:
+    """Returns a Trainer of the case's network, and its batches."""
     ids, vocab_size = tokens(case)
     model = _tfrnn_model(case, vocab_size)
     import keras
@@ -63,16 +63,25 @@ def train_tfrnn(case: Case) -> Work:
     import tfrnn
 
     trainer = tfrnn.Trainer(model, keras.optimizers.SGD(1.0), chains=case.chains)
-    cut = tfrnn.sequential_batches(ids, case.batch_size, case.num_steps)
+    return trainer, tfrnn.sequential_batches(ids, case.batch_size, case.num_steps)
+
+
+def trained(trainer: Any, cut: Any) -> Work:
+    """Returns a function that lets a Trainer train, including its input pipeline, until the time is over."""
 
     def work(seconds: float) -> dict[str, float]:
         timed, first = _timed(seconds), trainer.epoch
         history = trainer.fit(cut, 10**6, callbacks=[timed]).history
-        done = sum(cut.num_batches(epoch) for epoch in range(first, trainer.epoch)) * case.batch_size * case.num_steps
+        done = sum(cut.num_batches(epoch) for epoch in range(first, trainer.epoch)) * cut.batch_size * cut.num_steps
         return {"tokens_per_sec": done / timed.passed, "perplexity": history["perplexity"][-1]}
 
     work(0.0)  # one epoch, to warm up
     return work
+
+
+def train_tfrnn(case: Case) -> Work:
+    """tfrnn as users call it, including its input pipeline with random offsets."""
+    return trained(*tfrnn_trainer(case))
 
 
 def _timed(seconds: float, at_beginning: Callable[[], None] = lambda: None) -> Any:
@@ -302,9 +311,8 @@ def sgemm_tensorflow(case: Case) -> Work:
 
 
 def _product_rate(case: Case, multiply: Callable[[], Any]) -> Work:
-    gates, (_, vocab_size) = {"rnn": 1, "gru": 3, "lstm": 4}[case.cell], tokens(case)
-    # Row look-ups of one-hot inputs and element-wise work count as free; the backward pass costs twice the forward.
-    products = gates * case.units**2 * (2 * case.num_layers - 1) + case.units * vocab_size
+    # Element-wise work counts as free.
+    operations = flop_per_token(case, tokens(case)[1])
 
     def work(seconds: float) -> dict[str, float]:
         start, best = time.perf_counter(), math.inf
@@ -312,7 +320,7 @@ def _product_rate(case: Case, multiply: Callable[[], Any]) -> Work:
             before = time.perf_counter()
             multiply()
             best = min(best, time.perf_counter() - before)
-        return {"tokens_per_sec": 2 * 1024**3 / best / (6 * products), "gflops": 2 * 1024**3 / best / 1e9}
+        return {"tokens_per_sec": 2 * 1024**3 / best / operations, "gflops": 2 * 1024**3 / best / 1e9}
 
     work(0.2)
     return work
@@ -345,10 +353,11 @@ WAYS: dict[str, dict[str, Callable[[Case], Work | None]]] = {
 }
 
 
-def main() -> None:
+def serve(ways: dict[str, dict[str, Callable[[Case], Work | None]]]) -> None:
+    """Runs the way of the task that this process was started for; `ways` has those of each task."""
     way, task, case = sys.argv[1], sys.argv[2], Case(**json.loads(sys.argv[3]))
     start = time.perf_counter()
-    work = WAYS[task][way](case)
+    work = ways[task][way](case)
     print(json.dumps({"ready": time.perf_counter() - start}), flush=True)
     if work:
         for line in sys.stdin:
@@ -358,4 +367,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(WAYS)

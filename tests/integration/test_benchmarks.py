@@ -1,5 +1,6 @@
 """The benchmarks run and print their tables. Their results are not tested."""
 
+import functools
 import json
 import os
 import shutil
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-from benchmarks import big_corpus, machine, page, presets, replicas, speed, techniques
+from benchmarks import big_corpus, machine, page, presets, replicas, speed, step_ways, steps, techniques
 from benchmarks.cases import Case
 from tfrnn.runtime import host
 
@@ -105,6 +107,50 @@ def test_scaling_prints_a_row_for_each_size(tmp_path):
         check=True,
     )
     assert done.stdout.count("| num_layers |") == 3, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_step_is_measured_by_kinds_of_operations_in_compilation_and_in_chains(tmp_path, monkeypatch, capsys):
+    tiny = [Case("lstm", 8, vocab_size=5, num_steps=steps) for steps in (10, 20)]
+    tables = {
+        "operations": functools.partial(steps.operations_table, tiny[:1], seconds=0.1),
+        "compilation": functools.partial(steps.compilation_table, tiny),
+        "chains": functools.partial(steps.chains_table, tiny[:1], (1, 2), rounds=1, seconds=0.1),
+    }
+    monkeypatch.setattr(steps, "TABLES", tables)
+    monkeypatch.setattr(sys, "argv", ["steps", f"--json={tmp_path / 'measured.json'}"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # which `main` sets, so that it is as before after the test
+    steps.main()
+    names = [steps.described(case) for case in tiny]
+    printed = capsys.readouterr().out
+    assert [printed.count(f"| {name} |") for name in names] == [3, 1]
+    measured = json.loads((tmp_path / "measured.json").read_text())
+    operations = measured["operations"][names[0]]
+    assert operations["kinds_ms"].keys() >= {"MatMul", "Sigmoid", "Tanh", "TanhGrad", "Mul", "Split"}
+    assert min(operations["step_ms"], operations["gflops"]) > 0
+    short, long = (measured["compilation"][name] for name in names)
+    assert 0 < short["nodes"] < long["nodes"]
+    assert min(short["trace"], short["compile"]) > 0
+    assert set(measured["chains"][names[0]]["step_ms"]) == {"1", "2"}
+
+
+def test_the_profile_of_a_step_has_the_medians_of_nodes_by_kind_per_step():
+    space = xplane_pb2.XSpace()
+    plane = space.planes.add()
+    line = plane.lines.add()
+    durations = {"a:_MklMatMul": [2, 2, 50], "b/c:MatMul": [1, 1, 1], "d:Mul": [4], "Iterator::Root": [9], "train": [9]}
+    for number, (name, of_node) in enumerate(durations.items()):
+        plane.event_metadata[number].name = name
+        for ms in of_node:
+            line.events.add(metadata_id=number, duration_ps=ms * 10**9)
+    of_kinds = step_ways.milliseconds_by_kind(space.SerializeToString(), 2)
+    assert of_kinds == {"MatMul": 4.5, "Mul": 2.0}
+
+
+def test_the_largest_kinds_of_operations_have_shares_and_the_rest_one():
+    of_kinds = dict.fromkeys("abcdefghij", 1.0)
+    assert steps.shares(of_kinds) == ", ".join(f"{kind} 10%" for kind in "abcdefgh") + ", the rest 20%"
+    assert steps.shares({"MatMul": 3.0, "Mul": 1.0}) == "MatMul 75%, Mul 25%"
 
 
 def test_the_row_of_a_preset_has_the_spread_of_its_runs_and_how_many_end_as_the_book_does():
