@@ -264,7 +264,7 @@ def _fit(
     speed = time_plan.measure(trainer, batches, validation, seconds)
     # On a slow machine starting may take more than a minute; a few steps more are better than none.
     left = max(seconds - (time.perf_counter() - started) - speed.start, seconds / 4)
-    max_passes = own_text.max_passes(num_tokens) if by_text else math.inf
+    max_passes = own_text.max_passes(config, num_tokens, vocab_size) if by_text else math.inf
     divisions = 0 if "epochs_per_pass" in free else config.data.epochs_per_pass
     epochs, epochs_per_pass = time_plan.epochs_in(left, speed, batches.num_batches(0), max_passes, divisions)
     passes = epochs / epochs_per_pass

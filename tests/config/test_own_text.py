@@ -37,6 +37,19 @@ def test_more_time_or_more_text_never_gives_a_smaller_model(num_tokens, minutes,
     assert rows * steps + steps < num_tokens or num_tokens < 1000
 
 
+@given(
+    num_tokens=st.integers(1, 10**9),
+    vocab_size=st.integers(2, 6000),
+    units=st.integers(1, 2000),
+)
+def test_a_larger_model_or_more_different_tokens_never_give_more_passes(num_tokens, vocab_size, units):
+    def passes(units, vocab_size):
+        return own_text.max_passes(CONFIG.replace(units=units), num_tokens, vocab_size)
+
+    assert 1 <= passes(2 * units, vocab_size) <= passes(units, vocab_size) <= own_text.MOST_PASSES
+    assert passes(units, 10 * vocab_size) <= passes(units, vocab_size)
+
+
 def test_tokens_are_embedded_if_nothing_else_is_given():
     def chosen(free=own_text.BY_TEXT, **settings):
         model = own_text.choose_model(CONFIG.replace(**settings), free, 10**6, 65, FLOPS).model

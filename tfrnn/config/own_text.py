@@ -3,6 +3,7 @@
 `python -m benchmarks.recipes` measures what it reaches, `python -m benchmarks.techniques` what its parts bring.
 """
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -29,12 +30,20 @@ BY_TEXT = (
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (1, 768), (1, 1024), (2, 1024))
 EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT = 8  # a larger model learns less in the same time if it reads fewer
-WEIGHTS_PER_TOKEN = 10  # of the text; a larger model only learns it by heart
+# Numbers of weights, and how many a model of at most as many may have for each token of the text: a larger one only
+# learns it by heart.
+WEIGHTS_PER_TOKEN = ((1e6, 10), (math.inf, 3))
 LEARNING_RATE = 0.008  # by OPTIMIZERS, of one layer of at most UNITS; more of both learned little at it
 UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
-DROPOUT = ((3, 0.2), (8, 0.4))  # numbers of passes, and the dropout from each on
+DROPOUT = ((3, 0.2), (8, 0.4), (16, 0.5))  # numbers of passes, and the dropout from each on
 PASSES_TO_DECAY = 2.0
+# A model that goes on reading a text learns it by heart after so many readings of a token in all, by the number of
+# different tokens: sooner for words and Chinese characters than for letters. Or, if that is more, after so many passes
+# as, times its weights for each token of the text, make PASSES_TIMES_WEIGHTS_PER_TOKEN.
+READINGS_OF_TOKENS = ((256, 5e6), (math.inf, 1.2e6))
+PASSES_TIMES_WEIGHTS_PER_TOKEN = 16
+MOST_PASSES = 200
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
 STEPS_PER_PASS = 8  # at least, if the text is long enough
 FEWEST_ROWS = 4
@@ -70,20 +79,26 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
     if config.model.embedding_dim:
         config = _replaced(config, free, embedding_initializer="normal")
 
-    def num_weights(candidate: Config) -> float:
-        model = candidate.model
-        looked_up = 0 if model.tie_weights else vocab_size * model.embedding_dim  # which takes no time
-        return sizes.weight_bytes(model, vocab_size) / 4 - looked_up
-
     models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in MODELS]
     fitting = [
         model
         for model in models
-        if num_weights(model) <= WEIGHTS_PER_TOKEN * num_tokens
-        and num_weights(model) ** 2 * TOKENS_PER_WEIGHT <= budget
+        if (num_weights := _num_weights(model, vocab_size)) <= _weights_per_token(num_weights) * num_tokens
+        and num_weights**2 * TOKENS_PER_WEIGHT <= budget
     ]
     model = (fitting or models[:1])[-1]
     return _replaced(model, free, learning_rate=_learning_rate(model))
+
+
+def _num_weights(config: Config, vocab_size: int) -> float:
+    """Returns the number of weights of a model, without an embedding that is looked up, which takes no time."""
+    model = config.model
+    looked_up = 0 if model.tie_weights else vocab_size * model.embedding_dim
+    return sizes.weight_bytes(model, vocab_size) / 4 - looked_up
+
+
+def _weights_per_token(num_weights: float) -> float:
+    return next(per_token for most, per_token in WEIGHTS_PER_TOKEN if num_weights <= most)
 
 
 def choose_regularization(config: Config, free: Collection[str], num_tokens: int, passes: float) -> Config:
@@ -127,6 +142,13 @@ def warmup_steps(total_steps: int) -> int:
     return min(100, total_steps // 10)
 
 
-def max_passes(num_tokens: int) -> int:
-    """Returns the number of passes over a text after which a chosen model learns nothing more that is general."""
-    return max(20, min(200, 40_000_000 // max(1, num_tokens)))
+def max_passes(config: Config, num_tokens: int, vocab_size: int) -> int:
+    """Returns the number of passes over a text after which a model learns nothing more that is general.
+
+    Args:
+      config: the settings, with a model that `choose_model` has chosen.
+      num_tokens, vocab_size: as for `choose_model`.
+    """
+    readings = next(tokens for most, tokens in READINGS_OF_TOKENS if vocab_size <= most)
+    by_weights = PASSES_TIMES_WEIGHTS_PER_TOKEN * num_tokens / _num_weights(config, vocab_size)
+    return math.ceil(min(MOST_PASSES, max(readings / max(1, num_tokens), by_weights)))
