@@ -112,6 +112,27 @@ def test_a_wrong_word_is_a_one_line_error_with_the_closest_known_word(arguments,
     assert expected in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("train book.txt", "; for a text give --corpus=book.txt; "),
+        ("train --units=9 book.txt", "; for a text give --corpus=book.txt; "),
+        ("train --corpus=book.txt book.txt", "; for several texts put commas between them, or quote a pattern: "),
+        ("evaluate runs/first", "; for a run give --run_dir=runs/first; "),
+        ("sample runs/first", "; for a run give --run_dir=runs/first; "),
+        ("sample book.txt", "got 'book.txt'; `"),
+    ],
+)
+def test_a_path_without_a_flag_is_answered_with_the_flag(arguments, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    for path in ("book.txt", "runs/first/config.json"):
+        (tmp_path / path).touch()
+    status, out, err = run(__main__.choose, *arguments.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert hint in err
+
+
 @pytest.mark.parametrize(("words", "text"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])
 def test_words_are_joined_with_or(words, text):
     assert join_with_or(words) == text
