@@ -350,6 +350,31 @@ def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
         list(Files(tmp_path / "text", chunk).pieces())
 
 
+@pytest.mark.parametrize(
+    ("mark", "encoding", "name"),
+    [
+        ("utf-8", "cp1252", "UTF-8"),
+        ("utf-8", "gb18030", "UTF-8"),
+        ("utf-8", "shift_jis", "UTF-8"),
+        ("utf-16-le", "utf-16-be", "UTF-16"),
+        ("utf-16-be", "utf-16-le", "UTF-16"),
+        ("utf-16-be", "latin-1", "UTF-16"),
+        ("utf-32-le", "utf-16-le", "UTF-32"),
+    ],
+)
+def test_a_byte_order_mark_of_another_encoding_than_the_given_one_is_refused(mark, encoding, name, tmp_path):
+    (tmp_path / "text").write_bytes(("\ufeff" + STORY).encode(mark))
+    with pytest.raises(UserError, match=f"begins with the byte order mark of {name}; leave `encoding` out$"):
+        list(Files(tmp_path / "text", encoding=encoding).pieces())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32-be", "gb18030"])
+def test_a_byte_order_mark_of_the_given_encoding_is_removed(encoding, tmp_path):
+    (tmp_path / "text").write_bytes(("\ufeff" + STORY).encode(encoding))
+    for chunk in (4, 5, 2**20):
+        assert "".join(Files(tmp_path / "text", chunk, encoding).pieces()) == STORY
+
+
 def test_a_text_in_utf8_but_for_a_byte_is_not_taken_for_another_encoding(tmp_path):
     for sentence in SENTENCES.values():
         content = (sentence * 9).encode()

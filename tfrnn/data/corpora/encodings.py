@@ -67,6 +67,22 @@ def by_mark(beginning: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS if beginning.startswith(mark)), "utf-8")
 
 
+def other_mark(beginning: bytes, encoding: str) -> str:
+    """Returns the encoding whose byte order mark a file begins with, if the given one would read it as text.
+
+    Args:
+      beginning: as for `by_mark`.
+      encoding: that in which the file is to be read.
+    Returns:
+      The encoding as people write it; an empty string if there is no mark, or it is one of this encoding.
+    """
+    for mark, of_mark in (*_MARKS, (codecs.BOM_UTF8, "utf-8")):
+        if beginning.startswith(mark):
+            is_its_own = mark.decode(encoding, "ignore") in ("", "\ufeff")
+            return "" if is_its_own else title(of_mark)
+    return ""
+
+
 def has_nul_bytes(encoding: str) -> bool:
     """Returns whether the bytes of a text in this encoding include NUL."""
     return "\0" in "a".encode(encoding).decode("latin-1")

@@ -186,6 +186,9 @@ class _File:
         if no_text := _no_text(head):
             kind, advice = no_text
             raise self._error(member, f"a text, got {kind}; {advice}")
+        if marked := encodings.other_mark(head, encoding):
+            found = f"it begins with the byte order mark of {marked}"
+            raise self._error(member, f"{self.encoding}, but {found}; leave `encoding` out")
         for chunk in itertools.chain([head], chunks):
             if 0 in chunk and not may_have_nul_bytes:
                 raise self._binary(member, f"byte {begin + chunk.index(0)}", chunk)
