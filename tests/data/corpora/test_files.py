@@ -307,6 +307,7 @@ SENTENCES = {
     "big5": "床前明月光，疑是地上霜。舉頭望明月，低頭思故鄉。春眠不覺曉，處處聞啼鳥。\n",
     "shift_jis": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
     "euc_jp": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "iso2022_jp": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
     "euc_kr": "나는 학교에 갑니다. 오늘은 날씨가 아주 좋습니다. 옛날 옛적에 호랑이가 살았습니다.\n",
     "utf-16-le": "Im Frühling gehen die Mädchen über die große Brücke.\n",
     "utf-32-be": "Im Frühling gehen die Mädchen über die große Brücke.\n",
@@ -373,6 +374,11 @@ def test_a_byte_order_mark_of_the_given_encoding_is_removed(encoding, tmp_path):
     (tmp_path / "text").write_bytes(("\ufeff" + STORY).encode(encoding))
     for chunk in (4, 5, 2**20):
         assert "".join(Files(tmp_path / "text", chunk, encoding).pieces()) == STORY
+
+
+def test_colours_of_a_terminal_are_no_japanese(tmp_path):
+    (tmp_path / "log").write_text(text := "\x1b[31mfailed\x1b[0m \x1b(B $B\n" * 9)
+    assert read_text(tmp_path / "log") == text
 
 
 def test_a_text_in_utf8_but_for_a_byte_is_not_taken_for_another_encoding(tmp_path):

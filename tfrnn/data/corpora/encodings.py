@@ -54,6 +54,7 @@ _ALPHABETS = {
     "cp1250": _CENTRAL_EUROPEAN_ALPHABETS,
     "iso8859_2": _CENTRAL_EUROPEAN_ALPHABETS,
 }
+_JAPANESE_ESCAPE = re.compile(rb"\x1b\$[@B]")  # of ISO-2022-JP, all of whose bytes are ASCII
 _MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
 _QUOTES = "„‚“”"
 
@@ -86,6 +87,12 @@ def other_mark(beginning: bytes, encoding: str) -> str:
 def has_nul_bytes(encoding: str) -> bool:
     """Returns whether the bytes of a text in this encoding include NUL."""
     return "\0" in "a".encode(encoding).decode("latin-1")
+
+
+def japanese_escape(part: bytes) -> int:
+    """Returns the position at which bytes in ASCII become Japanese text, in ISO-2022-JP; -1 if there is none."""
+    found = _JAPANESE_ESCAPE.search(part)
+    return found.start() if found else -1
 
 
 def title(encoding: str) -> str:
