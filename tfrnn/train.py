@@ -161,6 +161,9 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
             "speed; give another `preset`, and `epochs`"
         )
+    is_chief = workers is None or workers.rank == 0
+    if is_chief:
+        run.check()
     text = text_lib.read(config, hold_out_exactly, known)
     # A run is sampled without its text.
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
@@ -172,7 +175,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     _check_memory(config, text)
     data = config.data
     window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
-    if workers is None or workers.rank == 0:
+    if is_chief:
         for line in (*text.facts, *text.notes):
             messages.note(line)
     host.import_tensorflow_for_command()

@@ -73,15 +73,9 @@ class RunDir:
         self._settings = np.zeros(32, np.uint8)
 
     def __enter__(self: RunDirType) -> RunDirType:
-        names = self._names()
+        is_there = self.check()
         self.existed = self.exists
-        if names and not self.existed:
-            if names - self._all_files():
-                raise self._error("a new or empty folder or one of a run, but it holds other files; name another")
-            # Without config.json it is a run that was killed while it was created, unless there are epochs to lose.
-            if self.metrics.rows() or self._checkpoints.files():
-                raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
-        if names is not None:
+        if is_there:
             self._acquire_lock()
         return self
 
@@ -89,6 +83,19 @@ class RunDir:
         if self._lock:
             self._lock.release()
             self._lock = None
+
+    def check(self) -> bool:
+        """Returns whether the folder exists. Raises UserError if it can hold no run: see the class."""
+        names = self._names()
+        if names and not self.exists:
+            if names - self._all_files():
+                raise self._error("a new or empty folder or one of a run, but it holds other files; name another")
+            # Without config.json it is a run that was killed while it was created, unless there are epochs to lose.
+            if self.metrics.rows() or self._checkpoints.files():
+                raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
+        if self.path.parts[:1] == ("~",) and not os.path.lexists("~"):
+            raise self._error("a folder, but a shell leaves ~ as it is after =: write $HOME in its place")
+        return names is not None
 
     @property
     def exists(self) -> bool:
