@@ -277,12 +277,15 @@ def _fit(
     took = time.perf_counter() - started + speed.start
     minutes = (took + speed.seconds(epochs, epochs_per_pass, batches.num_batches(0))) / 60
     more = ", since more passes would teach it nothing that is general" if passes == max_passes else ""
-    model = config.model
-    messages.note(
-        f"plan: {model.cell} {model.num_layers} x {model.units}, dropout {model.dropout:g}; {passes:.1f} passes over "
-        f"what is trained on, in about {minutes:.1f} of {config.training.minutes:g} minutes{more}"
-    )
+    messages.note(f"{_describe_plan(config)}, in about {minutes:.1f} of {config.training.minutes:g} minutes{more}")
     return config
+
+
+def _describe_plan(config: Config) -> str:
+    model, passes = config.model, config.training.epochs / config.data.epochs_per_pass
+    shown = f"{passes:.1f} passes" if passes >= 1 else f"{100 * passes:.3g}% of a pass"
+    plan = f"plan: {model.cell} {model.num_layers} x {model.units}, dropout {model.dropout:g}"
+    return f"{plan}; {shown} over what is trained on"
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

@@ -40,11 +40,19 @@ def own_run(tmp_path_factory):
 def test_the_settings_that_were_chosen_are_those_of_the_run(own_run):
     folder, _, _, err = own_run
     config = tfrnn.load_run(folder / "run")[2]
-    passes = config.training.epochs / config.data.epochs_per_pass
-    assert f"plan: gru 1 x 16, dropout {config.model.dropout:g}; {passes:.1f} passes over" in err
+    assert f"{train._describe_plan(config)}, in about" in err
     assert (config.training.minutes, config.model.units, config.data.validation_fraction) == (0.1, 16, 0.1)
     assert len(metrics(folder / "run")) == config.training.epochs
     assert {"val_perplexity"} <= metrics(folder / "run")[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "per_pass", "shown"),
+    [(24, 2, "12.0 passes"), (5, 5, "1.0 passes"), (5, 12, "41.7% of a pass"), (3, 1000, "0.3% of a pass")],
+)
+def test_a_plan_tells_how_often_a_text_is_read(epochs, per_pass, shown):
+    config = Config.from_preset("own_text", epochs=epochs, epochs_per_pass=per_pass, units=9, dropout=0.2)
+    assert train._describe_plan(config) == f"plan: gru 1 x 9, dropout 0.2; {shown} over what is trained on"
 
 
 @pytest.mark.slow
