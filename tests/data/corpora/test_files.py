@@ -300,6 +300,7 @@ SENTENCES = {
     "cp437": "Im Garten war es still; in den Träumen der Kinder und in den Wäldern hörte man schöne Töne.\n",
     "cp850": "Árvore não há; el niño pequeño está aquí, y mañana también. Después cantó una canción.\n",
     "mac_roman": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt – « à côté de l'hôtel ».\n",
+    "cp1254": "İstanbul'da bir varmış bir yokmuş, çok güzel bir kız yaşarmış; dağın ardındaki ağaç görünürdü.\n",
     "cp866": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "koi8-r": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "cp1251": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
@@ -333,6 +334,7 @@ def test_another_encoding_is_named_and_then_read(encoding, tmp_path):
     [
         ("Tegnap nagyon szép idő volt, és a gyerekek a kertben játszottak. Űrhajó.\n", "iso8859-2", "cp1250"),
         ("Im Frühling gehen die Mädchen über die große Brücke; sie grüßen.\n", "mac_iceland", "mac_roman"),
+        ("おじいさんは山へしばかりに、おばあさんは川へせんたくに行きました。\n", "euc_jis_2004", "euc_jp"),
     ],
 )
 def test_the_commonest_of_encodings_that_read_a_text_alike_is_named(text, encoding, name):

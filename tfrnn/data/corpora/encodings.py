@@ -49,13 +49,15 @@ _CENTRAL_EUROPEAN_ALPHABETS = [
 # Tried in this order. Latin-1 is a part of Windows-1252, and the letters of code page 437 are where those of 850 are.
 _ALPHABETS = {
     "cp1252": _WESTERN_ALPHABETS,
+    "cp1254": [set("çğıöşüâîû")],  # Turkish
     "cp850": _WESTERN_ALPHABETS,
     "mac_roman": _WESTERN_ALPHABETS,
     "cp1250": _CENTRAL_EUROPEAN_ALPHABETS,
     "iso8859_2": _CENTRAL_EUROPEAN_ALPHABETS,
 }
+_KANA = re.compile("[\u3041-\u30fe]")  # the letters of Japanese beside Chinese characters
 _JAPANESE_ESCAPE = re.compile(rb"\x1b\$[@B]")  # of ISO-2022-JP, all of whose bytes are ASCII
-_MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
+_MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad\u0307")  # the last one is in the Turkish İ in lower case
 _QUOTES = "„‚“”"
 
 
@@ -114,6 +116,8 @@ def guess(part: bytes) -> str:
     for data in filter(None, (part, whole_lines)):
         if known := next((name for name, alphabets in _ALPHABETS.items() if _is_in(data, name, alphabets)), ""):
             return known
+        if _has_kana(data, "euc_jp"):
+            return "euc_jp"
         import charset_normalizer
 
         if found := charset_normalizer.from_bytes(data).best():
@@ -122,6 +126,15 @@ def guess(part: bytes) -> str:
             if encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
                 return encoding
     return ""
+
+
+def _has_kana(data: bytes, encoding: str) -> bool:
+    """Returns whether bytes are Japanese in an encoding: over a third of the characters beyond ASCII are kana."""
+    try:
+        beyond_ascii = [character for character in data.decode(encoding) if not character.isascii()]
+    except UnicodeDecodeError:
+        return False
+    return 3 * len(_KANA.findall("".join(beyond_ascii))) > len(beyond_ascii)
 
 
 def _is_damaged_utf_8(data: bytes) -> bool:
