@@ -242,6 +242,16 @@ def test_new_names_are_counted_against_the_text_as_it_was_trained_on(small_names
         assert "or leave --report_new out" in err
 
 
+def test_samples_of_several_lines_are_parted_by_a_blank_one(small_names_run):
+    run_dir = small_names_run / "run"
+    flags = [f"--run_dir={run_dir}", r"--stop=\n\n", "--prefix=", "--prefix=Ana", "--num_samples=2", "--length=30"]
+    model, vocabulary, _ = tfrnn.load_run(run_dir)
+    expected = tfrnn.generate_many(model, vocabulary, ["", "Ana"], 30, 2, tfrnn.Sampler(), stop="\n\n")
+    out = "\n\n".join(text for of_prefix in expected for text in of_prefix) + "\n"
+    for more in ([], ["--stream"]):
+        assert run(sample.main, *flags, *more)[:2] == (0, out)
+
+
 def test_layers_that_there_are_not_are_told_before_the_text_is_read(small_names_run, tmp_path, monkeypatch):
     monkeypatch.setattr(run_text, "read", None)
     there_are = "rnn.0, embedding, dense"
