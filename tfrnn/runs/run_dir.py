@@ -466,7 +466,8 @@ def default_path(name: str, source: str) -> str:
     """Returns runs/<name>-<first file of the source>-<time>, with a number at the end if that exists."""
     first = Path(source.split(",")[0])
     stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
-    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = "".join(filter(str.isprintable, stem))[:50]
+    path = f"runs/{name}-{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 
