@@ -105,7 +105,7 @@ def paths_of(corpus: str) -> list[str]:
         if not os.path.lexists(path) and any(character in path for character in "*?[") and "\0" not in path:
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
-                raise MissingFileError(f"`corpus`: expected a pattern of paths, but nothing matches {path!r}")
+                raise MissingFileError(f"`corpus`: expected a pattern of paths; nothing matches {path!r}; correct it")
             paths += matches
         else:
             paths.append(path)

@@ -22,6 +22,7 @@ _NAMES = {
     "cp932": "Shift-JIS",
     "cp949": "EUC-KR",
     "euc_jis_2004": "EUC-JP",
+    "euc_jp": "EUC-JP",
     "gb18030": "GB 18030",
     "iso8859-2": "ISO-8859-2",
     "mac-roman": "Mac Roman",
