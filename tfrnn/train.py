@@ -22,6 +22,7 @@ from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data import window_counts
 from tfrnn.data.run_text import Text
+from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError, MissingFileError, UserError
 from tfrnn.runs import run_dir as run_dir_lib
@@ -178,6 +179,8 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     if is_chief:
         for line in (*text.facts, *text.notes):
             messages.note(line)
+        if other:
+            messages.note(_describe_weights(other, config, text))
     host.import_tensorflow_for_command()
     import tensorflow as tf
 
@@ -221,6 +224,13 @@ def _begins_with(config: Config, run: RunDir) -> tuple[Vocabulary | None, RunDir
     known = known or others_vocabulary
     check_unchanged(config, known, others_config, others_vocabulary)
     return known, other
+
+
+def _describe_weights(other: RunDir, config: Config, text: Text) -> str:
+    kind = config.data.token_kind
+    noun, num_known = NOUNS[kind], len(other.vocabulary(kind))
+    known, new = f"{num_known - 1:,} different {noun}s", f"{len(text.vocabulary) - num_known:,} of this text"
+    return f"weights: the best of {other.path}, which knows {known}; {new} are new to it"
 
 
 def _check_memory(config: Config, text: Text) -> None:

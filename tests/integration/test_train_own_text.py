@@ -192,6 +192,8 @@ def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_pa
     assert status == 0, err
     model, vocabulary, _ = tfrnn.load_run(tmp_path / "run", "last")
     other_model, other_vocabulary, _ = tfrnn.load_run(folder / "run")
+    num_new = len(vocabulary) - len(other_vocabulary)
+    assert f"knows {len(other_vocabulary) - 1} different characters; {num_new} of this text are new to it" in err
     assert vocabulary.id_to_token[: len(other_vocabulary)] == other_vocabulary.id_to_token
     assert {"q", "4", "!"} <= {*vocabulary.id_to_token[len(other_vocabulary) :]}
     for name, weight in model.named_weights.items():
@@ -312,6 +314,8 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_the_
     shutil.move(tmp_path / "away", other / "run")
     status, _, err = run(train.main, f"--run_dir={tmp_path}/killed")
     assert status == 0, err
+    known = f"which knows {len({*''.join(NAMES)}) + 1} different characters; 0 of this text are new to it"
+    assert f"weights: the best of {other}/run, {known}" in err
     assert without_timings(metrics(tmp_path / "killed")) == without_timings(metrics(tmp_path / "at_once"))
     weights = [tfrnn.load_run(tmp_path / name, "last")[0].get_weights() for name in ("killed", "at_once")]
     for weight, expected in zip(*weights, strict=True):
