@@ -43,7 +43,7 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        f"named settings; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
+        f"sets defaults; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")

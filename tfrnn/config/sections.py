@@ -324,7 +324,7 @@ class Training(Section):
     epochs: int = setting(500, "number of passes over the training data", minimum=1, may_change=True)
     minutes: float = setting(
         0.0,
-        "about how long to train; 0: as --epochs says",
+        "about how long, 10 for own_text; 0: as --epochs says",
         minimum=0,
         maximum=1e5,
         may_change=True,
