@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -63,6 +64,11 @@ class SampleSettings(Section):
     def stop_text(self) -> str:
         """The text before which a sample ends."""
         return self.stop.replace(r"\n", "\n").replace(r"\t", "\t")
+
+    @property
+    def separator(self) -> str:
+        """What parts the samples: a line end, or several if these part the records of the text."""
+        return self.stop_text if re.fullmatch(r"\n+", self.stop_text) else "\n"
 
 
 def make_flags() -> flags_lib.Flags:
@@ -205,8 +211,9 @@ def check_memory(settings: SampleSettings, config: Config, vocabulary: Vocabular
 def _print_samples(
     generator: Any, prefixes: Sequence[str], settings: SampleSettings, known: set[str] | None = None
 ) -> None:
-    for samples in generator.samples(prefixes, settings.length, settings.num_samples):
-        print(*(sample.text for sample in samples), sep="\n")
+    for i, samples in enumerate(generator.samples(prefixes, settings.length, settings.num_samples)):
+        print(settings.separator[1:] if i else "", end="")
+        print(*(sample.text for sample in samples), sep=settings.separator)
         if known is not None:
             messages.note(records.describe(samples, known, settings.length))
 
@@ -221,7 +228,7 @@ def _known_records(run: RunDir, vocabulary: Vocabulary, config: Config, stop: st
 def _print_streams(generator: Any, prefixes: Sequence[str], settings: SampleSettings) -> None:
     reading = generator.read(prefixes).repeat(settings.num_samples)
     for row, prefix in enumerate(prefix for prefix in prefixes for _ in range(settings.num_samples)):
-        sys.stdout.write(prefix)
+        sys.stdout.write((settings.separator[1:] if row else "") + prefix)
         for piece, _ in generator.stream(reading.row(row), settings.length, prefix):
             _write_now(piece)
         print(flush=True)

@@ -22,6 +22,7 @@ from tfrnn.config.settings import Section, setting
 from tfrnn.data import run_text as text_lib
 from tfrnn.data import window_counts
 from tfrnn.data.run_text import Text
+from tfrnn.data.text_rules import NOUNS
 from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import DivergedError, MissingFileError, UserError
 from tfrnn.runs import run_dir as run_dir_lib
@@ -42,7 +43,7 @@ class RunFlags(Section):
 
     preset: str = setting(
         "",
-        f"named settings; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
+        f"sets defaults; by default {presets.DEFAULT_PRESET}, {presets.OWN_TEXT} for a path",
         choices=tuple(presets.PRESETS),
     )
     run_dir: str = setting("", "folder of the run; by default a new one in runs/")
@@ -161,6 +162,9 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
             "speed; give another `preset`, and `epochs`"
         )
+    is_chief = workers is None or workers.rank == 0
+    if is_chief:
+        run.check()
     text = text_lib.read(config, hold_out_exactly, known)
     # A run is sampled without its text.
     config = config.replace(text_rule=text.rule, prefix=text.prefixes, max_tokens=text.max_tokens)
@@ -172,9 +176,11 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     _check_memory(config, text)
     data = config.data
     window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
-    if workers is None or workers.rank == 0:
+    if is_chief:
         for line in (*text.facts, *text.notes):
             messages.note(line)
+        if other:
+            messages.note(_describe_weights(other, config, text))
     host.import_tensorflow_for_command()
     import tensorflow as tf
 
@@ -218,6 +224,13 @@ def _begins_with(config: Config, run: RunDir) -> tuple[Vocabulary | None, RunDir
     known = known or others_vocabulary
     check_unchanged(config, known, others_config, others_vocabulary)
     return known, other
+
+
+def _describe_weights(other: RunDir, config: Config, text: Text) -> str:
+    kind = config.data.token_kind
+    noun, num_known = NOUNS[kind], len(other.vocabulary(kind))
+    known, new = f"{num_known - 1:,} different {noun}s", f"{len(text.vocabulary) - num_known:,} of this text"
+    return f"weights: the best of {other.path}, which knows {known}; {new} are new to it"
 
 
 def _check_memory(config: Config, text: Text) -> None:
@@ -274,12 +287,15 @@ def _fit(
     took = time.perf_counter() - started + speed.start
     minutes = (took + speed.seconds(epochs, epochs_per_pass, batches.num_batches(0))) / 60
     more = ", since more passes would teach it nothing that is general" if passes == max_passes else ""
-    model = config.model
-    messages.note(
-        f"plan: {model.cell} {model.num_layers} x {model.units}, dropout {model.dropout:g}; {passes:.1f} passes over "
-        f"what is trained on, in about {minutes:.1f} of {config.training.minutes:g} minutes{more}"
-    )
+    messages.note(f"{_describe_plan(config)}, in about {minutes:.1f} of {config.training.minutes:g} minutes{more}")
     return config
+
+
+def _describe_plan(config: Config) -> str:
+    model, passes = config.model, config.training.epochs / config.data.epochs_per_pass
+    shown = f"{passes:.1f} passes" if passes >= 1 else f"{100 * passes:.3g}% of a pass"
+    plan = f"plan: {model.cell} {model.num_layers} x {model.units}, dropout {model.dropout:g}"
+    return f"{plan}; {shown} over what is trained on"
 
 
 def _make_strategy(settings: sections.Run, workers: cluster.Cluster | None) -> Any:

@@ -112,6 +112,27 @@ def test_a_wrong_word_is_a_one_line_error_with_the_closest_known_word(arguments,
     assert expected in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("train book.txt", "; for a text give --corpus=book.txt; "),
+        ("train --units=9 book.txt", "; for a text give --corpus=book.txt; "),
+        ("train --corpus=book.txt book.txt", "; for several texts put commas between them, or quote a pattern: "),
+        ("evaluate runs/first", "; for a run give --run_dir=runs/first; "),
+        ("sample runs/first", "; for a run give --run_dir=runs/first; "),
+        ("sample book.txt", "got 'book.txt'; `"),
+    ],
+)
+def test_a_path_without_a_flag_is_answered_with_the_flag(arguments, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    for path in ("book.txt", "runs/first/config.json"):
+        (tmp_path / path).touch()
+    status, out, err = run(__main__.choose, *arguments.split())
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert hint in err
+
+
 @pytest.mark.parametrize(("words", "text"), [("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")])
 def test_words_are_joined_with_or(words, text):
     assert join_with_or(words) == text
@@ -238,6 +259,11 @@ def test_a_flag_of_several_values_may_be_repeated():
         ("train --eval_only", "--eval_only is nanoGPT's; leave it out, since evaluate measures a run;"),
         ("sample --line_delimited", r"--line_delimited is textgenrnn's; here: --stop=... (\n for lines,"),
         ("sample --units=3", "--units is a flag of train; here, for train: --units=3"),
+        (r"train --stop=\n", r"--stop is a flag of sample; here, for sample: --stop=\n;"),
+        ("train --wandb_project=a", "--wandb_project is nanoGPT's; here: --log_dir=... (a folder for TensorBoard);"),
+        ("train --reset_iterations=1", "--reset_iterations is torch-rnn's; leave it out, since --run_dir"),
+        ("train --nhid=200", "--nhid is word_language_model's; here: --units=200;"),
+        ("sample --predict_len=9", "--predict_len is char-rnn.pytorch's; here: --length=9;"),
     ],
 )
 def test_a_flag_of_another_program_is_answered_with_ours(arguments, expected):
@@ -258,6 +284,7 @@ def test_every_flag_that_was_met_is_answered():
     met = """
         pick width batchnorm output_keep_prob data_start rnn_bidirectional line_delimited n eval_iters eval_only dtype
         bias gradient_accumulation_steps beta2 always_save_checkpoint wandb_log input
+        beta1 backend wandb_run_name accurate_gpu_timing speed_benchmark memory_benchmark emsize bptt tied chunk_len
     """
     assert [name for name in met.split() if not foreign_flags.answer(name, f"--{name}", set())] == []
 

@@ -124,6 +124,20 @@ def test_a_fraction_is_said_to_be_of_the_whole_text(is_given, text_of_200):
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "step", "is_told"),
+    [("{}ona\n", 1, True), ("{}ona\n", 11, False), ("{}ona 1\n", 1, False), ("{}ona ", 1, False)],
+    ids=["in order", "shuffled", "a log", "one line"],
+)
+def test_names_in_alphabetical_order_are_told(line, step, is_told, tmp_path):
+    letters = "AbcDefGhijklmnoPqrstuvwXyz"
+    (tmp_path / "text").write_text("".join(line.format(letters[i * step % 26]) for i in range(26)))
+    config = Config().replace(corpus=str(tmp_path / "text"), max_tokens=0, validation_fraction=0.1)
+    notes = run_text.read(config).notes
+    assert any("in alphabetical order" in note for note in notes) == is_told
+    assert not run_text.read(config.replace(validation_fraction=0.0, validation_tokens=0)).notes
+
+
 def test_a_fraction_that_is_given_must_be_of_a_token_at_least(text_of_200):
     small = text_of_200.replace(validation_fraction=0.001)
     with pytest.raises(UserError, match=r"`validation_fraction=0\.001`: expected .* one token; got a text of 200"):

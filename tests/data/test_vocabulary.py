@@ -92,6 +92,12 @@ def test_a_mark_in_a_prefix_is_that_which_the_text_has():
         vocabulary.encode_prefix("so?", what_to_do="give another")
 
 
+def test_a_line_end_that_is_typed_as_two_characters_is_told():
+    with pytest.raises(UserError, match=r"; a line end is a single character, which bash writes as \$'\\n'$"):
+        Vocabulary.from_text("ROMEO:\n").encode_prefix(r"ROMEO:\n", what_to_do="leave them out")
+    assert len(Vocabulary.from_text(r"puts 'a\n'").encode_prefix(r"'\n")) == 3
+
+
 @given(text=TEXTS, tokens=TOKENS, cut=st.integers(0, 60))
 def test_a_text_continued_token_by_token_is_the_text(text, tokens, cut):
     parts = text_rules.split(text, tokens)

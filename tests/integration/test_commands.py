@@ -325,6 +325,9 @@ def test_help_and_wrong_flags_are_answered_before_tensorflow_loads(flag):
     [
         ("train", ["--max_tokens=100"], "text too short: 100 tokens"),
         ("train", ["--corpus={}/config.json", "--run_dir={}"], "the run was begun with --corpus=sample"),
+        ("train", ["--run_dir={}/.."], "but it holds other files"),
+        ("train", ["--run_dir=~/runs/first"], "expected a folder, but a shell leaves ~ as it is after =: write $HOME"),
+        ("train", ["--corpus=~/my_book.txt"], "'~/my_book.txt'; a shell leaves ~ as it is after =: write $HOME"),
         ("sample", ["--run_dir={}", "--prefix=42"], "leaves nothing of it"),
         ("evaluate", ["--run_dir={}", "--text_file={}/nothing"], "does not exist"),
         ("evaluate", ["--run_dir={}", "--text_file={}/short"], "at least two characters"),

@@ -40,11 +40,19 @@ def own_run(tmp_path_factory):
 def test_the_settings_that_were_chosen_are_those_of_the_run(own_run):
     folder, _, _, err = own_run
     config = tfrnn.load_run(folder / "run")[2]
-    passes = config.training.epochs / config.data.epochs_per_pass
-    assert f"plan: gru 1 x 16, dropout {config.model.dropout:g}; {passes:.1f} passes over" in err
+    assert f"{train._describe_plan(config)}, in about" in err
     assert (config.training.minutes, config.model.units, config.data.validation_fraction) == (0.1, 16, 0.1)
     assert len(metrics(folder / "run")) == config.training.epochs
     assert {"val_perplexity"} <= metrics(folder / "run")[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("epochs", "per_pass", "shown"),
+    [(24, 2, "12.0 passes"), (5, 5, "1.0 passes"), (5, 12, "41.7% of a pass"), (3, 1000, "0.3% of a pass")],
+)
+def test_a_plan_tells_how_often_a_text_is_read(epochs, per_pass, shown):
+    config = Config.from_preset("own_text", epochs=epochs, epochs_per_pass=per_pass, units=9, dropout=0.2)
+    assert train._describe_plan(config) == f"plan: gru 1 x 9, dropout 0.2; {shown} over what is trained on"
 
 
 @pytest.mark.slow
@@ -184,6 +192,8 @@ def test_vocabularies_are_united_and_known_rows_kept(own_run, other_text, tmp_pa
     assert status == 0, err
     model, vocabulary, _ = tfrnn.load_run(tmp_path / "run", "last")
     other_model, other_vocabulary, _ = tfrnn.load_run(folder / "run")
+    num_new = len(vocabulary) - len(other_vocabulary)
+    assert f"knows {len(other_vocabulary) - 1} different characters; {num_new} of this text are new to it" in err
     assert vocabulary.id_to_token[: len(other_vocabulary)] == other_vocabulary.id_to_token
     assert {"q", "4", "!"} <= {*vocabulary.id_to_token[len(other_vocabulary) :]}
     for name, weight in model.named_weights.items():
@@ -232,6 +242,16 @@ def test_new_names_are_counted_against_the_text_as_it_was_trained_on(small_names
         assert (status, err.count("\n")) == (2, 1)
         assert ("has changed since" in err) == path.exists()
         assert "or leave --report_new out" in err
+
+
+def test_samples_of_several_lines_are_parted_by_a_blank_one(small_names_run):
+    run_dir = small_names_run / "run"
+    flags = [f"--run_dir={run_dir}", r"--stop=\n\n", "--prefix=", "--prefix=Ana", "--num_samples=2", "--length=30"]
+    model, vocabulary, _ = tfrnn.load_run(run_dir)
+    expected = tfrnn.generate_many(model, vocabulary, ["", "Ana"], 30, 2, tfrnn.Sampler(), stop="\n\n")
+    out = "\n\n".join(text for of_prefix in expected for text in of_prefix) + "\n"
+    for more in ([], ["--stream"]):
+        assert run(sample.main, *flags, *more)[:2] == (0, out)
 
 
 def test_layers_that_there_are_not_are_told_before_the_text_is_read(small_names_run, tmp_path, monkeypatch):
@@ -294,6 +314,8 @@ def test_a_run_that_is_killed_before_its_first_checkpoint_begins_again_with_the_
     shutil.move(tmp_path / "away", other / "run")
     status, _, err = run(train.main, f"--run_dir={tmp_path}/killed")
     assert status == 0, err
+    known = f"which knows {len({*''.join(NAMES)}) + 1} different characters; 0 of this text are new to it"
+    assert f"weights: the best of {other}/run, {known}" in err
     assert without_timings(metrics(tmp_path / "killed")) == without_timings(metrics(tmp_path / "at_once"))
     weights = [tfrnn.load_run(tmp_path / name, "last")[0].get_weights() for name in ("killed", "at_once")]
     for weight, expected in zip(*weights, strict=True):

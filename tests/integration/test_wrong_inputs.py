@@ -222,6 +222,8 @@ TRAINING = {
     "--corpus={}/overlong": "byte 0 is 0xc0",
     "--corpus={}/utf16": "byte 1 is NUL; it is probably in UTF-16-LE: give --encoding=utf_16_le",
     "--corpus={}/latin --encoding=utf-9": "--encoding must be auto or the name of an encoding",
+    "--corpus={}/latin --encoding=ANSI": "got 'ANSI' (did you mean cp1252?)",
+    "--corpus={}/latin --encoding=Unicode": "got 'Unicode' (did you mean utf_16?)",
     "--corpus={}/latin --encoding=ascii": "expected ascii, but byte 1 is 0xfc; give another --encoding",
     "--encoding=cp1252": "--encoding is for files; got --corpus=sample",
     "--corpus={}/good --corpus={}/nowhere": "there is no file '",

@@ -19,7 +19,7 @@ from tfrnn.data.vocabulary import Vocabulary
 from tfrnn.errors import RunWarning, UserError
 from tfrnn.runs.checkpoints import Layout
 from tfrnn.runs.metrics import MEASURES
-from tfrnn.runs.run_dir import RunDir
+from tfrnn.runs.run_dir import RunDir, default_path
 from tfrnn.runtime import durable
 
 TOKENS = Vocabulary(["<unk>", "a"])
@@ -256,3 +256,7 @@ def test_a_write_that_the_operating_system_refuses_leaves_the_old_file(tmp_path)
     assert out == "File too large\n"
     assert [path.name for path in Path(tmp_path).iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_the_name_of_a_run_has_no_control_characters():
+    assert default_path("gru", "a\0\x07b.txt,c").startswith("runs/gru-ab-2")

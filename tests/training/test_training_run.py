@@ -368,6 +368,11 @@ def test_predictions_are_shown_every_few_epochs_and_the_results_at_the_end(tmp_p
     assert f"--run_dir={tmp_path}/run --checkpoint=last --length=200" in err
 
 
+def test_more_is_read_with_the_best_weights_if_a_fraction_is_held_out(tmp_path):
+    status, _, err = command(tmp_path / "run", validation_fraction=0.1)
+    assert (status, f"--run_dir={tmp_path}/run --length=200\n" in err) == (0, True)
+
+
 def test_rows_come_once_however_often_a_run_is_started(tmp_path, twin):
     for epochs in (1, 2, 2):
         train(tmp_path / "run", epochs=epochs)

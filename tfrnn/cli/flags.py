@@ -1,6 +1,7 @@
 """Command-line flags made from sections of settings, and settings written as flags."""
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -110,9 +111,7 @@ class Flags:
         except flags.Error as error:
             raise UserError(f"{error}; {see_help}") from None
         if arguments:
-            hint = ""
-            if self._joined and os.path.exists(arguments[0]):
-                hint = f"; for several texts put commas between them, or quote a pattern: --{min(self._joined)}='*.txt'"
+            hint = self._hint_about(arguments[0])
             raise UserError(f"expected only flags, such as --name=value; got {arguments[0]!r}{hint}; {see_help}")
         given = {name: self.values[name] for name in self.values if self.values[name].present}
         if "help" in given or "helpfull" in given:
@@ -122,6 +121,17 @@ class Flags:
             if flag.present > 1 and not isinstance(flag.value, list):
                 raise UserError(f"--{name}: expected it once; got it {flag.present} times; leave all but one out")
         return {name: self._value(name) for name in given}
+
+    def _hint_about(self, argument: str) -> str:
+        """Returns what to do if an argument that is no flag is the path of a run or a text; else an empty string."""
+        if "run_dir" in self.values and os.path.isfile(os.path.join(argument, "config.json")):
+            return f"; for a run give --run_dir={shlex.quote(argument)}"
+        if not self._joined or not os.path.exists(argument):
+            return ""
+        name = min(self._joined)
+        if not self.values[name].present:
+            return f"; for a text give --{name}={shlex.quote(argument)}"
+        return f"; for several texts put commas between them, or quote a pattern: --{name}='*.txt'"
 
     def _value(self, name: str) -> Any:
         """Returns the value of a flag that was given; of one that may be repeated a tuple, or a text with commas."""

@@ -41,6 +41,8 @@ _DECAY = "schedule, cosine, exponential or plateau"
 _DEVICE = "device, cpu or gpu:N"
 _KEPT = "dropout, the fraction that is dropped, not what is kept"
 _LOG = "log_dir, a folder for TensorBoard"
+_ALWAYS = ", since the speed is always measured"
+_RESUMED = ", since --run_dir resumes a run where it stopped, and --init_from begins another"
 FLAGS: dict[str, Answer] = {
     **_answers("textgenrnn", "train", rnn_layers="num_layers", max_length="num_steps", dim_embeddings="embedding_dim",
                num_epochs="epochs", max_words="max_vocabulary", word_level="tokens, char or word", train_size=_REST,
@@ -53,18 +55,25 @@ FLAGS: dict[str, Answer] = {
                input_h5="corpus, the text itself", input_json="corpus, the text itself", val_frac=_SHARE,
                test_frac=_SHARE, lr_decay_every=_DECAY, lr_decay_factor=_DECAY, checkpoint_name="run_dir",
                checkpoint_every=_IN_SECONDS, gpu=_DEVICE, gpu_backend=_DEVICE,
-               batchnorm=", since there is no batch normalization"),
+               batchnorm=", since there is no batch normalization", reset_iterations=_RESUMED,
+               speed_benchmark=_ALWAYS, memory_benchmark=", since the memory is not measured"),
     **_answers("torch-rnn", "sample", start_text="prefix"),
     **_answers("char-rnn-tensorflow", "train", save_dir="run_dir", input="corpus", output_keep_prob=_KEPT,
                input_keep_prob=_KEPT),
     **_answers("char-rnn-tensorflow", "sample", prime="prefix", n="length"),
     **_answers("word-rnn-tensorflow", "sample", pick="beam_width, above 0 for a beam search", width="beam_width"),
+    **_answers("char-rnn.pytorch", "train", hidden_size="units", n_layers="num_layers", n_epochs="epochs",
+               chunk_len="num_steps"),
+    **_answers("char-rnn.pytorch", "sample", prime_str="prefix", predict_len="length"),
+    **_answers("word_language_model", "train", nhid="units", nlayers="num_layers", emsize="embedding_dim",
+               bptt="num_steps", clip="clip_norm", data="corpus", save="run_dir",
+               tied="tie_weights, with embedding_dim the same as units"),
     **_answers("another program", "train", data_start=", since a text is read from its beginning"),
     **_answers("char-rnn", "train", data_dir="corpus", rnn_size="units", model="cell", seq_length="num_steps",
                max_epochs="epochs", grad_clip="clip_norm, which bounds the norm of all gradients together",
                train_frac=_REST, learning_rate_decay=_DECAY, learning_rate_decay_after=_DECAY,
                decay_rate="optimizer, rmsprop", checkpoint_dir="run_dir", savefile="run_dir", print_every=_IN_EPOCHS,
-               eval_val_every=_IN_EPOCHS, gpuid=_DEVICE, opencl=_DEVICE),
+               eval_val_every=_IN_EPOCHS, gpuid=_DEVICE, opencl=_DEVICE, accurate_gpu_timing=_ALWAYS),
     **_answers("char-rnn", "sample", primetext="prefix", sample="temperature, 0 for always the likeliest token"),
     **_answers("nanoGPT", "train", n_layer="num_layers", n_embd="units", block_size="num_steps", dataset="corpus",
                max_iters="epochs, each of which reads the text once", out_dir="run_dir", warmup_iters="warmup_steps",
@@ -74,11 +83,14 @@ FLAGS: dict[str, Answer] = {
                bias=", since a recurrent layer has biases", beta2=", since the optimizers have Keras's numbers",
                gradient_accumulation_steps="batch_size, all rows of a step, which are read at once",
                eval_iters=", since all of the held-out text is read", eval_only=", since evaluate measures a run",
-               always_save_checkpoint=", since the last weights and the best are saved", wandb_log=_LOG),
+               always_save_checkpoint=", since the last weights and the best are saved", wandb_log=_LOG,
+               wandb_project=_LOG, wandb_run_name=_LOG, beta1=", since the optimizers have Keras's numbers",
+               backend="strategy, multi_worker, for several machines"),
     **_answers("nanoGPT", "sample", start="prefix", max_new_tokens="length"),
     **_answers("the book", "train", num_hiddens="units", num_units="units", theta="clip_norm"),
     **_answers("", "sample", length="length", num_samples="num_samples", stream="stream", interactive="interactive",
-               beam_width="beam_width", **{field.name: field.name for field, _ in Sampling.fields()}),
+               beam_width="beam_width", stop="stop", report_new="report_new", unknown="unknown",
+               **{field.name: field.name for field, _ in Sampling.fields()}),
     **_answers("", "train", **{field.name: field.name for section in SECTIONS for field, _ in section.fields()}),
 }  # fmt: skip
 

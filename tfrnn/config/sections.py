@@ -26,7 +26,8 @@ OPTIMIZERS: dict[str, tuple[str, dict[str, Any]]] = {
     "adamw": ("AdamW", {}),
 }
 # Python's codecs that are no encodings of texts.
-_NOT_OF_TEXTS = {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
+_NOT_OF_TEXTS = {"base64_codec", "bz2_codec", "hex_codec", "mbcs", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
+_CALLED_IN_WINDOWS = {"ansi": "cp1252", "unicode": "utf_16"}
 DECOUPLED = "adamw"  # the one that takes `weight_decay`
 DECAYING_SCHEDULES = {"cosine", "exponential"}  # they depend on the number of epochs
 
@@ -134,7 +135,8 @@ def check_encoding(name: str) -> None:
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError):  # unknown, not of texts, or no name at all
         of_texts = {name for names in aliases.items() if names[1] not in _NOT_OF_TEXTS for name in names}
-        hint = did_you_mean(name.lower(), sorted(of_texts))
+        meant = _CALLED_IN_WINDOWS.get(name.lower(), name.lower())
+        hint = did_you_mean(meant, sorted(of_texts))
         raise UserError(
             "`encoding` must be auto or the name of an encoding of texts that Python knows, e.g. gb18030; got "
             f"{name!r}{hint}"
@@ -322,7 +324,7 @@ class Training(Section):
     epochs: int = setting(500, "number of passes over the training data", minimum=1, may_change=True)
     minutes: float = setting(
         0.0,
-        "about how long to train; 0: as --epochs says",
+        "about how long, 10 for own_text; 0: as --epochs says",
         minimum=0,
         maximum=1e5,
         may_change=True,

@@ -30,7 +30,7 @@ def _library() -> Any:
     except ImportError:
         raise UserError(
             "`tokens=bpe`: expected the package tokenizers, but it is not installed; install it by "
-            "`pip install 'tfrnn[bpe]'`"
+            "`pip install tokenizers`"
         ) from None
 
 

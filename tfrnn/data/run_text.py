@@ -24,6 +24,7 @@ from tfrnn.runtime import host
 
 MAX_FRACTION_TOKENS = 500_000  # held out by a fraction: more would take longer to score than they tell more
 IN_MEMORY_LIMIT = 2**24  # a text of more bytes is surveyed once and cached; more ids than this stay in a file
+FEWEST_LINES = 15  # whose order is no chance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,10 +240,22 @@ def read(config: Config, hold_out_exactly: bool = False, known: Vocabulary | Non
     for part, part_ids in (("training", training), ("validation", validation)):
         if unknown := _count_unknown(part_ids, len(vocabulary)):
             notes.append(f"{unknown:,} of {len(part_ids):,} {part} tokens are not in the vocabulary: read as {UNKNOWN}")
+    if end < held_out_end and _is_alphabetical(survey.beginning):
+        notes.append(
+            "the lines are in alphabetical order, so that what is held out is unlike what is trained on; shuffle them, "
+            "e.g. by `shuf FILE > NEW`"
+        )
     return Text(
         vocabulary, training, validation, survey.sha256, corpus.rule, prefixes, data.max_tokens, ratios, tuple(facts),
         tuple(notes),
     )  # fmt: skip
+
+
+def _is_alphabetical(beginning: str) -> bool:
+    """Returns whether the beginning of a text is that of a list of names or words in order; a log has digits."""
+    lines = [line.casefold() for line in beginning.split(text_rules.LINE_END)[:-1]]
+    is_list = len(set(lines)) >= FEWEST_LINES and not any(map(str.isdigit, beginning))
+    return is_list and lines == sorted(lines)
 
 
 def _check_held_out(config: Config, num_tokens: int) -> None:

@@ -234,6 +234,8 @@ class Vocabulary:
         """
         read = prefix[:-1] if self._brings_space(prefix) else prefix
         shown = f"`prefix` {text_rules.shortened(prefix)!r}"
+        if r"\n" in read:
+            what_to_do += r"; a line end is a single character, which bash writes as $'\n'"
         ids = self._encode_tokens(self.as_written(read), unknown, shown, what_to_do)
         if not len(ids):
             raise UserError(f"{shown}: expected at least one known {NOUNS[self.tokens]} to continue; give a longer one")

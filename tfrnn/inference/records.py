@@ -56,7 +56,7 @@ class Ending:
         """Returns the record with which a text ends, given all of it that passed; None if it was cut off."""
         if not self.is_reached:
             return None
-        return (self._before[: len(self._before) - self._overlap] + passed).rpartition(self._stop)[2]
+        return (self._before[: len(self._before) - self._overlap] + passed).split(self._stop)[-1]
 
     def _pass(self, end: int) -> str:
         passed = self._text[self._num_passed : end]

@@ -22,7 +22,8 @@ BLOCK_BY_XLA = 16
 def unroll_or_loop(run_block: Callable, run_blocks: Callable, sequences: list, state: tuple) -> tuple[tf.Tensor, tuple]:
     """Runs a short sequence as one block, unrolled, and a long one as a loop over blocks.
 
-    XLA loops earlier, over shorter blocks. Neither the size of the graph nor the time to trace it grows with T. If T is unknown, each block is one step.
+    XLA loops earlier, over shorter blocks. Neither the size of the graph nor the time to trace it grows with T. If T is
+    unknown, each block is one step.
 
     Args:
       run_block: (sequences [t, ...], state) -> (outputs [t, B, H], state), for the steps of one block, unrolled.

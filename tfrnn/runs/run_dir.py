@@ -73,15 +73,9 @@ class RunDir:
         self._settings = np.zeros(32, np.uint8)
 
     def __enter__(self: RunDirType) -> RunDirType:
-        names = self._names()
+        is_there = self.check()
         self.existed = self.exists
-        if names and not self.existed:
-            if names - self._all_files():
-                raise self._error("a new or empty folder or one of a run, but it holds other files; name another")
-            # Without config.json it is a run that was killed while it was created, unless there are epochs to lose.
-            if self.metrics.rows() or self._checkpoints.files():
-                raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
-        if names is not None:
+        if is_there:
             self._acquire_lock()
         return self
 
@@ -89,6 +83,19 @@ class RunDir:
         if self._lock:
             self._lock.release()
             self._lock = None
+
+    def check(self) -> bool:
+        """Returns whether the folder exists. Raises UserError if it can hold no run: see the class."""
+        names = self._names()
+        if names and not self.exists:
+            if names - self._all_files():
+                raise self._error("a new or empty folder or one of a run, but it holds other files; name another")
+            # Without config.json it is a run that was killed while it was created, unless there are epochs to lose.
+            if self.metrics.rows() or self._checkpoints.files():
+                raise self._error(f"a run, but its {CONFIG} is missing; bring it back, or name another folder")
+        if self.path.parts[:1] == ("~",) and not os.path.lexists("~"):
+            raise self._error("a folder, but a shell leaves ~ as it is after =: write $HOME in its place")
+        return names is not None
 
     @property
     def exists(self) -> bool:
@@ -459,7 +466,8 @@ def default_path(name: str, source: str) -> str:
     """Returns runs/<name>-<first file of the source>-<time>, with a number at the end if that exists."""
     first = Path(source.split(",")[0])
     stem = (first.parent.name if any(c in first.name for c in "*?[") else first.stem) or "texts"
-    path = f"runs/{name}-{stem[:50]}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = "".join(filter(str.isprintable, stem))[:50]
+    path = f"runs/{name}-{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     numbered = itertools.chain([path], (f"{path}-{i}" for i in itertools.count(2)))
     return next(candidate for candidate in numbered if not Path(candidate).exists())
 

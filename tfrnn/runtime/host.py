@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tfrnn.errors import UserError
 
@@ -51,7 +52,8 @@ def import_tensorflow_for_command() -> None:
     It is made to think that they are not; the commands can import them afterwards.
     """
     hidden = [package for package in ("matplotlib", "pandas") if package not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # an import of what is None here raises ImportError
+    none: Any = None
+    sys.modules.update(dict.fromkeys(hidden, none))  # an import of what is None here raises ImportError
     try:
         import_tensorflow_quietly()
     finally:

@@ -240,11 +240,13 @@ class TrainingRun(FollowerRun):
         if failure := metrics.describe_failure(rows, len(self._text.vocabulary) - 1):
             messages.note(failure)
         run_dir = f"--run_dir={run.path}"
+        # The book shows what the last weights have learnt by heart; of one's own text the best are wanted.
+        last = () if self._config.data.validation_fraction else ("--checkpoint=last",)
         part = () if self._validation else ("--part=training",)
         page = f"--heatmap={run.path / 'heatmap.html'}"
         messages.show_next_steps(
             {
-                "read more": invocation.command_line("sample", run_dir, "--checkpoint=last", "--length=200"),
+                "read more": invocation.command_line("sample", run_dir, *last, "--length=200"),
                 "see where it is surprised": invocation.command_line("evaluate", run_dir, *part, page),
                 "make a page in which anyone can try it": invocation.command_line("export", run_dir, "--format=page"),
             }

@@ -137,7 +137,7 @@ def test_a_file_is_read_once_where_it_comes_first(corpus, files, texts, tmp_path
         ("a,b.txt", "there is no file 'a'"),
         ("b.txt,a", "there is no file 'a'"),
         ("b.txt,", "there is no file ''"),
-        ("?.bak", r"nothing matches '\?\.bak'"),
+        ("?.bak", r"nothing matches '\?\.bak'; correct it"),
         ("a.txt,?.txt,./a.txt", "each path once; got 'a.txt' twice"),
         ("deep,deep/", "each path once; got 'deep' twice"),
         ("a.txt,sample", "one of sample, .* alone; got sample among others"),

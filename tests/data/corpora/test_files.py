@@ -300,6 +300,7 @@ SENTENCES = {
     "cp437": "Im Garten war es still; in den Träumen der Kinder und in den Wäldern hörte man schöne Töne.\n",
     "cp850": "Árvore não há; el niño pequeño está aquí, y mañana también. Después cantó una canción.\n",
     "mac_roman": "L'été, où les élèves s'ennuient déjà, le garçon naïf rêve d'une forêt – « à côté de l'hôtel ».\n",
+    "cp1254": "İstanbul'da bir varmış bir yokmuş, çok güzel bir kız yaşarmış; dağın ardındaki ağaç görünürdü.\n",
     "cp866": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "koi8-r": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
     "cp1251": "Мой дядя самых честных правил, когда не в шутку занемог, он уважать себя заставил.\n",
@@ -307,6 +308,7 @@ SENTENCES = {
     "big5": "床前明月光，疑是地上霜。舉頭望明月，低頭思故鄉。春眠不覺曉，處處聞啼鳥。\n",
     "shift_jis": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
     "euc_jp": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
+    "iso2022_jp": "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。\n",
     "euc_kr": "나는 학교에 갑니다. 오늘은 날씨가 아주 좋습니다. 옛날 옛적에 호랑이가 살았습니다.\n",
     "utf-16-le": "Im Frühling gehen die Mädchen über die große Brücke.\n",
     "utf-32-be": "Im Frühling gehen die Mädchen über die große Brücke.\n",
@@ -332,6 +334,7 @@ def test_another_encoding_is_named_and_then_read(encoding, tmp_path):
     [
         ("Tegnap nagyon szép idő volt, és a gyerekek a kertben játszottak. Űrhajó.\n", "iso8859-2", "cp1250"),
         ("Im Frühling gehen die Mädchen über die große Brücke; sie grüßen.\n", "mac_iceland", "mac_roman"),
+        ("おじいさんは山へしばかりに、おばあさんは川へせんたくに行きました。\n", "euc_jis_2004", "euc_jp"),
     ],
 )
 def test_the_commonest_of_encodings_that_read_a_text_alike_is_named(text, encoding, name):
@@ -348,6 +351,36 @@ def test_a_byte_order_mark_tells_the_encoding(encoding, chunk, tmp_path):
     (tmp_path / "text").write_bytes("a\0b".encode(encoding))
     with pytest.raises(UserError, match="NUL"):
         list(Files(tmp_path / "text", chunk).pieces())
+
+
+@pytest.mark.parametrize(
+    ("mark", "encoding", "name"),
+    [
+        ("utf-8", "cp1252", "UTF-8"),
+        ("utf-8", "gb18030", "UTF-8"),
+        ("utf-8", "shift_jis", "UTF-8"),
+        ("utf-16-le", "utf-16-be", "UTF-16"),
+        ("utf-16-be", "utf-16-le", "UTF-16"),
+        ("utf-16-be", "latin-1", "UTF-16"),
+        ("utf-32-le", "utf-16-le", "UTF-32"),
+    ],
+)
+def test_a_byte_order_mark_of_another_encoding_than_the_given_one_is_refused(mark, encoding, name, tmp_path):
+    (tmp_path / "text").write_bytes(("\ufeff" + STORY).encode(mark))
+    with pytest.raises(UserError, match=f"begins with the byte order mark of {name}; leave `encoding` out$"):
+        list(Files(tmp_path / "text", encoding=encoding).pieces())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32-be", "gb18030"])
+def test_a_byte_order_mark_of_the_given_encoding_is_removed(encoding, tmp_path):
+    (tmp_path / "text").write_bytes(("\ufeff" + STORY).encode(encoding))
+    for chunk in (4, 5, 2**20):
+        assert "".join(Files(tmp_path / "text", chunk, encoding).pieces()) == STORY
+
+
+def test_colours_of_a_terminal_are_no_japanese(tmp_path):
+    (tmp_path / "log").write_text(text := "\x1b[31mfailed\x1b[0m \x1b(B $B\n" * 9)
+    assert read_text(tmp_path / "log") == text
 
 
 def test_a_text_in_utf8_but_for_a_byte_is_not_taken_for_another_encoding(tmp_path):

@@ -105,7 +105,7 @@ def paths_of(corpus: str) -> list[str]:
         if not os.path.lexists(path) and any(character in path for character in "*?[") and "\0" not in path:
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
-                raise MissingFileError(f"`corpus`: expected a pattern of paths, but nothing matches {path!r}")
+                raise MissingFileError(f"`corpus`: expected a pattern of paths; nothing matches {path!r}; correct it")
             paths += matches
         else:
             paths.append(path)
@@ -145,12 +145,13 @@ def open_corpus(name_or_path: str, encoding: str = "auto") -> Source:
         files = Files([path or "no such file" for path in paths], encoding=encoding)  # "" would be the current folder
     except FileNotFoundError:
         missing = next(path for path in paths if not path or not os.path.exists(path))
+        hint = "; a shell leaves ~ as it is after =: write $HOME in its place" if missing.startswith("~/") else ""
         names = ", ".join(CORPORA)
         if missing in CORPORA:
             raise UserError(f"`corpus`: expected paths, or one of {names} alone; got {missing} among others") from None
         raise MissingFileError(
             f"`corpus` must be one of {names} or the path of a text; there is no file {missing!r}"
-            f"{did_you_mean(missing, CORPORA)}"
+            f"{did_you_mean(missing, CORPORA)}{hint}"
         ) from None
     next(files.pieces(), None)  # reports a fault at the beginning now, not after a long pass over the whole text
     return files

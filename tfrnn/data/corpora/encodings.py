@@ -22,6 +22,7 @@ _NAMES = {
     "cp932": "Shift-JIS",
     "cp949": "EUC-KR",
     "euc_jis_2004": "EUC-JP",
+    "euc_jp": "EUC-JP",
     "gb18030": "GB 18030",
     "iso8859-2": "ISO-8859-2",
     "mac-roman": "Mac Roman",
@@ -49,12 +50,15 @@ _CENTRAL_EUROPEAN_ALPHABETS = [
 # Tried in this order. Latin-1 is a part of Windows-1252, and the letters of code page 437 are where those of 850 are.
 _ALPHABETS = {
     "cp1252": _WESTERN_ALPHABETS,
+    "cp1254": [set("çğıöşüâîû")],  # Turkish
     "cp850": _WESTERN_ALPHABETS,
     "mac_roman": _WESTERN_ALPHABETS,
     "cp1250": _CENTRAL_EUROPEAN_ALPHABETS,
     "iso8859_2": _CENTRAL_EUROPEAN_ALPHABETS,
 }
-_MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad")
+_KANA = re.compile("[\u3041-\u30fe]")  # the letters of Japanese beside Chinese characters
+_JAPANESE_ESCAPE = re.compile(rb"\x1b\$[@B]")  # of ISO-2022-JP, all of whose bytes are ASCII
+_MARKS_OF_TEXTS = set("“”„‘’‚«»‹›–—…•·¡¿€£¥§°©®\xa0\xad\u0307")  # the last one is in the Turkish İ in lower case
 _QUOTES = "„‚“”"
 
 
@@ -67,9 +71,31 @@ def by_mark(beginning: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS if beginning.startswith(mark)), "utf-8")
 
 
+def other_mark(beginning: bytes, encoding: str) -> str:
+    """Returns the encoding whose byte order mark a file begins with, if the given one would read it as text.
+
+    Args:
+      beginning: as for `by_mark`.
+      encoding: that in which the file is to be read.
+    Returns:
+      The encoding as people write it; an empty string if there is no mark, or it is one of this encoding.
+    """
+    for mark, of_mark in (*_MARKS, (codecs.BOM_UTF8, "utf-8")):
+        if beginning.startswith(mark):
+            is_its_own = mark.decode(encoding, "ignore") in ("", "\ufeff")
+            return "" if is_its_own else title(of_mark)
+    return ""
+
+
 def has_nul_bytes(encoding: str) -> bool:
     """Returns whether the bytes of a text in this encoding include NUL."""
     return "\0" in "a".encode(encoding).decode("latin-1")
+
+
+def japanese_escape(part: bytes) -> int:
+    """Returns the position at which bytes in ASCII become Japanese text, in ISO-2022-JP; -1 if there is none."""
+    found = _JAPANESE_ESCAPE.search(part)
+    return found.start() if found else -1
 
 
 def title(encoding: str) -> str:
@@ -91,6 +117,8 @@ def guess(part: bytes) -> str:
     for data in filter(None, (part, whole_lines)):
         if known := next((name for name, alphabets in _ALPHABETS.items() if _is_in(data, name, alphabets)), ""):
             return known
+        if _has_kana(data, "euc_jp"):
+            return "euc_jp"
         import charset_normalizer
 
         if found := charset_normalizer.from_bytes(data).best():
@@ -99,6 +127,15 @@ def guess(part: bytes) -> str:
             if encoding.startswith(("utf_16", "utf_32") if b"\0" in data else _LIKELY):
                 return encoding
     return ""
+
+
+def _has_kana(data: bytes, encoding: str) -> bool:
+    """Returns whether bytes are Japanese in an encoding: over a third of the characters beyond ASCII are kana."""
+    try:
+        beyond_ascii = [character for character in data.decode(encoding) if not character.isascii()]
+    except UnicodeDecodeError:
+        return False
+    return 3 * len(_KANA.findall("".join(beyond_ascii))) > len(beyond_ascii)
 
 
 def _is_damaged_utf_8(data: bytes) -> bool:

@@ -182,13 +182,20 @@ class _File:
         self.encoding = encodings.title(encoding)
         decoder = codecs.getincrementaldecoder(encoding)()
         may_have_nul_bytes = encodings.has_nul_bytes(encoding)
+        is_guessed = self._encoding == "auto" and encoding == "utf-8"
         begin, at_start, last = 0, True, b""  # begin: the position of the chunk, in bytes of the text
         if no_text := _no_text(head):
             kind, advice = no_text
             raise self._error(member, f"a text, got {kind}; {advice}")
+        if marked := encodings.other_mark(head, encoding):
+            found = f"it begins with the byte order mark of {marked}"
+            raise self._error(member, f"{self.encoding}, but {found}; leave `encoding` out")
         for chunk in itertools.chain([head], chunks):
             if 0 in chunk and not may_have_nul_bytes:
                 raise self._binary(member, f"byte {begin + chunk.index(0)}", chunk)
+            if is_guessed and (place := encodings.japanese_escape(chunk)) >= 0:
+                found = f"UTF-8, but byte {begin + place} begins an escape sequence of Japanese text"
+                raise self._error(member, f"{found}; it is probably in ISO-2022-JP: give `encoding=iso2022_jp`")
             text = self._decode(member, decoder, chunk, begin, last)
             if "\0" in text:
                 raise self._binary(member, "a character", b"")
