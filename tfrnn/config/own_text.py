@@ -38,9 +38,9 @@ UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
 DROPOUT = ((3, 0.2), (8, 0.4), (16, 0.5))  # numbers of passes, and the dropout from each on
 PASSES_TO_DECAY = 2.0
-# A model that goes on reading a text learns it by heart after so many readings of a token in all, by the number of
-# different tokens: sooner for words and Chinese characters than for letters. Or, if that is more, after so many passes
-# as, times its weights for each token of the text, make PASSES_TIMES_WEIGHTS_PER_TOKEN.
+# More readings of tokens in all only make a model learn a text by heart, by the number of different tokens: words and
+# Chinese characters are learned by heart sooner than letters. A small model may read a long text more often: until the
+# passes times its weights for each token of the text are PASSES_TIMES_WEIGHTS_PER_TOKEN.
 READINGS_OF_TOKENS = ((256, 5e6), (math.inf, 1.2e6))
 PASSES_TIMES_WEIGHTS_PER_TOKEN = 16
 MOST_PASSES = 200
