@@ -29,7 +29,8 @@ BY_TEXT = (
 # Layers and units, from small to large. One wide layer learns more in the same time than two narrow ones.
 MODELS = ((1, 64), (1, 128), (1, 256), (1, 384), (1, 512), (1, 768), (1, 1024), (2, 1024))
 EMBEDDING_DIM = 128
-TOKENS_PER_WEIGHT = 8  # a larger model learns less in the same time if it reads fewer
+# A larger model learns less in the same time if it reads fewer tokens than so many for each of its weights, or in all.
+TOKENS_PER_WEIGHT, TOKENS_FOR_ANY = 8, 8e6
 # Numbers of weights, and how many a model of at most as many may have for each token of the text: a larger one only
 # learns it by heart.
 WEIGHTS_PER_TOKEN = ((1e6, 10), (math.inf, 3))
@@ -84,7 +85,7 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
         model
         for model in models
         if (num_weights := _num_weights(model, vocab_size)) <= _weights_per_token(num_weights) * num_tokens
-        and num_weights**2 * TOKENS_PER_WEIGHT <= budget
+        and num_weights * min(TOKENS_PER_WEIGHT * num_weights, TOKENS_FOR_ANY) <= budget
     ]
     model = (fitting or models[:1])[-1]
     return _replaced(model, free, learning_rate=_learning_rate(model))
