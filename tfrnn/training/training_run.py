@@ -286,7 +286,7 @@ class TrainingRun(FollowerRun):
         if self._trainer.jit_compile:
             device = devices.device_name(self._config.run.device)
             messages.note(
-                f"{device}: XLA compiles the step before the first one, which takes some seconds, and up to a minute for "
+                f"{device}: XLA compiles the step before the first one, which takes some seconds, up to a minute for "
                 "many layers; with --jit_compile=off training begins at once, and each step is slower on a GPU"
             )
         progress = Progress(self._predictions, settings.show_every, self._measure)
