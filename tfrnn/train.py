@@ -162,8 +162,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
             f"`{'minutes' if config.training.minutes else 'preset=own_text'}`, for which each would measure its own "
             "speed; give another `preset`, and `epochs`"
         )
-    is_chief = workers is None or workers.rank == 0
-    if is_chief:
+    if workers is None:  # a chief that ends now would let the others wait for it in vain: it is checked after they met
         run.check()
     text = text_lib.read(config, hold_out_exactly, known)
     # A run is sampled without its text.
@@ -176,7 +175,7 @@ def train(given: Given, run_dir: str, resume_command: str = "") -> None:
     _check_memory(config, text)
     data = config.data
     window_counts.check_length(len(text.training), data.sampling, data.batch_size, data.num_steps, data.random_offset)
-    if is_chief:
+    if workers is None or workers.rank == 0:
         for line in (*text.facts, *text.notes):
             messages.note(line)
         if other:
