@@ -195,11 +195,17 @@ def test_gaps_at_the_ends_take_the_nearest_value_and_a_column_of_gaps_is_refused
         ("a\tb\n1\t2\n1\t2\t3\n", "got 3; put a field that has tabs in it .*, or give another `separator`$"),
         ("date,a\n2024-01-01,1\n2024-01-03,2\n2024-01-05,2\n2024-01-06,3\n", "2 days apart; got one after 2024-01-05"),
         ("date,a\n01/02/2023,1\n01/03/2023,2\n", "day and month can be told apart"),
+        ('a\n1\n"2\n3\n', "look for a quotation mark that is not closed"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_named(text, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read(tmp_path, text, *(["b"] if ";b" in text else ["a"]))
+
+
+def test_a_named_column_without_dates_is_told_with_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="expected dates in `date_column=b`.*got 'x'; name another column"):
+        read(tmp_path, "a,b\n1,x\n2,y\n", "a", date_column="b")
 
 
 def test_a_long_file_is_read_in_little_more_memory_than_its_numbers(tmp_path):

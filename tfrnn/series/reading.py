@@ -135,6 +135,8 @@ def read_series(
         # ValueError: wrong encoding, or a NUL character in the path
         known = "UTF-8" if encoding == "auto" else encoding
         what = "; give its `encoding`, such as cp1252" if isinstance(error, UnicodeDecodeError) else ""
+        if isinstance(error, csv.Error):
+            what = "; look for a quotation mark that is not closed, or stands within a field"
         raise UserError(f"{path}: expected a CSV file in {known}; it cannot be read ({error}){what}") from None
 
 
@@ -265,7 +267,8 @@ class _Form:
             if not style:
                 shown = next(iter(self._fields(sample, index)), "")
                 raise UserError(
-                    f"{self.path}: expected dates in `date_column={name}`, such as 2023-01-31; got {shown!r}"
+                    f"{self.path}: expected dates in `date_column={name}`, such as 2023-01-31; got {shown!r}; name "
+                    "another column, or write its dates so"
                 )
             return index, style
         for index, column in enumerate(self.names):
