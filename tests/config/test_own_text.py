@@ -95,6 +95,13 @@ def test_what_was_given_stays_as_it_was():
     assert chosen.training.weight_decay == 0.5
 
 
+def test_of_given_units_one_layer_is_taken_unless_layers_are_given():
+    config = CONFIG.replace(units=128, minutes=600)
+    for free, num_layers in ((("num_layers",), 1), ((), 3)):
+        chosen = own_text.choose_model(config.replace(num_layers=3), free, 10**6, 65, FLOPS)
+        assert (chosen.model.num_layers, chosen.model.units) == (num_layers, 128)
+
+
 def test_the_rate_rises_in_a_tenth_of_the_steps_but_for_a_schedule_that_sets_it():
     assert own_text.choose_warmup(CONFIG, own_text.BY_TEXT, 500).training.warmup_steps == 50
     assert own_text.choose_warmup(CONFIG, own_text.BY_TEXT, 10**6).training.warmup_steps == 100

@@ -80,7 +80,9 @@ def choose_model(config: Config, free: Collection[str], num_tokens: int, vocab_s
     if config.model.embedding_dim:
         config = _replaced(config, free, embedding_initializer="normal")
 
-    models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in MODELS]
+    # Of given units one layer is taken: a second one would double the time, and is worth less than wider ones.
+    sizes_to_try = MODELS if "units" in free else MODELS[:1]
+    models = [_replaced(config, free, num_layers=layers, units=units) for layers, units in sizes_to_try]
     fitting = [
         model
         for model in models
