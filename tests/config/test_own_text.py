@@ -82,8 +82,9 @@ def test_more_passes_never_regularize_less_and_a_weight_decays_in_some_passes(nu
     assert few.training.weight_decay <= many.training.weight_decay
     assert (few.training.weight_decay > 0) == (few.model.dropout > 0)
     if decay := few.training.weight_decay:
-        steps = own_text.PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
-        assert decay * own_text.LEARNING_RATE * steps == pytest.approx(1)
+        steps = 1 / (decay * own_text.LEARNING_RATE)
+        steps_per_pass = num_tokens / (config.data.batch_size * config.data.num_steps)
+        assert steps == pytest.approx(max(own_text.STEPS_TO_DECAY, own_text.PASSES_TO_DECAY * steps_per_pass))
 
 
 def test_what_was_given_stays_as_it_was():

@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_named(text, message, tmp_path):
 
 
 def test_a_named_column_without_dates_is_told_with_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="expected dates in `date_column=b`.*got 'x'; name another column"):
+    with pytest.raises(UserError, match=r"expected dates in `date_column=b`.*got 'x'; name another column"):
         read(tmp_path, "a,b\n1,x\n2,y\n", "a", date_column="b")
 
 

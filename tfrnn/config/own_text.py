@@ -38,7 +38,8 @@ LEARNING_RATE = 0.008  # by OPTIMIZERS, of one layer of at most UNITS; more of b
 UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
 DROPOUT = ((3, 0.2), (8, 0.4), (16, 0.5))  # numbers of passes, and the dropout from each on
-PASSES_TO_DECAY = 2.0
+# In how many passes a weight decays, but in no fewer steps: in less it would forget what it has read.
+PASSES_TO_DECAY, STEPS_TO_DECAY = 1, 100
 # More readings of tokens in all only make a model learn a text by heart, by the number of different tokens: words and
 # Chinese characters are learned by heart sooner than letters. A small model may read a long text more often: until the
 # passes times its weights for each token of the text are PASSES_TIMES_WEIGHTS_PER_TOKEN.
@@ -107,10 +108,10 @@ def _weights_per_token(num_weights: float) -> float:
 def choose_regularization(config: Config, free: Collection[str], num_tokens: int, passes: float) -> Config:
     """Returns a config with the dropout and the weight decay that fit how often the text is read.
 
-    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes, at the
-    learning rate that is chosen: the best number of passes stays alike as a model and its text grow (Wang and
-    Aitchison, 2024). At a smaller rate, which was given to go on from other weights, they are forgotten as much more
-    slowly.
+    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes or
+    STEPS_TO_DECAY steps, whichever is longer, at the learning rate that is chosen: the best number of passes stays
+    alike as a model and its text grow (Wang and Aitchison, 2024). At a smaller rate, which was given to go on from
+    other weights, they are forgotten as much more slowly.
 
     Args:
       config, free, num_tokens: as for `choose_batches`.
@@ -120,7 +121,7 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
     config = _replaced(config, free, dropout=dropout)
     if config.training.optimizer != sections.DECOUPLED:
         return config
-    steps = PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
+    steps = max(STEPS_TO_DECAY, PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps))
     return _replaced(config, free, weight_decay=1 / (_learning_rate(config) * steps) if dropout else 0.0)
 
 
