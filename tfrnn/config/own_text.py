@@ -33,18 +33,19 @@ EMBEDDING_DIM = 128
 TOKENS_PER_WEIGHT, TOKENS_FOR_ANY = 8, 8e6
 # Numbers of weights, and how many a model of at most as many may have for each token of the text: a larger one only
 # learns it by heart.
-WEIGHTS_PER_TOKEN = ((1e6, 10), (math.inf, 3))
+WEIGHTS_PER_TOKEN = ((1e6, 10), (math.inf, 4))
 LEARNING_RATE = 0.008  # by OPTIMIZERS, of one layer of at most UNITS; more of both learned little at it
 UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
 DROPOUT = ((3, 0.2), (8, 0.4), (16, 0.5))  # numbers of passes, and the dropout from each on
-# In how many passes a weight decays, but in no fewer steps: in less it would forget what it has read.
-PASSES_TO_DECAY, STEPS_TO_DECAY = 1, 100
+# In how many passes a weight decays; in more if its root mean square would else stay below this: short texts have few
+# steps a pass, in which weights cannot grow to the size that they need.
+PASSES_TO_DECAY, WEIGHT_RMS = 1, 0.07
 # More readings of tokens in all only make a model learn a text by heart, by the number of different tokens: words and
 # Chinese characters are learned by heart sooner than letters. A small model may read a long text more often: until the
 # passes times its weights for each token of the text are PASSES_TIMES_WEIGHTS_PER_TOKEN.
 READINGS_OF_TOKENS = ((256, 5e6), (math.inf, 1.2e6))
-PASSES_TIMES_WEIGHTS_PER_TOKEN = 16
+PASSES_TIMES_WEIGHTS_PER_TOKEN = 54
 MOST_PASSES = 200
 FLOPS_PER_WEIGHT = 6  # of a training step, for each token: a product forward and two back, of two operations each
 STEPS_PER_PASS = 8  # at least, if the text is long enough
@@ -108,10 +109,11 @@ def _weights_per_token(num_weights: float) -> float:
 def choose_regularization(config: Config, free: Collection[str], num_tokens: int, passes: float) -> Config:
     """Returns a config with the dropout and the weight decay that fit how often the text is read.
 
-    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes or
-    STEPS_TO_DECAY steps, whichever is longer, at the learning rate that is chosen: the best number of passes stays
-    alike as a model and its text grow (Wang and Aitchison, 2024). At a smaller rate, which was given to go on from
-    other weights, they are forgotten as much more slowly.
+    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes, at the
+    learning rate that is chosen: the best number of passes stays alike as a model and its text grow (Wang and
+    Aitchison, 2024). It is less if the weights would then stay too small: with AdamW they come to the root mean square
+    sqrt(rate / (2 decay)) (Kosson et al., 2024). At a smaller rate, which was given to go on from other weights, they
+    are forgotten as much more slowly.
 
     Args:
       config, free, num_tokens: as for `choose_batches`.
@@ -121,8 +123,10 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
     config = _replaced(config, free, dropout=dropout)
     if config.training.optimizer != sections.DECOUPLED:
         return config
-    steps = max(STEPS_TO_DECAY, PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps))
-    return _replaced(config, free, weight_decay=1 / (_learning_rate(config) * steps) if dropout else 0.0)
+    rate = _learning_rate(config)
+    steps = PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
+    decay = min(1 / (rate * steps), rate / (2 * WEIGHT_RMS**2))
+    return _replaced(config, free, weight_decay=decay if dropout else 0.0)
 
 
 def _learning_rate(config: Config) -> float:
