@@ -37,10 +37,11 @@ WEIGHTS_PER_TOKEN = ((1e6, 10), (math.inf, 4))
 LEARNING_RATE = 0.008  # by OPTIMIZERS, of one layer of at most UNITS; more of both learned little at it
 UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
-DROPOUT = ((3, 0.2), (8, 0.4), (16, 0.5))  # numbers of passes, and the dropout from each on
-# In how many passes a weight decays; in more if its root mean square would else stay below this: short texts have few
-# steps a pass, in which weights cannot grow to the size that they need.
-PASSES_TO_DECAY, WEIGHT_RMS = 1, 0.07
+# Numbers of passes; from each on, the dropout, and in how many passes a weight decays.
+REGULARIZATION = ((3, 0.2, 2.0), (8, 0.4, 1.0), (16, 0.5, 1.0))
+# The least root mean square of the weights that the decay may lead to: short texts have few steps a pass, in which
+# weights cannot grow to the size that they need.
+WEIGHT_RMS = 0.07
 # More readings of tokens in all only make a model learn a text by heart, by the number of different tokens: words and
 # Chinese characters are learned by heart sooner than letters. A small model may read a long text more often: until the
 # passes times its weights for each token of the text are PASSES_TIMES_WEIGHTS_PER_TOKEN.
@@ -109,8 +110,8 @@ def _weights_per_token(num_weights: float) -> float:
 def choose_regularization(config: Config, free: Collection[str], num_tokens: int, passes: float) -> Config:
     """Returns a config with the dropout and the weight decay that fit how often the text is read.
 
-    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in PASSES_TO_DECAY passes, at the
-    learning rate that is chosen: the best number of passes stays alike as a model and its text grow (Wang and
+    Weight decay is chosen so that a weight which no gradient moves falls to 1/e in a number of passes, at the learning
+    rate that is chosen: the best number of passes stays alike as a model and its text grow (Wang and
     Aitchison, 2024). It is less if the weights would then stay too small: with AdamW they come to the root mean square
     sqrt(rate / (2 decay)) (Kosson et al., 2024). At a smaller rate, which was given to go on from other weights, they
     are forgotten as much more slowly.
@@ -119,14 +120,14 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
       config, free, num_tokens: as for `choose_batches`.
       passes: the number of passes over the text.
     """
-    dropout = max((rate for fewest, rate in DROPOUT if passes >= fewest), default=0.0)
+    found = [(dropout, to_decay) for fewest, dropout, to_decay in REGULARIZATION if passes >= fewest]
+    dropout, passes_to_decay = found[-1] if found else (0.0, math.inf)
     config = _replaced(config, free, dropout=dropout)
     if config.training.optimizer != sections.DECOUPLED:
         return config
     rate = _learning_rate(config)
-    steps = PASSES_TO_DECAY * num_tokens / (config.data.batch_size * config.data.num_steps)
-    decay = min(1 / (rate * steps), rate / (2 * WEIGHT_RMS**2))
-    return _replaced(config, free, weight_decay=decay if dropout else 0.0)
+    steps = passes_to_decay * num_tokens / (config.data.batch_size * config.data.num_steps)
+    return _replaced(config, free, weight_decay=min(1 / (rate * steps), rate / (2 * WEIGHT_RMS**2)))
 
 
 def _learning_rate(config: Config) -> float:
