@@ -82,10 +82,10 @@ def test_more_passes_never_regularize_less_and_a_weight_decays_in_some_passes(nu
     assert few.training.weight_decay <= many.training.weight_decay
     assert (few.training.weight_decay > 0) == (few.model.dropout > 0)
     if decay := few.training.weight_decay:
-        in_passes = 1 / (decay * own_text.LEARNING_RATE) * config.data.batch_size * config.data.num_steps / num_tokens
-        rms = (own_text.LEARNING_RATE / (2 * decay)) ** 0.5
-        assert rms >= 0.999 * own_text.WEIGHT_RMS
-        assert rms < 1.001 * own_text.WEIGHT_RMS or in_passes in (pytest.approx(1), pytest.approx(2))
+        steps = 1 / (decay * own_text.LEARNING_RATE)
+        in_passes = steps * config.data.batch_size * config.data.num_steps / num_tokens
+        assert steps == pytest.approx(own_text.STEPS_TO_DECAY) or in_passes in (pytest.approx(1), pytest.approx(2))
+        assert steps >= 0.999 * own_text.STEPS_TO_DECAY
 
 
 def test_what_was_given_stays_as_it_was():

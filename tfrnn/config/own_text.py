@@ -39,9 +39,7 @@ UNITS = 512
 OPTIMIZERS = ("adam", sections.DECOUPLED)
 # Numbers of passes; from each on, the dropout, and in how many passes a weight decays.
 REGULARIZATION = ((3, 0.2, 2.0), (8, 0.4, 1.0), (16, 0.5, 1.0))
-# The least root mean square of the weights that the decay may lead to: short texts have few steps a pass, in which
-# weights cannot grow to the size that they need.
-WEIGHT_RMS = 0.07
+STEPS_TO_DECAY = 150  # at least: short texts have few steps a pass, in which weights cannot grow to the size they need
 # More readings of tokens in all only make a model learn a text by heart, by the number of different tokens: words and
 # Chinese characters are learned by heart sooner than letters. A small model may read a long text more often: until the
 # passes times its weights for each token of the text are PASSES_TIMES_WEIGHTS_PER_TOKEN.
@@ -112,9 +110,9 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
 
     Weight decay is chosen so that a weight which no gradient moves falls to 1/e in a number of passes, at the learning
     rate that is chosen: the best number of passes stays alike as a model and its text grow (Wang and
-    Aitchison, 2024). It is less if the weights would then stay too small: with AdamW they come to the root mean square
-    sqrt(rate / (2 decay)) (Kosson et al., 2024). At a smaller rate, which was given to go on from other weights, they
-    are forgotten as much more slowly.
+    Aitchison, 2024). It does so in STEPS_TO_DECAY steps if that is longer: with AdamW the root mean square of the
+    weights comes to sqrt(rate / (2 decay)) (Kosson et al., 2024), which grows with the steps. At a smaller rate, which
+    was given to go on from other weights, they are forgotten as much more slowly.
 
     Args:
       config, free, num_tokens: as for `choose_batches`.
@@ -125,9 +123,8 @@ def choose_regularization(config: Config, free: Collection[str], num_tokens: int
     config = _replaced(config, free, dropout=dropout)
     if config.training.optimizer != sections.DECOUPLED:
         return config
-    rate = _learning_rate(config)
-    steps = passes_to_decay * num_tokens / (config.data.batch_size * config.data.num_steps)
-    return _replaced(config, free, weight_decay=min(1 / (rate * steps), rate / (2 * WEIGHT_RMS**2)))
+    steps = max(STEPS_TO_DECAY, passes_to_decay * num_tokens / (config.data.batch_size * config.data.num_steps))
+    return _replaced(config, free, weight_decay=1 / (_learning_rate(config) * steps))
 
 
 def _learning_rate(config: Config) -> float:
